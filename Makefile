@@ -1,0 +1,60 @@
+# Every target is one line of help in `make`. Everything installs into the project's own .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 4566
+export SAM_CLI_TELEMETRY := 0
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lint lock local-up deploy definition clean
+
+help:  ## show this help
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(BIN)/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; say which with: make PYTHON=python3.12 …"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+
+$(VENV)/.demo: requirements/demo.txt | $(BIN)/uv
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements/demo.txt
+	@rm -f $(VENV)/.test && touch $@
+
+$(VENV)/.test: requirements/test.txt | $(BIN)/uv
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements/test.txt
+	@touch $@ $(VENV)/.demo
+
+setup: $(VENV)/.demo  ## create .venv with what the demo needs
+
+demo: setup  ## watch a model decay, be retrained, judged and redeployed (no AWS account)
+	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=src:. $(BIN)/python -m demo --port $(PORT)
+
+test: $(VENV)/.test  ## run every test, the whole loop included
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+
+lint: $(VENV)/.test  ## format and fix what ruff can fix
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+check: $(VENV)/.test  ## exactly what CI checks before the tests: ruff, mypy --strict, sam validate
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	PATH="$(CURDIR)/$(BIN):$$PATH" AWS_DEFAULT_REGION=us-east-1 $(BIN)/sam validate --lint
+
+lock: | $(BIN)/uv  ## pin every dependency with hashes into requirements/
+	$(BIN)/uv pip compile -q pyproject.toml --extra local --extra dev --extra pipeline --universal --python-version 3.11 \
+	  --generate-hashes --no-header --no-emit-index-url --no-annotate -o requirements/test.txt
+	$(BIN)/uv pip compile -q pyproject.toml --extra local -c requirements/test.txt --universal --python-version 3.11 \
+	  --generate-hashes --no-header --no-emit-index-url --no-annotate -o requirements/demo.txt
+
+local-up: setup  ## serve the embedded AWS, with the state the demo left
+	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=src:. $(BIN)/python -m local up --port $(PORT)
+
+definition: $(VENV)/.test  ## write src/retrain/definition.json anew from src/retrain/pipeline.py
+	PYTHONPATH=src $(BIN)/python -m retrain.pipeline
+
+deploy: setup  ## build and deploy to the AWS account of your credentials
+	PATH="$(CURDIR)/$(BIN):$$PATH" sam build && PATH="$(CURDIR)/$(BIN):$$PATH" sam deploy --guided
+
+clean:  ## remove the environment, builds, reports and local state
+	rm -rf $(VENV) .aws-sam .demo .local .pytest_cache .mypy_cache .ruff_cache .hypothesis
