@@ -1,0 +1,223 @@
+"""`python -m demo`: deploy the application to the embedded AWS, and replay the flights of 2013 through it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from demo import flights
+from demo.replay import Replay, WindowResult, summary
+from demo.report import write_report
+from demo.stack import DemoError, Stack, wait_for
+from local import LocalAws
+
+GOAL = 0.30  # how much lower than the never-retrained model's the served RMSE has to be, over the months of the goal
+GOAL_WINDOWS = ("April", "May", "June", "July", "August", "September", "October")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0 when the loop did its job on every window, 1 with a sentence for each thing it did not do."""
+    options = _options().parse_args(arguments)
+    console = Console()
+    out: Path = options.out
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    seconds: dict[str, float] = {}
+    try:
+        with LocalAws(port=options.port, root=options.state, fresh=True, wait_scale=options.wait_scale) as aws:
+            stack, replay = _run(aws, out, console, seconds, options)
+    except DemoError as error:
+        console.print(f"[bold red]The demo stopped:[/] {error}")
+        return 1
+    report = summary(replay, "rmse", seconds)
+    (out / "summary.json").write_text(json.dumps(report, indent=2) + "\n")
+    write_report(out / "report.html", report)
+    console.print(_table(replay.results))
+    console.print(_sentence(report))
+    console.print(f"report   {out / 'report.html'}\nsummary  {out / 'summary.json'}")
+    console.print(f"Look around in what it left: `make local-up`, then for example `sam list resources`.\n")
+    faults = shortcomings(report)
+    for fault in faults:
+        console.print(f"[bold red]✗[/] {fault}")
+    return 1 if faults else 0
+
+
+def _run(
+    aws: LocalAws, out: Path, console: Console, seconds: dict[str, float], options: argparse.Namespace
+) -> tuple[Stack, Replay]:
+    stack = Stack(aws, out / "sam.log")
+
+    @contextmanager
+    def phase(name: str, text: str) -> Iterator[None]:
+        began = time.monotonic()
+        with console.status(text):
+            yield
+        seconds[name] = time.monotonic() - began
+        console.print(f"[green]✓[/] {text} [dim]{seconds[name]:.0f} s[/]")
+
+    with phase("data", "The flights of 2013: January and February to train on, March to December to come"):
+        windows = flights.months()
+        with tempfile.TemporaryDirectory() as folder:
+            flights.initial(Path(folder))
+            initial = _upload(aws, Path(folder))
+    with phase("build", "sam build"):
+        stack.build()
+    aws.set_clock(windows[0].start)
+    with phase("deploy", "sam deploy, to the embedded AWS"):
+        stack.deploy(
+            {
+                "InitialDataUri": initial,
+                "MonitorSchedule": "cron(0 0 1 * ? *)",
+                "WindowHours": "744",
+                "CooldownHours": "1",
+            }
+        )
+    with phase("bootstrap", "Bootstrap: train on the initial data, register, approve, create the endpoint, baseline"):
+        episode = wait_for(
+            "the bootstrap episode to end",
+            lambda: next((e for e in stack.episodes() if e.get("status") == "CLOSED"), None),
+            seconds=180,
+        )
+        if episode["outcome"] != "promoted":
+            raise DemoError(
+                f"the bootstrap ended as {episode['outcome']}: {episode.get('reason')} {episode.get('detail')}"
+            )
+    began = time.monotonic()
+    replay = _replay(stack, windows[: options.windows], console)
+    seconds["replay"] = time.monotonic() - began
+    return stack, replay
+
+
+def _replay(stack: Stack, windows: list[flights.Window], console: Console) -> Replay:
+    """The replay, done, its progress shown while it ran."""
+    bars = Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console
+    )
+    bar = bars.add_task("…", total=1.0)
+    doing = {
+        "traffic": "flights are sent, labels come a day later",
+        "monitor": "the drift monitor looks back",
+        "episode": "the alarm fired: retrain, judge, roll out",
+        "window": "done",
+    }
+    with Live(bars, console=console, refresh_per_second=4) as live:
+
+        def tell(stage: str, result: WindowResult | None, share: float) -> None:
+            name = result.name if result else ""
+            bars.update(bar, description=f"{name}: {doing[stage]}", completed=share)
+            if stage == "window":
+                live.update(Group(_table(replay.results), bars))
+
+        replay = Replay(stack, windows, tell)
+        replay.run()
+        live.update(Group())
+    return replay
+
+
+def _upload(aws: LocalAws, folder: Path) -> str:
+    """The initial data lies in a bucket of its user's; its URI."""
+    s3 = aws.client("s3")
+    s3.create_bucket(Bucket="flights-initial-data")
+    for file in sorted(folder.iterdir()):
+        s3.upload_file(str(file), "flights-initial-data", f"2013/{file.name}")
+    return "s3://flights-initial-data/2013/"
+
+
+def _table(results: list[WindowResult]) -> Table:
+    table = Table(title="RMSE in minutes of air time, month by month")
+    for column in ("month", "drift", "worst feature", "alarm", "episode ended as"):
+        table.add_column(column)
+    for column in ("served by", "served", "never retrained"):
+        table.add_column(column, justify="right")
+    for result in results:
+        drift = f"{result.verdict} {result.drift_max:.2f}" if result.drift_max is not None else result.verdict
+        ended = " · ".join(part for part in (result.outcome, result.reason) if part)
+        better = result.served_metric < result.stale_metric
+        table.add_row(
+            result.name,
+            drift,
+            result.worst_feature,
+            "fired" if result.alarm else "",
+            ended,
+            result.served_model,
+            f"[{'green' if better else 'white'}]{result.served_metric:.1f}[/]",
+            f"{result.stale_metric:.1f}",
+        )
+    return table
+
+
+def improvement(report: dict) -> float | None:
+    """How much lower the served models' mean metric is than the never-retrained model's, over the goal's windows."""
+    windows = [window for window in report["windows"] if window["name"] in GOAL_WINDOWS]
+    if not windows:
+        return None
+    stale = sum(window["stale_metric"] for window in windows)
+    return 1.0 - sum(window["served_metric"] for window in windows) / stale
+
+
+def _sentence(report: dict) -> str:
+    better = improvement(report)
+    promoted = sum(window["outcome"] == "promoted" for window in report["windows"])
+    kept = sum(window["outcome"] == "champion_kept" for window in report["windows"])
+    lower = (
+        f"Mean RMSE April to October: {better:.0%} below the never-retrained model's. " if better is not None else ""
+    )
+    return (
+        f"{lower}{promoted} challengers promoted, {kept} refused by the gate. {report['predictions_sent']:,} predictions "
+        f"asked for, {report['predictions_failed']} failed, {report['predictions_misversioned']} by a wrong model."
+    )
+
+
+def shortcomings(report: dict) -> list[str]:
+    """One sentence for each thing that the loop should have done and did not."""
+    faults = []
+    for window in report["windows"]:
+        if window["outcome"] not in {None, "promoted", "champion_kept"}:
+            faults.append(
+                f"{window['name']}: episode {window['episode']} ended as {window['outcome']}: {window['reason']}"
+            )
+        if window["verdict"] == "DRIFTED" and not window["episode"]:
+            faults.append(f"{window['name']} drifted, and no episode was opened")
+    if not any(window["outcome"] == "promoted" for window in report["windows"]):
+        faults.append("no challenger was promoted")
+    if report["predictions_failed"]:
+        faults.append(f"{report['predictions_failed']} predictions failed")
+    if report["predictions_misversioned"]:
+        faults.append(f"{report['predictions_misversioned']} predictions came from a wrong model")
+    better = improvement(report)
+    complete = {window["name"] for window in report["windows"]} >= set(GOAL_WINDOWS)
+    if complete and better is not None and better < GOAL:
+        faults.append(
+            f"the served models are only {better:.0%} better than the never-retrained one, the goal is {GOAL:.0%}"
+        )
+    return faults
+
+
+def _options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="demo", description=__doc__)
+    parser.add_argument("--port", type=int, default=4566, help="port of the embedded AWS (4566)")
+    parser.add_argument(
+        "--out", type=Path, default=Path(".demo"), help="folder of report.html and summary.json (.demo)"
+    )
+    parser.add_argument(
+        "--state", type=Path, default=Path(".local"), help="folder of the embedded AWS's state (.local)"
+    )
+    parser.add_argument("--windows", type=int, default=None, help="replay only the first N months")
+    parser.add_argument("--wait-scale", type=float, default=0.02, help="a waiting second of the loop in seconds (0.02)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

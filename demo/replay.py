@@ -1,0 +1,349 @@
+"""Months of real traffic against the deployed endpoint, with the loop at work behind it."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import tarfile
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from itertools import count, groupby
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from demo.stack import DemoError, Stack, wait_for
+
+ROWS_PER_REQUEST = 8
+HOURS_PER_STEP = 6
+CLIENTS = 4
+SAME = 1e-3  # two predictions of one model differ by float formatting only
+
+
+@dataclass(frozen=True)
+class Row:
+    """One labelled row of the replayed table: what the client knows when it asks, and what came true later."""
+
+    time: datetime
+    values: tuple[str, ...]
+    label: float
+
+
+@dataclass(frozen=True)
+class Window:
+    """A span of the replay, [start, end), after which the drift monitor looks back."""
+
+    name: str
+    start: datetime
+    end: datetime
+    rows: Sequence[Row]
+
+
+@dataclass
+class Answer:
+    """One request as its client saw it."""
+
+    inference_id: str
+    rows: Sequence[Row]
+    predictions: list[float]  # empty: the request failed
+    sent_at: float  # time.monotonic()
+
+
+@dataclass
+class WindowResult:
+    """What happened in one window: a line of the final table, and of summary.json."""
+
+    name: str
+    verdict: str = ""
+    worst_feature: str = ""
+    drift_max: float | None = None
+    alarm: bool = False
+    episode: str | None = None
+    outcome: str | None = None
+    served_model: str = ""
+    served_metric: float = math.nan
+    stale_metric: float = math.nan
+    rows: int = 0
+    features: dict[str, float] = field(default_factory=dict)
+    gate: dict[str, Any] | None = None
+    reason: str | None = None
+    seconds: float = 0.0
+
+
+@dataclass
+class Replay:
+    """The replay of a table through a deployed stack.
+
+    After `run`, `results` has one entry per window, `sent`, `failed` and `misversioned` count predictions: sent to
+    InvokeEndpoint, not answered, and answered by a model that was neither the champion nor, during a roll-out, its
+    challenger.
+    """
+
+    stack: Stack
+    windows: Sequence[Window]
+    tell: Callable[[str, WindowResult | None, float], None]
+    results: list[WindowResult] = field(default_factory=list)
+    sent: int = 0
+    failed: int = 0
+    misversioned: int = 0
+    _models: dict[str, Any] = field(default_factory=dict)
+    _labels_due: list[tuple[datetime, str]] = field(default_factory=list)
+    _ids: Iterator[int] = field(default_factory=lambda: count(1))
+    _stale: str = ""
+    _in_service_at: float = math.inf
+
+    def run(self) -> None:
+        """Every window was sent, labelled, analysed and, where the alarm fired, carried through its episode."""
+        self._stale = self.stack.champion()["model_data_uri"]
+        already: list[Answer] = []  # what the traffic during the last window's episode already sent of this window
+        for number, window in enumerate(self.windows):
+            began = time.monotonic()
+            result = WindowResult(window.name, served_model=_version(self.stack.champion()))
+            self.results.append(result)
+            model = self.stack.champion()["model_data_uri"]
+            answers = self._traffic(window, skip=sum(len(answer.rows) for answer in already), result=result)
+            self._check_versions(answers, [model])
+            self._score(result, [*already, *answers])
+            following = self.windows[number + 1] if number + 1 < len(self.windows) else None
+            already = self._look_back(window, following, result, model)
+            result.seconds = time.monotonic() - began
+            self.tell("window", result, 1.0)
+
+    # Traffic ------------------------------------------------------------------------------------------------------
+
+    def _traffic(self, window: Window, skip: int, result: WindowResult) -> list[Answer]:
+        """The window's rows from `skip` on were sent, each at its time, and their labels delivered a day later."""
+        answers: list[Answer] = []
+        rows = window.rows[skip:]
+        done = 0
+        with ThreadPoolExecutor(CLIENTS) as clients:
+            for step, group in groupby(rows, key=lambda row: _floor(row.time, HOURS_PER_STEP)):
+                self._deliver_labels(step)
+                self.stack.aws.set_clock(step)
+                for answer in clients.map(self._invoke, _requests(list(group))):
+                    answers.append(answer)
+                    self._keep(answer)
+                    done += len(answer.rows)
+                self.tell("traffic", result, done / max(1, len(rows)))
+        self._deliver_labels(window.end)
+        return answers
+
+    def _invoke(self, rows: Sequence[Row]) -> Answer:
+        """The answer to one request of those rows."""
+        inference_id = f"request-{next(self._ids):07d}"
+        body = "".join(",".join(row.values) + "\n" for row in rows)
+        sent_at = time.monotonic()
+        predictions: list[float] = []
+        try:
+            response = self.stack.aws.client("sagemaker-runtime").invoke_endpoint(
+                EndpointName=self.stack["EndpointName"],
+                ContentType="text/csv",
+                Accept="text/csv",
+                InferenceId=inference_id,
+                Body=body,
+            )
+            predictions = [float(line) for line in response["Body"].read().decode().split()]
+        except (ClientError, BotoCoreError, ValueError):
+            predictions = []
+        return Answer(inference_id, rows, predictions if len(predictions) == len(rows) else [], sent_at)
+
+    def _keep(self, answer: Answer) -> None:
+        """The answer is counted, and its ground truth will be known a day after its rows' time."""
+        self.sent += len(answer.rows)
+        if not answer.predictions:
+            self.failed += len(answer.rows)
+            return
+        label = {
+            "groundTruthData": {"data": "\n".join(f"{row.label:g}" for row in answer.rows), "encoding": "CSV"},
+            "eventMetadata": {"eventId": answer.inference_id},
+            "eventVersion": "0",
+        }
+        self._labels_due.append((answer.rows[-1].time + timedelta(days=1), json.dumps(label)))
+
+    def _deliver_labels(self, now: datetime) -> None:
+        """Every label that is due by `now` is in the bucket, under the hour in which it was collected."""
+        ready = [label for at, label in self._labels_due if at <= now]
+        if not ready:
+            return
+        self._labels_due = [(at, label) for at, label in self._labels_due if at > now]
+        self.stack.aws.client("s3").put_object(
+            Bucket=self.stack["BucketName"],
+            Key=f"labels/{now:%Y/%m/%d/%H}/{now:%M%S}.jsonl",
+            Body="\n".join(ready).encode(),
+        )
+
+    # The loop at the end of a window ------------------------------------------------------------------------------
+
+    def _look_back(self, window: Window, following: Window | None, result: WindowResult, model: str) -> list[Answer]:
+        """The monitor analysed the window; if its alarm fired, the episode has ended. Traffic went on meanwhile."""
+        before = {episode["pk"] for episode in self.stack.episodes()}
+        self.tell("monitor", result, 0.0)
+        self.stack.aws.set_clock(window.end)
+        end = f"{window.end:%Y-%m-%dT%H:%M}"
+        analysis = wait_for(
+            f"the drift monitor's analysis of {window.name}",
+            lambda: a if str((a := self.stack.analysis()).get("window_end", "")).startswith(end) else None,
+        )
+        result.verdict = str(analysis["verdict"])
+        result.worst_feature = str(analysis.get("worst_feature") or "")
+        result.drift_max = float(analysis["drift_max"]) if analysis.get("drift_max") is not None else None
+        result.features = self._distances(analysis)
+        if result.verdict != "DRIFTED":
+            return []
+        wait_for("the drift alarm to fire", lambda: self.stack.alarm_state() == "ALARM", seconds=30)
+        result.alarm = True
+        opened = wait_for(
+            "the alarm to open an episode",
+            lambda: [episode for episode in self.stack.episodes() if episode["pk"] not in before],
+            seconds=30,
+        )
+        self.tell("episode", result, 0.0)
+        answers, episode = self._traffic_during_episode(opened[0]["pk"], following)
+        new = [item["pk"] for item in self.stack.episodes() if item["pk"] not in before]
+        if len(new) != 1:
+            raise DemoError(f"one drift alarm opened {len(new)} episodes: {', '.join(new)}")
+        result.episode = str(episode["pk"]).removeprefix("EPISODE#")
+        result.outcome, result.reason = str(episode["outcome"]), str(episode.get("reason") or "")
+        result.gate = self._gate(result.episode)
+        challenger = self.stack.champion()["model_data_uri"]
+        self._check_versions(answers, [model, challenger])
+        if challenger != model:
+            # The first request sent after the endpoint said InService with the new config must be the new model's.
+            self._check_versions([a for a in answers if a.sent_at > self._in_service_at], [challenger])
+        return answers
+
+    def _traffic_during_episode(self, pk: str, following: Window | None) -> tuple[list[Answer], dict[str, Any]]:
+        """The closed episode, and the answers to the traffic that ran from before the roll-out until after it."""
+        answers: list[Answer] = []
+        closed = threading.Event()
+        rows = iter(following.rows if following else ())
+        serving = self.stack.serving()
+        self._in_service_at = math.inf
+
+        def keep_asking() -> None:
+            for row in rows:
+                answers.append(self._invoke([row]))
+                if closed.wait(0.1):
+                    return
+
+        asking = threading.Thread(target=keep_asking, daemon=True)
+        asking.start()
+        try:
+
+            def look() -> dict[str, Any] | None:
+                endpoint = self.stack.aws.client("sagemaker").describe_endpoint(EndpointName=self.stack["EndpointName"])
+                changed = endpoint["EndpointConfigName"] != serving and endpoint["EndpointStatus"] == "InService"
+                if changed and self._in_service_at == math.inf:
+                    self._in_service_at = time.monotonic()
+                item = self.stack.item(pk, "EPISODE")
+                return item if item.get("status") == "CLOSED" else None
+
+            episode = wait_for("the episode to end", look, seconds=300)
+            time.sleep(0.3)
+        finally:
+            closed.set()
+            asking.join()
+        for answer in answers:
+            self._keep(answer)
+        return answers, episode
+
+    def _distances(self, analysis: dict[str, Any]) -> dict[str, float]:
+        """Distance per feature, from the analysis that the monitor wrote to the bucket."""
+        report = self._json(str(analysis["report_uri"]))
+        return {item["name"]: item["distance"] for item in report["features"] if item["distance"] is not None}
+
+    def _gate(self, episode_id: str) -> dict[str, Any] | None:
+        """The gate's numbers of the episode, None if it never got that far."""
+        try:
+            uri = f"s3://{self.stack['BucketName']}/episodes/{episode_id}/evaluation/evaluation.json"
+            gate: dict[str, Any] = self._json(uri)["gate"]
+        except ClientError:
+            return None
+        return gate
+
+    def _json(self, uri: str) -> Any:
+        return json.loads(self._read(uri))
+
+    def _read(self, uri: str) -> bytes:
+        parts = urlparse(uri)
+        body = self.stack.aws.client("s3").get_object(Bucket=parts.netloc, Key=parts.path.lstrip("/"))["Body"]
+        return bytes(body.read())
+
+    # Scores, by the models' own artefacts ---------------------------------------------------------------------------
+
+    def _predict(self, uri: str, rows: Sequence[Row]) -> list[float]:
+        """What the model of that artefact says of the rows, asked outside the endpoint."""
+        from retrain.jobs import inference
+
+        if uri not in self._models:
+            folder = tempfile.mkdtemp(prefix="model-")
+            with tarfile.open(fileobj=io.BytesIO(self._read(uri))) as tar:
+                tar.extractall(folder, filter="data")
+            self._models[uri] = inference.model_fn(folder)
+        model = self._models[uri]
+        body = "".join(",".join(row.values) + "\n" for row in rows)
+        answer = inference.output_fn(inference.predict_fn(inference.input_fn(body, "text/csv"), model), "text/csv")
+        text = answer[0] if isinstance(answer, tuple) else answer
+        return [float(line) for line in (text.decode() if isinstance(text, bytes) else text).split()]
+
+    def _check_versions(self, answers: Sequence[Answer], uris: Sequence[str]) -> None:
+        """`misversioned` counts the rows of the answers that none of the models would have given."""
+        answered = [answer for answer in answers if answer.predictions]
+        rows = [row for answer in answered for row in answer.rows]
+        if not rows:
+            return
+        given = [value for answer in answered for value in answer.predictions]
+        possible = list(zip(*(self._predict(uri, rows) for uri in uris), strict=True))
+        self.misversioned += sum(
+            all(abs(value - candidate) > SAME * max(1.0, abs(candidate)) for candidate in candidates)
+            for value, candidates in zip(given, possible, strict=True)
+        )
+
+    def _score(self, result: WindowResult, answers: Sequence[Answer]) -> None:
+        """RMSE of the predictions that clients got, and of those that the never-retrained model would have given."""
+        answered = [answer for answer in answers if answer.predictions]
+        rows = [row for answer in answered for row in answer.rows]
+        result.rows = len(rows)
+        result.served_metric = _rmse(rows, [value for answer in answered for value in answer.predictions])
+        result.stale_metric = _rmse(rows, self._predict(self._stale, rows))
+
+
+def summary(replay: Replay, metric: str, seconds: dict[str, float]) -> dict[str, Any]:
+    """The demo's result as plain data: what summary.json holds."""
+    return {
+        "metric": metric,
+        "windows": [asdict(result) for result in replay.results],
+        "predictions_sent": replay.sent,
+        "predictions_failed": replay.failed,
+        "predictions_misversioned": replay.misversioned,
+        "seconds": {name: round(value, 1) for name, value in seconds.items()},
+    }
+
+
+def _requests(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    for start in range(0, len(rows), ROWS_PER_REQUEST):
+        yield rows[start : start + ROWS_PER_REQUEST]
+
+
+def _floor(time_: datetime, hours: int) -> datetime:
+    return time_.replace(hour=time_.hour - time_.hour % hours, minute=0, second=0, microsecond=0)
+
+
+def _rmse(rows: Sequence[Row], predictions: Sequence[float]) -> float:
+    if not rows:
+        return math.nan
+    squares = ((row.label - value) ** 2 for row, value in zip(rows, predictions, strict=True))
+    return math.sqrt(math.fsum(squares) / len(rows))
+
+
+def _version(champion: dict[str, Any]) -> str:
+    """The model package's version number, as people speak of it: v3."""
+    return "v" + str(champion["model_package_arn"]).rsplit("/", 1)[-1]
