@@ -1,0 +1,1 @@
+"""Drift-triggered retraining: the modules are named after the steps of the loop."""

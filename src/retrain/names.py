@@ -1,0 +1,71 @@
+"""Deterministic names: whoever tries again finds what the first attempt made, under the same name."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from hashlib import sha256
+
+VARIANT = "AllTraffic"  # blue/green deployments need the same variant name in both configs, so it never changes
+
+_NOT_NAME = re.compile(r"[^a-zA-Z0-9]+")
+
+
+def cut(name: str, limit: int) -> str:
+    """`name` if it fits, else its beginning and a hash of all of it, so that it stays unique.
+
+    >>> cut("flights", 63)
+    'flights'
+    >>> cut("a-very-long-name-of-an-endpoint", 20)
+    'a-very-long-95681958'
+    """
+    if len(name) <= limit:
+        return name
+    suffix = sha256(name.encode()).hexdigest()[:8]
+    return f"{name[: limit - 9].rstrip('-')}-{suffix}"
+
+
+def episode_id(endpoint_name: str, cause: str, at: datetime) -> str:
+    """The id of the episode that `cause` (an alarm ARN, or "bootstrap") opened at `at` for the endpoint.
+
+    At most 63 characters of [a-zA-Z0-9-], because SageMaker's models and endpoint configs are named after it.
+
+    >>> from retrain.clock import parse
+    >>> episode_id("flights", "arn:aws:cloudwatch:us-east-1:000000000000:alarm:drift", parse("2013-04-01T00:00:12Z"))
+    'flights-20130401-000012-3f07d80c'
+    """
+    told_apart = sha256(f"{endpoint_name}|{cause}|{at.isoformat()}".encode()).hexdigest()[:8]
+    return f"{cut(endpoint_name, 38)}-{at:%Y%m%d-%H%M%S}-{told_apart}"
+
+
+def execution_name(episode: str) -> str:
+    """The name of the episode's Step Functions execution (limit 80)."""
+    return cut(episode, 80)
+
+
+def request_token(episode: str) -> str:
+    """The ClientRequestToken of the episode's pipeline execution (32 to 128 characters): one per episode.
+
+    >>> len(request_token("flights-20130401-000012-3f07d80c"))
+    65
+    """
+    return f"{cut(episode, 63)}-{sha256(episode.encode()).hexdigest()[:32]}"
+
+
+def model_name(episode: str) -> str:
+    """The name of the SageMaker model that the episode creates (limit 63)."""
+    return cut(_NOT_NAME.sub("-", episode).strip("-"), 63)
+
+
+def endpoint_config_name(episode: str) -> str:
+    """The name of the endpoint config that the episode creates (limit 63)."""
+    return model_name(episode)
+
+
+def schedule_name(endpoint_name: str) -> str:
+    """The name under which the drift monitor's analyses of an endpoint are filed and published.
+
+    >>> schedule_name("flights")
+    'flights-drift'
+    """
+    return f"{endpoint_name}-drift"
