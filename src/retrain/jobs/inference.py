@@ -1,0 +1,230 @@
+"""Serving in SageMaker's XGBoost container, script mode: what the model artefact carries as `code/inference.py`.
+
+Rows come in as a client has them, with categories as text and nothing for a missing value; predictions go out one per
+row. The encoder that turned text into numbers at training travels in the artefact (`code/encoder.json`) and is the one
+used here. A request that does not fit is answered with a 4xx that says which row and column, never with a score.
+
+This file stands alone: the container may install it without anything beside it, so it imports nothing of this package.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import xgboost as xgb
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    class InferenceError(Exception):
+        def __init__(self, status_code: int, message: str, phrase: str) -> None: ...
+
+else:
+    try:  # the container's toolkit answers with this error's status; any other exception becomes a 500
+        from sagemaker_inference.errors import BaseInferenceToolkitError as InferenceError
+    except ImportError:
+
+        class InferenceError(Exception):
+            """A request that is answered with this status."""
+
+            def __init__(self, status_code: int, message: str, phrase: str) -> None:
+                super().__init__(message)
+                self.status_code, self.message, self.phrase = status_code, message, phrase
+
+
+MODEL = "xgboost-model.ubj"
+ENCODER = "code/encoder.json"
+CSV, JSON = "text/csv", "application/json"
+MISSING = frozenset({"", "nan", "NaN", "NA", "null", "None"})  # of a number; a category is missing only when empty
+
+
+class BadRequestError(InferenceError):
+    """The request does not fit the model: 400 for its content, 415 for its type, 406 for the answer's type."""
+
+    def __init__(self, message: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
+        super().__init__(int(status), message, status.phrase)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """How raw rows become the model's matrix, and the model's output becomes an answer.
+
+    `levels[i]` are the categories of column i in the order of their codes, None for a number. A category that was not
+    seen in training is encoded as missing, which every tree of XGBoost has a learned direction for. `classes` are the
+    label's values of a classifier in the order of XGBoost's class numbers, empty for a regression.
+    """
+
+    task: str
+    names: tuple[str, ...]
+    levels: tuple[tuple[str, ...] | None, ...]
+    classes: tuple[str, ...] = ()
+
+    @property
+    def feature_types(self) -> list[str]:
+        """The columns' types as XGBoost writes them: `c` categorical, `q` quantitative."""
+        return ["q" if levels is None else "c" for levels in self.levels]
+
+    def encode(self, rows: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+        """The rows as a matrix, one line each. Raises BadRequestError naming row and column."""
+        width = len(self.names)
+        for number, row in enumerate(rows, 1):
+            if len(row) != width:
+                raise BadRequestError(
+                    f"row {number} has {len(row)} columns, {width} are expected: {', '.join(self.names)}"
+                )
+        matrix = np.empty((len(rows), width), dtype=np.float32)
+        for index, (name, levels) in enumerate(zip(self.names, self.levels, strict=True)):
+            if levels is None:
+                matrix[:, index] = [_number(row[index], number, name) for number, row in enumerate(rows, 1)]
+            else:
+                codes = {level: code for code, level in enumerate(levels)}
+                matrix[:, index] = [codes.get(row[index].strip(), math.nan) for row in rows]
+        return matrix
+
+    def dump(self) -> str:
+        """The encoder as JSON text, the same bytes for the same encoder."""
+        document = {
+            "version": 1,
+            "task": self.task,
+            "classes": list(self.classes),
+            "features": [
+                {"name": name, "type": "numeric"}
+                if levels is None
+                else {"name": name, "type": "categorical", "levels": list(levels)}
+                for name, levels in zip(self.names, self.levels, strict=True)
+            ],
+        }
+        return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def load(cls, text: str | bytes) -> Encoder:
+        """The encoder that `dump` wrote."""
+        document = json.loads(text)
+        features = document["features"]
+        return cls(
+            task=document["task"],
+            names=tuple(feature["name"] for feature in features),
+            levels=tuple(tuple(feature["levels"]) if "levels" in feature else None for feature in features),
+            classes=tuple(document["classes"]),
+        )
+
+
+@dataclass(frozen=True)
+class Model:
+    """A booster and the encoder of its rows."""
+
+    booster: xgb.Booster
+    encoder: Encoder
+
+    def predict(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The booster's output for encoded rows: a value or a probability each, or a row of class probabilities."""
+        if not len(matrix):
+            return np.empty(0)
+        data = xgb.DMatrix(matrix, feature_types=self.encoder.feature_types, enable_categorical=True)
+        return np.asarray(self.booster.predict(data), dtype=np.float64)
+
+
+def model_fn(model_dir: str) -> Model:
+    """The model of an unpacked artefact."""
+    booster = xgb.Booster()
+    booster.load_model(Path(model_dir) / MODEL)
+    return Model(booster, Encoder.load((Path(model_dir) / ENCODER).read_text(encoding="utf-8")))
+
+
+def input_fn(body: str | bytes | bytearray, content_type: str) -> list[Any]:
+    """The request's rows: lists of text in column order, or objects by column name (JSON only).
+
+    Their fit to the model is checked by `predict_fn`, which knows the model; the container hands it the rows next.
+    """
+    try:
+        text = body if isinstance(body, str) else bytes(body).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadRequestError(f"the body is not UTF-8 text: {error}") from error
+    kind = (content_type or CSV).split(";")[0].strip().lower()
+    if kind == CSV:
+        rows: list[Any] = [row for row in csv.reader(io.StringIO(text)) if row]
+    elif kind == JSON:
+        rows = _json_rows(text)
+    else:
+        raise BadRequestError(f"content type {kind} is not supported: send {CSV} or {JSON}", HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+    if not rows:
+        raise BadRequestError("the body holds no row")
+    return rows
+
+
+def predict_fn(rows: Iterable[Any], model: Model) -> list[Any]:
+    """One prediction per row: a number, the positive class's probability, or the most probable class."""
+    encoder = model.encoder
+    output = model.predict(encoder.encode([_in_order(row, n, encoder.names) for n, row in enumerate(rows, 1)]))
+    if encoder.task == "multiclass":
+        return [encoder.classes[index] for index in np.argmax(output, axis=1)]
+    # A float32 has no more than nine digits to say, and repr() of the shortest says them.
+    return [float(np.format_float_positional(np.float32(value), unique=True)) for value in output]
+
+
+def output_fn(predictions: list[Any], accept: str) -> tuple[str, str]:
+    """The answer's body and type: text/csv with a prediction per line, or JSON `{"predictions": […]}`."""
+    kinds = [part.split(";")[0].strip().lower() for part in (accept or "").split(",")]
+    if JSON in kinds:
+        return json.dumps({"predictions": predictions}), JSON
+    if CSV in kinds or "*/*" in kinds or kinds == [""]:
+        return "".join(f"{prediction}\n" for prediction in predictions), CSV
+    raise BadRequestError(f"accept {accept} is not supported: ask for {CSV} or {JSON}", HTTPStatus.NOT_ACCEPTABLE)
+
+
+def _json_rows(text: str) -> list[Any]:
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise BadRequestError(f"the body is not JSON: {error}") from error
+    if isinstance(document, dict):
+        document = document.get("instances", [document])
+    if not isinstance(document, list):
+        raise BadRequestError('the JSON is neither a row, nor a list of rows, nor {"instances": [rows]}')
+    if document and not isinstance(document[0], (list, dict)):
+        document = [document]
+    return document
+
+
+def _in_order(row: Any, number: int, names: Sequence[str]) -> list[str]:
+    """The row as text in the model's column order."""
+    if isinstance(row, dict):
+        if missing := [name for name in names if name not in row]:
+            raise BadRequestError(f"row {number} lacks {', '.join(missing)}; null stands for a missing value")
+        if extra := [name for name in row if name not in names]:
+            raise BadRequestError(f"row {number} has unknown columns: {', '.join(map(str, extra))}")
+        row = [row[name] for name in names]
+    if not isinstance(row, list):
+        raise BadRequestError(f"row {number} is neither a list nor an object")
+    return ["" if value is None else value if isinstance(value, str) else _text(value, number) for value in row]
+
+
+def _text(value: Any, number: int) -> str:
+    if not isinstance(value, (int, float)):
+        raise BadRequestError(f"row {number} holds {type(value).__name__}, a text or a number is expected")
+    return repr(int(value) if isinstance(value, bool) else value)
+
+
+def _number(text: str, number: int, name: str) -> float:
+    text = text.strip()
+    if text in MISSING:
+        return math.nan
+    try:
+        value = float(text)
+    except ValueError:
+        raise BadRequestError(f"row {number}, column {name}: {text[:40]!r} is not a number") from None
+    if not math.isfinite(value) or abs(value) > np.finfo(np.float32).max:
+        raise BadRequestError(f"row {number}, column {name}: {text[:40]!r} is not a finite number")
+    return cast(float, value)

@@ -1,0 +1,311 @@
+"""The model's specification: `model.toml`, read and checked.
+
+One file says everything that the loop has to know about a model that it did not invent: what goes in, in which order,
+what comes out, and how a better model is told from a worse one. A complete file with every default written out::
+
+    [model]
+    label = "air_time"         # column of train.csv that is predicted
+    task = "regression"        # regression | binary | multiclass
+    metric = "rmse"            # main metric; rmse, mae (regression) | logloss, auc, accuracy (binary) |
+                               # mlogloss, accuracy (multiclass). Its direction follows from its name
+    [features]                 # the order is the column order of requests and captures
+    distance = "numeric"
+    carrier = "categorical"
+    [hyperparameters]          # for XGBoost, as they are, and:
+    num_boost_round = 300      # the most rounds that one training may add
+    [training]
+    candidates = ["continued", "scratch"]
+    early_stopping_rounds = 25
+    max_rounds = 1000          # a champion with more rounds than this is not continued
+    replay_share = 1.0         # old rows beside the new ones when continuing, per new row
+    seed = 7
+    [dataset]
+    min_rows = 500             # labelled rows that a drift window must have
+    min_label_coverage = 0.8   # share of the window's rows whose label has arrived
+    max_bad_share = 0.05       # share of unreadable lines and values
+    holdout_share = 0.2        # newest part of the window: judged on, never trained on
+    validation_share = 0.15    # of what is left, again the newest: early stopping, choice of the candidate
+    new_row_weight = 3.0       # weight of a row of the window where an old row has 1
+    max_reference_rows = 20000 # old rows kept for rehearsal
+    max_reference_holdout_rows = 3000
+    [gate]
+    confidence = 0.95          # of the two-sided bootstrap interval
+    margin = 0.01              # the challenger must be better by more than this share of the champion's metric
+    reference_margin = 0.15    # on the reference holdout it may be worse by at most this share
+    min_rows = 200             # holdout rows below which nothing is concluded
+    resamples = 2000
+    seed = 7
+    [monitor]                  # the drift monitor's options, passed on as they are
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from retrain.errors import InvalidSpec
+
+METRICS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "regression": ("rmse", "mae"),
+        "binary": ("logloss", "auc", "accuracy"),
+        "multiclass": ("mlogloss", "accuracy"),
+    }
+)
+HIGHER_IS_BETTER = frozenset({"auc", "accuracy"})
+FEATURE_TYPES = ("numeric", "categorical")
+CANDIDATES = ("continued", "scratch")
+OBJECTIVES: Mapping[str, str] = MappingProxyType(
+    {"regression": "reg:squarederror", "binary": "binary:logistic", "multiclass": "multi:softprob"}
+)
+RESERVED = "__"  # names of the dataset's own columns begin with it
+
+Options = TypeVar("Options")
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One input column of the model."""
+
+    name: str
+    type: str  # numeric | categorical
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How candidates are trained."""
+
+    candidates: tuple[str, ...] = CANDIDATES
+    early_stopping_rounds: int = 25
+    max_rounds: int = 1000
+    replay_share: float = 1.0
+    seed: int = 7
+
+
+@dataclass(frozen=True)
+class DatasetOptions:
+    """What a drift dataset must have, and how it is split."""
+
+    min_rows: int = 500
+    min_label_coverage: float = 0.8
+    max_bad_share: float = 0.05
+    holdout_share: float = 0.2
+    validation_share: float = 0.15
+    new_row_weight: float = 3.0
+    max_reference_rows: int = 20_000
+    max_reference_holdout_rows: int = 3_000
+
+
+@dataclass(frozen=True)
+class GateOptions:
+    """What a challenger has to prove."""
+
+    confidence: float = 0.95
+    margin: float = 0.01
+    reference_margin: float = 0.15
+    min_rows: int = 200
+    resamples: int = 2000
+    seed: int = 7
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A model as its owner describes it."""
+
+    label: str
+    task: str
+    metric: str
+    features: tuple[Feature, ...]
+    hyperparameters: Mapping[str, Any]
+    num_boost_round: int
+    training: TrainingOptions = field(default_factory=TrainingOptions)
+    dataset: DatasetOptions = field(default_factory=DatasetOptions)
+    gate: GateOptions = field(default_factory=GateOptions)
+    monitor: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def direction(self) -> str:
+        """`min` or `max`: where the main metric's better values are."""
+        return "max" if self.metric in HIGHER_IS_BETTER else "min"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The features' names in the column order of requests."""
+        return tuple(feature.name for feature in self.features)
+
+
+# The limits of numeric options: (lowest, highest, both ends allowed).
+_SHARE = (0.0, 1.0)
+_LIMITS: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {
+        "training.early_stopping_rounds": (1, 10_000),
+        "training.max_rounds": (1, 100_000),
+        "training.replay_share": (0.0, 100.0),
+        "training.seed": (0, 2**31 - 1),
+        "dataset.min_rows": (10, 10**9),
+        "dataset.min_label_coverage": _SHARE,
+        "dataset.max_bad_share": _SHARE,
+        "dataset.holdout_share": (0.05, 0.5),
+        "dataset.validation_share": (0.05, 0.5),
+        "dataset.new_row_weight": (0.01, 1000.0),
+        "dataset.max_reference_rows": (0, 10**8),
+        "dataset.max_reference_holdout_rows": (0, 10**8),
+        "gate.confidence": (0.5, 0.9999),
+        "gate.margin": (0.0, 1.0),
+        "gate.reference_margin": (0.0, 100.0),
+        "gate.min_rows": (2, 10**9),
+        "gate.resamples": (100, 100_000),
+        "gate.seed": (0, 2**31 - 1),
+    }
+)
+
+
+def read_spec(path: Path) -> Spec:
+    """The specification in that file.
+
+    Raises `InvalidSpec` naming the file, the line, the key and what to write instead.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InvalidSpec(f"{path.name} is missing: the initial data needs a {path.name} beside train.csv") from None
+    except UnicodeDecodeError as error:
+        raise InvalidSpec(f"{path.name} is not UTF-8 text ({error}): save it as UTF-8") from error
+    return parse_spec(text, path.name)
+
+
+def parse_spec(text: str, file: str = "model.toml") -> Spec:
+    """The specification that the TOML text holds; `file` is its name in error messages."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidSpec(f"{file} is not valid TOML: {error}") from error
+    return _Reader(text, file, document).spec()
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """A parsed document together with the text that it came from, for errors that say where."""
+
+    text: str
+    file: str
+    document: Mapping[str, Any]
+
+    def spec(self) -> Spec:
+        known = ("model", "features", "hyperparameters", "training", "dataset", "gate", "monitor")
+        for name in self.document:
+            if name not in known:
+                raise self.error(name, None, f"unknown section: one of {', '.join(known)} is expected")
+        model = self.section("model", required=True)
+        for key in model:
+            if key not in {"label", "task", "metric"}:
+                raise self.error("model", key, "unknown key: label, task and metric are expected")
+        task = self.choice("model", "task", tuple(METRICS))
+        metric = self.choice("model", "metric", METRICS[task])
+        label = self.name("label", model.get("label"))
+        hyperparameters, rounds = self.hyperparameters(task)
+        return Spec(
+            label=label,
+            task=task,
+            metric=metric,
+            features=self.features(label),
+            hyperparameters=MappingProxyType(hyperparameters),
+            num_boost_round=rounds,
+            training=self.options("training", TrainingOptions),
+            dataset=self.options("dataset", DatasetOptions),
+            gate=self.options("gate", GateOptions),
+            monitor=MappingProxyType(dict(self.section("monitor"))),
+        )
+
+    def features(self, label: str) -> tuple[Feature, ...]:
+        section = self.section("features", required=True)
+        if not section:
+            raise self.error("features", None, 'no feature: write one line for each, like distance = "numeric"')
+        for name, kind in section.items():
+            if kind not in FEATURE_TYPES:
+                raise self.error("features", name, f"{kind!r} is no feature type: write numeric or categorical")
+            if name == label:
+                raise self.error("features", name, "the label cannot be a feature: remove this line")
+            if name.startswith(RESERVED):
+                raise self.error("features", name, f"names that begin with {RESERVED} are reserved: rename the column")
+        return tuple(Feature(name, kind) for name, kind in section.items())
+
+    def hyperparameters(self, task: str) -> tuple[dict[str, Any], int]:
+        values = {"objective": OBJECTIVES[task], **self.section("hyperparameters")}
+        rounds = values.pop("num_boost_round", 300)
+        if not isinstance(rounds, int) or isinstance(rounds, bool) or not 1 <= rounds <= 100_000:
+            raise self.error("hyperparameters", "num_boost_round", f"{rounds!r} is not a whole number from 1 to 100000")
+        for key, value in values.items():
+            if not isinstance(value, (str, int, float, bool, list)):
+                raise self.error("hyperparameters", key, "a text, a number, true, false or a list is expected")
+        if task == "multiclass" and "num_class" not in values:
+            raise self.error("hyperparameters", None, "num_class is missing: a multiclass model needs its class count")
+        return values, rounds
+
+    def options(self, name: str, kind: type[Options]) -> Options:
+        section = self.section(name)
+        types = {item.name: item.default for item in fields(kind)}  # type: ignore[arg-type]
+        values: dict[str, Any] = {}
+        for key, value in section.items():
+            if key not in types:
+                raise self.error(name, key, f"unknown key: one of {', '.join(types)} is expected")
+            values[key] = self.candidates(value) if key == "candidates" else self.number(name, key, value, types[key])
+        return kind(**values)
+
+    def candidates(self, value: Any) -> tuple[str, ...]:
+        if not isinstance(value, list) or not value or any(item not in CANDIDATES for item in value):
+            raise self.error("training", "candidates", f"a list with some of {', '.join(CANDIDATES)} is expected")
+        return tuple(dict.fromkeys(value))
+
+    def number(self, section: str, key: str, value: Any, default: object) -> float:
+        low, high = _LIMITS[f"{section}.{key}"]
+        whole = isinstance(default, int)
+        allowed = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+        if not allowed or not math.isfinite(value) or not low <= value <= high:
+            kind = "whole number" if whole else "number"
+            raise self.error(section, key, f"{value!r} is not a {kind} from {low:g} to {high:g}")
+        return int(value) if whole else float(value)
+
+    def choice(self, section: str, key: str, allowed: tuple[str, ...]) -> str:
+        value = self.document[section].get(key)
+        if value not in allowed:
+            found = "missing" if value is None else f"{value!r} is unknown"
+            raise self.error(section, key, f"{found}: write one of {', '.join(allowed)}")
+        return str(value)
+
+    def name(self, key: str, value: Any) -> str:
+        if not isinstance(value, str) or not value or value.startswith(RESERVED):
+            raise self.error("model", key, f"{value!r} is no column name: write the name of a column of train.csv")
+        return value
+
+    def section(self, name: str, required: bool = False) -> Mapping[str, Any]:
+        value = self.document.get(name)
+        if value is None and not required:
+            return {}
+        if not isinstance(value, dict):
+            raise self.error(name, None, f"the section [{name}] is missing: add it")
+        return value
+
+    def error(self, section: str, key: str | None, message: str) -> InvalidSpec:
+        """The error that points at the key, with the line where it is written, as far as that can be found."""
+        where = f"[{section}]" + (f" {key}" if key else "")
+        line = _line(self.text, section, key)
+        return InvalidSpec(f"{self.file}{f', line {line}' if line else ''}: {where}: {message}")
+
+
+def _line(text: str, section: str, key: str | None) -> int | None:
+    """Number of the line that holds the key of the section, or the section's own if the key is not written."""
+    current, at = "", None
+    for number, raw in enumerate(text.splitlines(), 1):
+        line = raw.strip()
+        if line.startswith("["):
+            current = line.strip("[]").split("#")[0].strip().strip("]")
+            at = number if current == section else at
+        elif key is not None and current == section and line.split("=")[0].strip().strip("\"'") == key:
+            return number
+    return at
