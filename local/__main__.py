@@ -1,0 +1,88 @@
+"""`python -m local up`: the embedded AWS on one port, for boto3, the AWS CLI and the SAM CLI."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import socket
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+
+from local import REGION, environment
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0 when the embedded AWS ran and was told to stop, 1 with a sentence when it could not start."""
+    parser = argparse.ArgumentParser(prog="local", description=__doc__)
+    up = parser.add_subparsers(dest="command", required=True).add_parser("up", help="serve until stopped (Ctrl-C)")
+    up.add_argument("--port", type=int, default=4566, help="where to answer, on 127.0.0.1 (4566)")
+    up.add_argument("--root", type=Path, default=Path(".local"), help="where the state is kept (.local)")
+    up.add_argument("--fresh", action="store_true", help="forget the state first")
+    up.add_argument("--wait-scale", type=float, default=0.02, help="a waiting second of a state machine, in seconds")
+    options = parser.parse_args(arguments)
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", options.port)) == 0:
+            print(f"port {options.port} is taken: stop what listens there, or say --port N", file=sys.stderr)
+            return 1
+    root: Path = options.root.resolve()
+    if options.fresh:
+        for name in ("ministack", "s3", "sagemaker", "state"):
+            shutil.rmtree(root / name, ignore_errors=True)
+    (root / "state").mkdir(parents=True, exist_ok=True)
+    asyncio.run(_serve(options.port, root, options.wait_scale))
+    return 0
+
+
+async def _serve(port: int, root: Path, wait_scale: float) -> None:
+    from local import ministack
+
+    ministack.prepare(port, root, wait_scale)
+    from local.clock import clock
+    from local.sagemaker import SageMaker
+    from local.xray import XRay
+
+    import boto3
+
+    xray = XRay(time.time)
+    os.environ["AWS_XRAY_DAEMON_ADDRESS"] = f"127.0.0.1:{xray.port}"
+    session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=REGION)
+    url = f"http://127.0.0.1:{port}"
+    clients: dict[str, object] = {}
+
+    def aws(service: str) -> object:
+        return clients.setdefault(service, session.client(service, endpoint_url=url))
+
+    sagemaker = SageMaker(
+        aws=aws,
+        put_event=lambda *event: platform.put_event(*event),
+        clock=clock,
+        root=root / "sagemaker",
+    )
+    platform = ministack.Platform(clock, sagemaker, xray)
+    kept = root / "state"
+    if (kept / "clock.json").exists():
+        clock.set(datetime.fromisoformat(json.loads((kept / "clock.json").read_text())["now"]))
+    xray.load(kept / "xray.json")
+
+    def ready() -> None:
+        sagemaker.load(kept / "sagemaker.json")
+        for name, value in environment(url).items():
+            print(f"export {name}={value}", flush=True)
+        print("# the embedded AWS answers there; Ctrl-C stops it, and its state is kept", flush=True)
+
+    try:
+        await platform.serve(port, ready)
+    finally:
+        sagemaker.save(kept / "sagemaker.json")
+        sagemaker.shutdown()
+        xray.save(kept / "xray.json")
+        (kept / "clock.json").write_text(json.dumps({"now": clock.now().isoformat()}))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

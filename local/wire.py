@@ -1,0 +1,83 @@
+"""What goes over the wire, held against botocore's service models: nothing unknown comes in or goes out."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import botocore.session
+from botocore.exceptions import UnknownServiceError
+from botocore.model import ServiceModel
+from botocore.validate import ParamValidator
+
+Handler = Callable[[str, dict[str, Any]], dict[str, Any]]
+
+
+class ApiError(Exception):
+    """An error as the service's clients see it."""
+
+    def __init__(self, code: str, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.code, self.message, self.status = code, message, status
+
+
+@functools.cache
+def model(service: str) -> ServiceModel:
+    """botocore's model of the service."""
+    try:
+        return botocore.session.get_session().get_service_model(service)
+    except UnknownServiceError as error:  # pragma: no cover - a typo in this folder
+        raise ValueError(f"botocore knows no service {service!r}") from error
+
+
+class Wire:
+    """Calls `handle` with requests that the model knows, and lets only responses pass that the model defines.
+
+    `violations` lists what was not so: a call that no model knows, or a response with a field that botocore does
+    not define or without one that it requires.
+    """
+
+    def __init__(self, service: str, handle: Handler) -> None:
+        self.service, self.handle = service, handle
+        self.violations: list[str] = []
+
+    def call(self, operation: str, params: dict[str, Any]) -> dict[str, Any]:
+        """The operation's answer; ApiError for what the service refuses."""
+        known = model(self.service)
+        if operation not in known.operation_names:
+            self.violations.append(f"{self.service}: no operation {operation}")
+            raise ApiError("UnknownOperationException", f"no operation {operation} in {self.service}")
+        shapes = known.operation_model(operation)
+        if shapes.input_shape is not None:
+            report = ParamValidator().validate(params, shapes.input_shape)
+            if report.has_errors():
+                raise ApiError("ValidationException", report.generate_report())
+        answer = self.handle(operation, params)
+        if shapes.output_shape is None:
+            return {}
+        report = ParamValidator().validate(answer, shapes.output_shape)
+        if report.has_errors():
+            fault = f"{self.service}.{operation} answered what botocore does not define: {report.generate_report()}"
+            self.violations.append(fault)
+            raise ApiError("InternalFailure", fault, 500)
+        return answer
+
+    def call_json(self, operation: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        """The same, from and to the bytes of the JSON protocols."""
+        headers = {"Content-Type": "application/x-amz-json-1.1"}
+        try:
+            answer = self.call(operation, json.loads(body or b"{}"))
+        except ApiError as error:
+            problem = {"__type": error.code, "message": error.message}
+            return error.status, {**headers, "x-amzn-ErrorType": error.code}, json.dumps(problem).encode()
+        return 200, headers, json.dumps(answer, default=_epoch).encode()
+
+
+def _epoch(value: Any) -> float:
+    """JSON protocols write timestamps as seconds since the epoch."""
+    if isinstance(value, datetime):
+        return round(value.timestamp(), 3)
+    raise TypeError(f"{type(value).__name__} can't be written as JSON")
