@@ -18,6 +18,7 @@ what comes out, and how a better model is told from a worse one. A complete file
     early_stopping_rounds = 25
     max_rounds = 1000          # a champion with more rounds than this is not continued
     replay_share = 1.0         # old rows beside the new ones when continuing, per new row
+    min_category_rows = 20     # a category with fewer training rows is treated like one never seen
     seed = 7
     [dataset]
     min_rows = 500             # labelled rows that a drift window must have
@@ -84,6 +85,7 @@ class TrainingOptions:
     early_stopping_rounds: int = 25
     max_rounds: int = 1000
     replay_share: float = 1.0
+    min_category_rows: int = 20
     seed: int = 7
 
 
@@ -146,6 +148,7 @@ _LIMITS: Mapping[str, tuple[float, float]] = MappingProxyType(
         "training.early_stopping_rounds": (1, 10_000),
         "training.max_rounds": (1, 100_000),
         "training.replay_share": (0.0, 100.0),
+        "training.min_category_rows": (1, 10**6),
         "training.seed": (0, 2**31 - 1),
         "dataset.min_rows": (10, 10**9),
         "dataset.min_label_coverage": _SHARE,

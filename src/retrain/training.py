@@ -105,7 +105,11 @@ def truth(spec: Spec, encoder: Encoder, rows: Table) -> Numbers:
 
 
 def _encoder(spec: Spec, rows: Table, champion: Model | None) -> Encoder:
-    """The champion's encoder with what is new added behind, so that the codes its trees know keep their meaning."""
+    """The champion's encoder with what is new added behind, so that the codes its trees know keep their meaning.
+
+    A rare category gets no code and is encoded as missing, as an unseen one will be: so the trees learn from rows what
+    to do with a category that they don't know, instead of sending it wherever their default happens to point.
+    """
     base = dict(zip(champion.encoder.names, champion.encoder.levels, strict=True)) if champion else {}
     levels: list[tuple[str, ...] | None] = []
     for feature in spec.features:
@@ -113,7 +117,10 @@ def _encoder(spec: Spec, rows: Table, champion: Model | None) -> Encoder:
             levels.append(None)
             continue
         known = base.get(feature.name) or ()
-        levels.append((*known, *(level for level in rows.categories(feature.name).levels if level not in set(known))))
+        column = rows.categories(feature.name)
+        times = np.bincount(column.codes[column.codes >= 0], minlength=len(column.levels))
+        often = [level for level, count in zip(column.levels, times, strict=True) if count >= spec.training.min_category_rows]
+        levels.append((*known, *(level for level in often if level not in set(known))))
     encoder = Encoder(spec.task, spec.names, tuple(levels), _classes(spec, rows, champion))
     if champion and (champion.encoder.names, champion.encoder.feature_types) != (encoder.names, encoder.feature_types):
         raise Refused(

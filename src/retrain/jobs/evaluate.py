@@ -47,7 +47,7 @@ def evaluate(options: argparse.Namespace) -> str:
         challenger=score(spec.metric, labels, output),
         holdout=_compare(spec, holdout, champion, challenger),
         reference=_compare(spec, reference, champion, challenger),
-        sanity=_sanity(labels, output),
+        sanity=sanity(labels, output),
     )
     decision = judge(evidence, spec.gate)
     document = {
@@ -79,8 +79,8 @@ def _compare(spec: Spec, rows: Table, champion: Model | None, challenger: Model)
     )
 
 
-def _sanity(labels: Numbers, output: Numbers) -> Sanity:
-    """Of class probabilities, the span is that of probabilities."""
+def sanity(labels: Numbers, output: Numbers) -> Sanity:
+    """What the gate wants to know about predictions; the labels' span of class probabilities is 0 to 1."""
     finite = output[np.isfinite(output)]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
     regression_like = output.ndim == 1

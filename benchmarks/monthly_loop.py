@@ -1,0 +1,157 @@
+"""The decisions of a year without the machinery around them: dataset, training and gate, month by month.
+
+    PYTHONPATH=src:. python benchmarks/monthly_loop.py [--every-month]
+
+Nothing looks ahead: a month is served by the model that was champion when it began; labels come a day late, so those of
+the month's last day are missing when the dataset is built. Retraining begins when a numeric feature's Kolmogorov-Smirnov
+distance to the rows that the champion was last trained on exceeds 0.3.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from demo import flights
+from retrain.dataset import NEW, Dataset, Evidence, Reference, bootstrap_dataset, drift_dataset
+from retrain.evaluation import compare, score
+from retrain.gate import Evidence as GateEvidence
+from retrain.gate import judge
+from retrain.jobs.evaluate import sanity
+from retrain.jobs.inference import Model
+from retrain.spec import Spec, parse_spec
+from retrain.table import Column, Table, category, concat, parse_numbers
+from retrain.training import encode, train, truth
+
+THRESHOLD = 0.3
+GOAL = range(4, 11)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request of one row."""
+
+    id: str
+    time: datetime
+    rows: Sequence[Sequence[str]]
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--every-month", action="store_true", help="retrain every month, drift or not")
+    every_month = options.parse_args().every_month
+    spec = parse_spec(flights.MODEL)
+    windows = flights.months()
+    initial = _table(spec, [row for row in flights._rows() if row.time < windows[0].start])
+    dataset = bootstrap_dataset(spec, initial)
+    first = train(spec, dataset.parts["train"], dataset.parts["validation"], None)
+    stale = champion = first.model
+    print(f"bootstrap: {first.candidates}")
+    served, never = [], []
+    for window in windows:
+        rows = _table(spec, window.rows)
+        month = window.start.month
+        errors = [score("rmse", rows.numbers(spec.label), model.predict(encode(model.encoder, rows))) for model in (champion, stale)]
+        if month in GOAL:
+            served.append(errors[0])
+            never.append(errors[1])
+        feature, distance = _worst(spec, rows, _baseline(dataset))
+        line = f"{window.name:9s} never retrained {errors[1]:5.2f}  served {errors[0]:5.2f}  {feature} {distance:.2f}"
+        if distance <= THRESHOLD and not every_month:
+            print(f"{line}  stable")
+            continue
+        began = time.monotonic()
+        challenger_dataset = _drift_dataset(spec, window, dataset)
+        built = time.monotonic()
+        challenger = train(spec, challenger_dataset.parts["train"], challenger_dataset.parts["validation"], champion)
+        trained = time.monotonic()
+        text, promoted = _judge(spec, challenger_dataset, champion, challenger.model)
+        seconds = f"{built - began:.1f}+{trained - built:.1f}+{time.monotonic() - trained:.1f} s"
+        print(f"{line}  {challenger.chosen} {text} ({seconds})")
+        if promoted:
+            champion, dataset = challenger.model, challenger_dataset
+    lower = 1 - np.mean(served) / np.mean(never)
+    print(f"April to October: never retrained {np.mean(never):.2f}, served {np.mean(served):.2f}, {lower:.1%} lower")
+
+
+def _drift_dataset(spec: Spec, window: flights.Window, dataset: Dataset) -> Dataset:
+    known = [row for row in window.rows if row.time + timedelta(days=1) <= window.end]
+    asked = [Asked(f"{number:06d}", row.time, [row.values]) for number, row in enumerate(window.rows)]
+    labels = {f"{number:06d}": [f"{row.label:g}"] for number, row in enumerate(known)}
+    parts = dataset.parts
+    reference = Reference(concat([parts["train"], parts["validation"]]), concat([parts["reference"], parts["holdout"]]))
+    return drift_dataset(spec, asked, labels, reference, (window.start, window.end), Evidence(lines=len(asked)))
+
+
+def _judge(spec: Spec, dataset: Dataset, champion: Model, challenger: Model) -> tuple[str, bool]:
+    comparisons = {}
+    for part in ("holdout", "reference"):
+        rows = dataset.parts[part]
+        outputs = [model.predict(encode(model.encoder, rows)) for model in (champion, challenger)]
+        comparisons[part] = compare(
+            spec.metric,
+            spec.direction,
+            truth(spec, challenger.encoder, rows),
+            outputs[0],
+            outputs[1],
+            spec.gate.confidence,
+            spec.gate.resamples,
+            spec.gate.seed,
+        )
+    rows = dataset.parts["holdout"]
+    holdout, reference = comparisons["holdout"], comparisons["reference"]
+    output = challenger.predict(encode(challenger.encoder, rows))
+    evidence = GateEvidence(
+        metric=spec.metric,
+        direction=spec.direction,
+        bootstrap=False,
+        has_champion=True,
+        holdout_rows=len(rows),
+        reference_rows=len(dataset.parts["reference"]),
+        challenger=holdout.challenger,
+        holdout=holdout,
+        reference=reference,
+        sanity=sanity(rows.numbers(spec.label), output),
+    )
+    decision = judge(evidence, spec.gate)
+    numbers = (
+        f"{holdout.champion:.2f} → {holdout.challenger:.2f} [{holdout.low:+.2f}, {holdout.high:+.2f}], "
+        f"reference {reference.champion:.2f} → {reference.challenger:.2f}"
+    )
+    reasons = ", ".join(reason.code for reason in decision.reasons)
+    return f"{numbers}: {decision.decision} {reasons}", decision.decision == "promote"
+
+
+def _table(spec: Spec, rows: Sequence[flights.Row]) -> Table:
+    columns: dict[str, Column] = {}
+    for index, feature in enumerate(spec.features):
+        texts = [row.values[index] for row in rows]
+        columns[feature.name] = category(texts) if feature.type == "categorical" else parse_numbers(texts)[0]
+    columns[spec.label] = np.array([row.label for row in rows])
+    return Table(columns)
+
+
+def _baseline(dataset: Dataset) -> Table:
+    train_rows = dataset.parts["train"]
+    return concat([train_rows.take(np.flatnonzero(train_rows.numbers(NEW) > 0)), dataset.parts["validation"]])
+
+
+def _worst(spec: Spec, rows: Table, baseline: Table) -> tuple[str, float]:
+    worst = ("", -math.inf)
+    for feature in spec.features:
+        if feature.type == "numeric":
+            now, then = (np.sort(values[~np.isnan(values)]) for values in (rows.numbers(feature.name), baseline.numbers(feature.name)))
+            points = np.concatenate([now, then])
+            gap = np.searchsorted(now, points, "right") / len(now) - np.searchsorted(then, points, "right") / len(then)
+            worst = max(worst, (feature.name, float(np.abs(gap).max())), key=lambda item: item[1])
+    return worst
+
+
+if __name__ == "__main__":
+    main()
