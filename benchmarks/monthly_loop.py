@@ -13,16 +13,17 @@ import argparse
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import numpy as np
 
 from demo import flights
-from retrain.dataset import NEW, Dataset, Evidence, Reference, bootstrap_dataset, drift_dataset
+from retrain.capture import Capture
+from retrain.dataset import NEW, Dataset, Read, Reference, bootstrap_dataset, drift_dataset
 from retrain.evaluation import compare, score
 from retrain.gate import Evidence as GateEvidence
 from retrain.gate import judge
+from retrain.ground_truth import Labels
 from retrain.jobs.evaluate import sanity
 from retrain.jobs.inference import Model
 from retrain.spec import Spec, parse_spec
@@ -31,15 +32,6 @@ from retrain.training import encode, train, truth
 
 THRESHOLD = 0.3
 GOAL = range(4, 11)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A request of one row."""
-
-    id: str
-    time: datetime
-    rows: Sequence[Sequence[str]]
 
 
 def main() -> None:
@@ -82,11 +74,11 @@ def main() -> None:
 
 def _drift_dataset(spec: Spec, window: flights.Window, dataset: Dataset) -> Dataset:
     known = [row for row in window.rows if row.time + timedelta(days=1) <= window.end]
-    asked = [Asked(f"{number:06d}", row.time, [row.values]) for number, row in enumerate(window.rows)]
-    labels = {f"{number:06d}": [f"{row.label:g}"] for number, row in enumerate(known)}
+    asked = [Capture(f"{number:06d}", row.time, [list(row.values)], []) for number, row in enumerate(window.rows)]
+    labels = Labels({f"{number:06d}": (f"{row.label:g}",) for number, row in enumerate(known)})
     parts = dataset.parts
     reference = Reference(concat([parts["train"], parts["validation"]]), concat([parts["reference"], parts["holdout"]]))
-    return drift_dataset(spec, asked, labels, reference, (window.start, window.end), Evidence(lines=len(asked)))
+    return drift_dataset(spec, Read(asked, labels), reference, (window.start, window.end))
 
 
 def _judge(spec: Spec, dataset: Dataset, champion: Model, challenger: Model) -> tuple[str, bool]:

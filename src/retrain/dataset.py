@@ -26,13 +26,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retrain.capture import Capture, Quarantine
 from retrain.clock import render
 from retrain.errors import Refused
+from retrain.ground_truth import Coverage, Labels, join
 from retrain.spec import Spec
 from retrain.table import (
     Category,
@@ -52,17 +54,6 @@ UNSEEN_LIMIT = 0.5  # share of a column's values that no category of the referen
 _BATCH = 20_000
 
 
-class Capture(Protocol):
-    """One request that was answered, as the dataset needs it."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def time(self) -> datetime: ...
-    @property
-    def rows(self) -> Sequence[Sequence[str]]: ...
-
-
 @dataclass(frozen=True)
 class Reference:
     """The dataset that the champion was made of: what may be rehearsed, and what it never saw."""
@@ -79,13 +70,14 @@ class Dataset:
     manifest: Mapping[str, Any]
 
 
-@dataclass
-class Evidence:
-    """What came in from captures and labels, counted. `lines` and `bad_lines` are the capture files' own."""
+@dataclass(frozen=True)
+class Read:
+    """What was read for a window: captures and labels, and what of them could not be used."""
 
-    lines: int = 0
-    bad_lines: int = 0
-    quarantined: Counter[str] = field(default_factory=Counter)
+    captures: Sequence[Capture]
+    labels: Labels
+    bad_captures: Quarantine = field(default_factory=Quarantine)
+    bad_labels: Quarantine = field(default_factory=Quarantine)
 
 
 def kinds(spec: Spec) -> dict[str, str]:
@@ -111,30 +103,25 @@ def bootstrap_dataset(spec: Spec, rows: Table) -> Dataset:
     return Dataset(parts, {"bootstrap": True, "rows": _counts(parts)})
 
 
-def drift_dataset(
-    spec: Spec,
-    captures: Iterable[Capture],
-    labels: Mapping[str, Sequence[str]],
-    reference: Reference,
-    window: tuple[datetime, datetime],
-    evidence: Evidence,
-) -> Dataset:
-    """The dataset of the window [start, end).
+def drift_dataset(spec: Spec, read: Read, reference: Reference, window: tuple[datetime, datetime]) -> Dataset:
+    """The dataset of the window [start, end), whose captures and labels were read.
 
-    `labels` holds, by capture id, one label for each of the capture's rows. Raises `Refused`: `capture_missing`,
-    `capture_corrupt`, `schema_mismatch`, `labels_insufficient`, `too_few_rows`.
+    Raises `Refused`: `capture_missing`, `capture_corrupt`, `schema_mismatch`, `labels_insufficient`, `too_few_rows`.
     """
-    asked = _distinct(captures, window, evidence.quarantined)
+    unreadable = read.bad_captures
+    _check_share("capture lines are unreadable", unreadable.bad, unreadable.lines, spec, unreadable.reasons)
+    asked = sorted(read.captures, key=lambda capture: (capture.time, capture.id, capture.rows))
     if not asked:
         raise Refused("capture_missing", f"no capture between {render(window[0])} and {render(window[1])}")
-    _check_share("capture lines are unreadable", evidence.bad_lines, evidence.lines, spec, evidence.quarantined)
-    table, times, answered = _join(spec, asked, labels, reference, evidence.quarantined)
+    labels = {known.capture.id: known.labels for known in join(asked, read.labels, read.bad_labels, Coverage())}
+    bad_rows: Counter[str] = Counter()
+    table, times, answered = _join(spec, _distinct(asked), labels, reference, bad_rows)
     coverage = float(answered.mean()) if len(answered) else 0.0
     if coverage < spec.dataset.min_label_coverage:
         raise Refused(
             "labels_insufficient",
             f"{int(answered.sum())} of {len(answered)} rows have a label ({coverage:.1%}, "
-            f"{spec.dataset.min_label_coverage:.0%} are needed); {len(labels)} label records were read",
+            f"{spec.dataset.min_label_coverage:.0%} are needed); {read.bad_labels.lines} label records were read",
         )
     known = np.flatnonzero(answered)
     if len(known) < spec.dataset.min_rows:
@@ -160,7 +147,11 @@ def drift_dataset(
             "rows": {"captured": len(answered), "labelled": len(known), **_counts(parts)},
             "times": {name: [_moment(span[0]), _moment(span[-1])] for name, span in spans.items()},
             "label_coverage": round(coverage, 6),
-            "quarantined": dict(sorted(evidence.quarantined.items())),
+            "quarantined": {
+                "captures": dict(sorted(read.bad_captures.reasons.items())),
+                "labels": dict(sorted(read.bad_labels.reasons.items())),
+                "rows": dict(sorted(bad_rows.items())),
+            },
             "unseen_categories": _unseen(spec, new, reference.seen),
         },
     )
@@ -211,26 +202,9 @@ def class_name(text: str) -> str:
     return repr(number).removesuffix(".0") if abs(number) < 1e15 else text  # beyond, repr has an exponent
 
 
-def _distinct(
-    captures: Iterable[Capture], window: tuple[datetime, datetime], quarantined: Counter[str]
-) -> list[Capture]:
-    """The window's captures in the order of time, ties by id; of several with the same id the first."""
-    inside = []
-    for capture in captures:
-        if window[0] <= capture.time < window[1]:
-            inside.append(capture)
-        else:
-            quarantined["outside_window"] += 1
-    inside.sort(key=lambda capture: (capture.time, capture.id, list(map(list, capture.rows))))
-    seen: set[str] = set()
-    distinct = []
-    for capture in inside:
-        if capture.id in seen:
-            quarantined["duplicate_id"] += 1
-        else:
-            seen.add(capture.id)
-            distinct.append(capture)
-    return distinct
+def _distinct(captures: Iterable[Capture]) -> list[Capture]:
+    """The captures, of several with the same id the first."""
+    return list({capture.id: capture for capture in reversed(list(captures))}.values())[::-1]
 
 
 def _join(
@@ -251,7 +225,7 @@ def _join(
         )
     quarantined["wrong_column_count"] += total - widths[width]
     tables, times, bad_values = [], [], Counter[str]()
-    for batch in _batches(_rows(captures, labels, width, quarantined)):
+    for batch in _batches(_rows(captures, labels, width)):
         texts = list(zip(*(row for _, row, _ in batch), strict=True))
         bad = np.zeros(len(batch), dtype=bool)
         columns: dict[str, Column] = {}
@@ -280,19 +254,17 @@ def _join(
     _check_columns(spec, table, reference.seen)
     answered = np.zeros(len(table), dtype=bool)
     answered[_labelled(spec, table)] = True
-    quarantined += Counter()  # drops the zeros
+    for reason in [reason for reason, count in quarantined.items() if not count]:
+        del quarantined[reason]
     return table, np.concatenate(times), answered
 
 
 def _rows(
-    captures: Iterable[Capture], labels: Mapping[str, Sequence[str]], width: int, quarantined: Counter[str]
+    captures: Iterable[Capture], labels: Mapping[str, Sequence[str]], width: int
 ) -> Iterator[tuple[float, Sequence[str], str]]:
     """Time, values and label (empty: none) of every row that has as many values as there are features."""
     for capture in captures:
         answers = labels.get(capture.id, ())
-        if answers and len(answers) != len(capture.rows):
-            quarantined["wrong_label_count"] += 1
-            answers = ()
         moment = capture.time.timestamp()
         for index, row in enumerate(capture.rows):
             if len(row) == width:

@@ -1,0 +1,68 @@
+"""BuildDriftDataset: captures, labels and the champion's dataset in, the drift dataset out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+from retrain import capture, ground_truth
+from retrain.capture import Quarantine
+from retrain.clock import parse
+from retrain.dataset import Read, bootstrap_dataset, drift_dataset, kinds, read_reference, write_dataset
+from retrain.errors import Refused
+from retrain.jobs.entry import arguments, flag, run
+from retrain.spec import read_spec
+from retrain.table import read_table
+
+_CHUNK = 1 << 20
+
+
+def main(texts: list[str] | None = None) -> int:
+    """0 when the output folder holds the dataset; 1 with `code: detail` in the message when there can be none."""
+    parser = arguments(__doc__, ("captures", "labels", "reference", "output"), ("window-start", "window-end", "episode-id"))
+    parser.add_argument("--bootstrap", type=flag, required=True)
+    return run(build, parser.parse_args(texts))
+
+
+def build(options: argparse.Namespace) -> str:
+    """The dataset is written; what it holds in a sentence."""
+    spec_file = options.reference / "model.toml"
+    spec = read_spec(spec_file)
+    if not (options.reference / "train.csv").exists():
+        raise Refused("schema_mismatch", "train.csv is missing beside model.toml")
+    if options.bootstrap:
+        wanted = {name: kind for name, kind in kinds(spec).items() if not name.startswith("__")}
+        dataset = bootstrap_dataset(spec, read_table(options.reference / "train.csv", wanted))
+    else:
+        window = (parse(options.window_start), parse(options.window_end))
+        bad_captures, bad_labels = Quarantine(), Quarantine()
+        captures = [
+            found
+            for source, lines in _files(options.captures)
+            for found in capture.read(lines, source, bad_captures, window, spec.names)
+        ]
+        labels = ground_truth.read(_files(options.labels), bad_labels)
+        read = Read(captures, labels, bad_captures, bad_labels)
+        dataset = drift_dataset(spec, read, read_reference(options.reference, spec), window)
+    manifest = write_dataset(options.output, dataset, spec_file.read_bytes(), options.episode_id)
+    return ", ".join(f"{name} {count}" for name, count in manifest["rows"].items())
+
+
+def _files(folder: Path) -> Iterator[tuple[str, Iterable[bytes]]]:
+    """Every file below the folder that holds JSON lines, by name, with its lines."""
+    for path in sorted(folder.rglob("*.jsonl*")):
+        with closing(_chunks(path)) as chunks:
+            yield path.relative_to(folder).as_posix(), capture.lines(chunks)
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            yield chunk
+
+
+if __name__ == "__main__":
+    sys.exit(main())

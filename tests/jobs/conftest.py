@@ -1,0 +1,19 @@
+"""The small model of houses, its specification and the dataset that its champion was made of."""
+
+import pytest
+
+from retrain.dataset import Reference, bootstrap_dataset
+from retrain.spec import Spec, parse_spec
+from retrain.table import concat
+import houses
+
+
+@pytest.fixture
+def spec() -> Spec:
+    return parse_spec(houses.MODEL)
+
+
+@pytest.fixture
+def reference(spec: Spec) -> Reference:
+    parts = bootstrap_dataset(spec, houses.table(600, seed=1)).parts
+    return Reference(concat([parts["train"], parts["validation"]]), concat([parts["reference"], parts["holdout"]]))

@@ -1,0 +1,69 @@
+"""A small model whose world can be made to drift."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+from retrain.capture import Capture
+from retrain.table import Table, category
+
+MODEL = """\
+[model]
+label = "price"
+task = "regression"
+metric = "rmse"
+
+[features]
+size = "numeric"
+age = "numeric"
+town = "categorical"
+
+[hyperparameters]
+max_depth = 3
+eta = 0.3
+num_boost_round = 60
+
+[dataset]
+min_rows = 100
+max_reference_rows = 500
+max_reference_holdout_rows = 150
+
+[gate]
+min_rows = 20
+resamples = 200
+"""
+START = datetime(2026, 3, 1, tzinfo=UTC)
+END = START + timedelta(days=10)
+
+
+def table(rows: int, seed: int, shift: float = 0.0, towns: tuple[str, ...] = ("Aa", "Bo", "Ce")) -> Table:
+    """Labelled rows; `shift` moves what a town is worth."""
+    random = np.random.default_rng(seed)
+    size, age = random.uniform(20, 200, rows).round(1), random.integers(0, 80, rows).astype(float)
+    town = random.integers(0, len(towns), rows)
+    price = size * (3 + town) + age * (shift - 1) + shift * 50 + random.normal(0, 5, rows)
+    return Table(
+        {"size": size, "age": age, "town": category([towns[code] for code in town]), "price": price}
+    )
+
+
+def texts(rows: Table) -> tuple[list[list[str]], list[str]]:
+    """The rows as requests carry them, and their labels."""
+    town = rows.categories("town")
+    values = [
+        [f"{size:g}", f"{age:g}", town.levels[code]]
+        for size, age, code in zip(rows.numbers("size"), rows.numbers("age"), town.codes, strict=True)
+    ]
+    return values, [repr(float(price)) for price in rows.numbers("price")]
+
+
+def requests(rows: Table, per_request: int = 1) -> tuple[list[Capture], dict[str, tuple[str, ...]]]:
+    """Requests spread over the window [START, END), and their labels."""
+    values, labels = texts(rows)
+    asked, answers = [], {}
+    for number, at in enumerate(range(0, len(values), per_request)):
+        moment = START + (END - START) * at / len(values)
+        asked.append(Capture(f"r{number:05d}", moment, values[at : at + per_request], []))
+        answers[asked[-1].id] = tuple(labels[at : at + per_request])
+    return asked, answers

@@ -1,0 +1,237 @@
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retrain.capture import Capture, Quarantine
+from retrain.dataset import (
+    NEW,
+    PARTS,
+    WEIGHT,
+    Read,
+    Reference,
+    bootstrap_dataset,
+    drift_dataset,
+    read_reference,
+    write_dataset,
+)
+from retrain.errors import Refused
+from retrain.ground_truth import Labels
+from retrain.spec import parse_spec
+from retrain.table import Table, category
+from houses import END, MODEL, START, requests, table
+
+WINDOW = (START, END)
+
+
+def build(spec, reference, asked, labels, bad=None):
+    return drift_dataset(spec, Read(asked, Labels(dict(labels)), bad or Quarantine()), reference, WINDOW)
+
+
+def refused(spec, reference, asked, labels, bad=None):
+    with pytest.raises(Refused) as refusal:
+        build(spec, reference, asked, labels, bad)
+    return refusal.value.code, refusal.value.detail
+
+
+def test_the_window_is_split_by_time_and_the_newest_part_is_held_out(spec, reference):
+    rows = table(400, seed=2)
+    asked, labels = requests(rows)
+    parts = build(spec, reference, asked, labels).parts
+    new = parts["train"].take(np.flatnonzero(parts["train"].numbers(NEW) > 0))
+    joined = np.concatenate([part.numbers("price") for part in (new, parts["validation"], parts["holdout"])])
+    np.testing.assert_array_equal(joined, rows.numbers("price"))
+    assert (len(new), len(parts["validation"]), len(parts["holdout"])) == (272, 48, 80)
+
+
+def test_old_rows_are_rehearsed_and_old_holdouts_stay_unseen(spec, reference):
+    asked, labels = requests(table(400, seed=2))
+    parts = build(spec, reference, asked, labels).parts
+    old = parts["train"].numbers(NEW) == 0
+    assert set(parts["train"].numbers("price")[old]) <= set(reference.seen.numbers("price"))
+    assert set(parts["reference"].numbers("price")) <= set(reference.unseen.numbers("price"))
+    assert not set(parts["train"].numbers("price")) & set(reference.unseen.numbers("price"))
+    assert parts["train"].numbers(WEIGHT)[old].tolist() == [1.0] * old.sum()
+    assert set(parts["train"].numbers(WEIGHT)[~old]) == {spec.dataset.new_row_weight}
+
+
+def test_the_next_reference_grows_from_this_dataset_within_its_limits(spec, reference, tmp_path):
+    asked, labels = requests(table(800, seed=2))
+    dataset = build(spec, reference, asked, labels)
+    write_dataset(tmp_path, dataset, MODEL.encode(), "e1")
+    following = read_reference(tmp_path, spec)
+    assert len(following.seen) == len(dataset.parts["train"]) + len(dataset.parts["validation"])
+    assert len(following.unseen) == len(dataset.parts["reference"]) + len(dataset.parts["holdout"])
+    after = build(spec, following, asked, labels)
+    assert after.manifest["rows"]["train_old"] == spec.dataset.max_reference_rows
+    assert after.manifest["rows"]["reference"] == spec.dataset.max_reference_holdout_rows
+
+
+@settings(max_examples=25, deadline=None)
+@given(order=st.permutations(range(40)), repeated=st.lists(st.integers(0, 39), max_size=10))
+def test_the_same_captures_in_any_order_and_number_give_the_same_rows(order, repeated):
+    spec = parse_spec(MODEL.replace("min_rows = 100", "min_rows = 10"))
+    parts = bootstrap_dataset(spec, table(100, seed=1)).parts
+    reference = Reference(parts["train"], parts["holdout"])
+    asked, labels = requests(table(120, seed=2), per_request=3)
+    expected = build(spec, reference, asked, labels).parts
+    shuffled = [asked[index] for index in [*order, *repeated]]
+    found = build(spec, reference, shuffled, labels).parts
+    for part in PARTS:
+        np.testing.assert_array_equal(found[part].numbers("price"), expected[part].numbers("price"))
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows=st.integers(30, 120), same=st.integers(1, 9), missing=st.sets(st.integers(0, 119), max_size=5))
+def test_nothing_trained_on_is_as_new_as_anything_held_out(rows, same, missing):
+    spec = parse_spec(MODEL.replace("min_rows = 100", "min_rows = 10"))
+    parts = bootstrap_dataset(spec, table(100, seed=1)).parts
+    asked, labels = requests(table(rows, seed=3), per_request=same)
+    labels = {key: value for number, (key, value) in enumerate(labels.items()) if number not in missing or number > 20}
+    try:
+        manifest = build(spec, Reference(parts["train"], parts["holdout"]), asked, labels).manifest
+    except Refused as refusal:
+        assert refusal.code in {"labels_insufficient", "too_few_rows"}  # noqa: PT017
+        return
+    spans = manifest["times"]
+    assert spans["train"][1] < spans["validation"][0] <= spans["validation"][1] < spans["holdout"][0]
+
+
+def test_the_same_inputs_give_the_same_bytes_and_the_manifest_their_hashes(spec, reference, tmp_path):
+    asked, labels = requests(table(300, seed=2))
+    for name, captures in (("a", asked), ("b", asked[::-1])):
+        write_dataset(tmp_path / name, build(spec, reference, captures, labels), MODEL.encode(), "e1")
+    for file in ("model.toml", "manifest.json", *(f"{part}.csv" for part in PARTS)):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+    manifest = json.loads((tmp_path / "a" / "manifest.json").read_text())
+    assert set(manifest["sha256"]) == {"model.toml", *(f"{part}.csv" for part in PARTS)}
+    assert manifest["label_coverage"] == 1.0
+    assert manifest["window"] == {"start": "2026-03-01T00:00:00Z", "end": "2026-03-11T00:00:00Z"}
+
+
+def test_late_labels_are_left_out_while_enough_have_come(spec, reference):
+    asked, labels = requests(table(400, seed=2))
+    early = dict(list(labels.items())[:380])
+    manifest = build(spec, reference, asked, early).manifest
+    assert (manifest["rows"]["labelled"], manifest["label_coverage"]) == (380, 0.95)
+
+
+def test_a_new_category_is_news_and_no_reason_to_refuse(spec, reference):
+    asked, labels = requests(table(400, seed=2, towns=("Aa", "Bo", "Ce", "Du")))
+    assert build(spec, reference, asked, labels).manifest["unseen_categories"] == {"town": ["Du"]}
+
+
+@pytest.mark.parametrize(
+    ("labels_kept", "code", "says"),
+    [
+        (0, "labels_insufficient", "0 of 400 rows have a label (0.0%, 80% are needed); 0 label records were read"),
+        (319, "labels_insufficient", "319 of 400 rows have a label"),
+    ],
+)
+def test_too_few_labels_are_refused(spec, reference, labels_kept, code, says):
+    asked, labels = requests(table(400, seed=2))
+    found, detail = refused(spec, reference, asked, dict(list(labels.items())[:labels_kept]))
+    assert found == code
+    assert says in detail
+
+
+def test_too_few_rows_are_refused(spec, reference):
+    asked, labels = requests(table(99, seed=2))
+    assert refused(spec, reference, asked, labels)[0] == "too_few_rows"
+
+
+def test_a_window_without_captures_is_refused(spec, reference):
+    assert refused(spec, reference, [], {}) == (
+        "capture_missing",
+        "no capture between 2026-03-01T00:00:00Z and 2026-03-11T00:00:00Z",
+    )
+
+
+def test_more_unreadable_lines_than_allowed_are_refused(spec, reference):
+    asked, labels = requests(table(400, seed=2))
+    bad = Quarantine(lines=425)
+    bad.reasons["not_json"] = 25
+    code, detail = refused(spec, reference, asked, labels, bad)
+    assert code == "capture_corrupt"
+    assert detail == "25 of 425 capture lines are unreadable (at most 5% may be): not_json 25"
+
+
+def test_a_few_rows_that_do_not_fit_are_quarantined_and_counted(spec, reference):
+    asked, labels = requests(table(400, seed=2))
+    asked[3] = replace(asked[3], rows=[[*asked[3].rows[0], "more"]])
+    asked[4] = replace(asked[4], rows=[["wide", "3", "Aa"]])
+    labels[asked[5].id] = ("1", "2")
+    labels[asked[6].id] = ("cheap",)
+    manifest = build(spec, reference, asked, labels).manifest
+    assert manifest["quarantined"] == {
+        "captures": {},
+        "labels": {"label_count": 1},
+        "rows": {"bad_label": 1, "bad_value": 1, "wrong_column_count": 1},
+    }
+    assert manifest["rows"]["labelled"] == 396
+
+
+def _changed(change):
+    asked, labels = requests(table(400, seed=2))
+    return [replace(request, rows=[change(row) for row in request.rows]) for request in asked], labels
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda row: row[:2], "400 of 400 captured rows have 2 columns, model.toml has 3: size, age, town"),
+        (lambda row: [*row, "1"], "rows have 4 columns, model.toml has 3"),
+        (lambda row: [row[2], row[1], row[0]], "size: 400 of 400 captured values are not numbers"),
+        (lambda row: [row[0], "", row[2]], "age: no value any more, 100% of the reference's rows have one"),
+        (lambda row: [row[0], row[1], "?" + row[2]], "town: 100% of the values are unknown to the reference, like '?Aa'"),
+    ],
+)
+def test_a_changed_schema_is_refused_with_what_changed(spec, reference, change, says):
+    code, detail = refused(spec, reference, *_changed(change))
+    assert code == "schema_mismatch"
+    assert says in detail
+
+
+def test_one_class_only_is_refused(reference):
+    spec = parse_spec(MODEL.replace("regression", "binary").replace("rmse", "auc"))
+    asked, labels = requests(table(400, seed=2))
+    code, detail = refused(spec, reference, asked, {key: ("1.0",) for key in labels})
+    assert (code, detail) == ("labels_insufficient", "every one of 400 labels is '1'")
+
+
+def test_the_initial_data_is_split_in_the_order_of_its_rows(spec):
+    rows = table(500, seed=1)
+    parts = bootstrap_dataset(spec, rows).parts
+    joined = np.concatenate([parts[name].numbers("price") for name in ("train", "validation", "holdout")])
+    np.testing.assert_array_equal(joined, rows.numbers("price"))
+    assert [len(parts[name]) for name in PARTS] == [340, 60, 100, 0]
+
+
+def test_initial_rows_without_a_label_are_left_out(spec):
+    rows = table(500, seed=1)
+    price = rows.numbers("price").copy()
+    price[::10] = np.nan
+    assert sum(map(len, bootstrap_dataset(spec, rows.having("price", price)).parts.values())) == 450
+
+
+def test_too_little_initial_data_is_refused(spec):
+    with pytest.raises(Refused, match=r"too_few_rows: train.csv has 99 rows"):
+        bootstrap_dataset(spec, table(99, seed=1))
+
+
+def test_classes_have_one_spelling():
+    spec = parse_spec(MODEL.replace("regression", "binary").replace("rmse", "auc"))
+    rows = table(200, seed=1)
+    named = Table({**rows.columns, "price": category(["1.0", "0"] * 100)})
+    assert bootstrap_dataset(spec, named).parts["train"].categories("price").levels == ("0", "1")
+
+
+def test_a_request_is_never_on_both_sides_of_a_cut(spec, reference):
+    asked = [Capture(f"r{n}", START + timedelta(hours=n), [["50", "3", "Aa"]] * 45, []) for n in range(10)]
+    labels = {request.id: ("10",) * 45 for request in asked}
+    manifest = build(spec, reference, asked, labels).manifest
+    assert all(manifest["rows"][part] % 45 == 0 for part in ("train_new", "validation", "holdout"))

@@ -1,0 +1,95 @@
+from pathlib import Path
+
+import pytest
+
+from demo.flights import MODEL
+from retrain.errors import InvalidSpec
+from retrain.spec import CANDIDATES, parse_spec, read_spec
+
+SMALL = """\
+[model]
+label = "y"
+task = "regression"
+metric = "rmse"
+
+[features]
+a = "numeric"
+b = "categorical"
+"""
+
+
+def test_a_short_file_gets_the_documented_defaults():
+    spec = parse_spec(SMALL)
+    assert spec.names == ("a", "b")
+    assert spec.hyperparameters == {"objective": "reg:squarederror"}
+    assert (spec.num_boost_round, spec.direction, spec.training.candidates) == (300, "min", CANDIDATES)
+
+
+def test_the_documented_example_says_the_defaults():
+    import retrain.spec
+
+    example = "\n".join(line[4:] for line in retrain.spec.__doc__.split("::\n", 1)[1].splitlines())
+    documented, default = parse_spec(example), parse_spec(SMALL)
+    assert (documented.training, documented.dataset, documented.gate) == (default.training, default.dataset, default.gate)
+    assert documented.num_boost_round == default.num_boost_round
+
+
+def test_the_flights_file_is_good():
+    spec = parse_spec(MODEL)
+    assert len(spec.features) == 15
+    assert sum(feature.type == "categorical" for feature in spec.features) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "says"),
+    [
+        (("regression", "regresion"), 3, "[model] task: 'regresion' is unknown: write one of regression, binary"),
+        (('"rmse"', '"auc"'), 4, "[model] metric: 'auc' is unknown: write one of rmse, mae"),
+        (('metric = "rmse"\n', ""), 1, "[model] metric: missing: write one of"),
+        (('"categorical"', '"text"'), 8, "[features] b: 'text' is no feature type: write numeric or categorical"),
+        (("b = ", "y = "), 8, "[features] y: the label cannot be a feature"),
+        (("b = ", "__new = "), 8, "[features] __new: names that begin with __ are reserved"),
+        (('label = "y"', "label = 3"), 2, "[model] label: 3 is no column name"),
+    ],
+)
+def test_an_error_names_file_line_key_and_remedy(change, line, says):
+    with pytest.raises(InvalidSpec) as error:
+        parse_spec(SMALL.replace(*change))
+    assert f"model.toml, line {line}: " in str(error.value)
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("added", "says"),
+    [
+        ("[gate]\nmargn = 1", "line 11: [gate] margn: unknown key: one of confidence, margin"),
+        ("[gate]\nconfidence = 95", "[gate] confidence: 95 is not a number from 0.5 to 0.9999"),
+        ("[gate]\nmin_rows = 2.5", "[gate] min_rows: 2.5 is not a whole number from 2"),
+        ("[gate]\nmargin = nan", "[gate] margin: nan is not a number"),
+        ("[dataset]\nholdout_share = true", "[dataset] holdout_share: True is not a number"),
+        ("[training]\ncandidates = ['best']", "[training] candidates: a list with some of continued, scratch"),
+        ("[hyperparameters]\nnum_boost_round = 0", "[hyperparameters] num_boost_round: 0 is not a whole number"),
+        ("[hyperparameters]\neta = {a = 1}", "[hyperparameters] eta: a text, a number"),
+        ("[retraining]\na = 1", "[retraining]: unknown section: one of model, features"),
+        ("[gate", "not valid TOML"),
+    ],
+)
+def test_a_wrong_option_is_an_error(added, says):
+    with pytest.raises(InvalidSpec) as error:
+        parse_spec(f"{SMALL}\n{added}\n")
+    assert says in str(error.value)
+
+
+def test_a_multiclass_model_needs_its_class_count():
+    with pytest.raises(InvalidSpec, match="num_class is missing"):
+        parse_spec(SMALL.replace("regression", "multiclass").replace("rmse", "mlogloss"))
+
+
+def test_a_missing_section_is_an_error():
+    with pytest.raises(InvalidSpec, match=r"the section \[features\] is missing"):
+        parse_spec(SMALL.split("[features]")[0])
+
+
+def test_a_missing_file_is_an_error(tmp_path: Path):
+    with pytest.raises(InvalidSpec, match=r"model.toml is missing: the initial data needs a model.toml beside train.csv"):
+        read_spec(tmp_path / "model.toml")

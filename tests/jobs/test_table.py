@@ -1,0 +1,81 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retrain.errors import Refused
+from retrain.table import Category, Table, category, concat, parse_numbers, read_table, thin, write_table
+
+KINDS = {"a": "numeric", "b": "categorical"}
+numbers = st.lists(st.floats(allow_nan=True, allow_infinity=False, width=32), max_size=30)
+names = st.sampled_from(["", "x", "y,z", 'q"', "ü", "New\nline"])
+
+
+@given(data=st.data(), values=numbers)
+def test_what_was_written_is_read_back(tmp_path_factory, data, values):
+    texts = data.draw(st.lists(names, min_size=len(values), max_size=len(values)))
+    table = Table({"a": np.array(values, dtype=np.float64), "b": category(texts)})
+    path = tmp_path_factory.mktemp("t") / "t.csv"
+    write_table(path, table)
+    again = read_table(path, KINDS)
+    assert len(again) == len(values)
+    np.testing.assert_array_equal(again.numbers("a"), table.numbers("a"))
+    assert _texts(again.categories("b")) == _texts(table.categories("b"))
+    other = path.with_name("again.csv")
+    write_table(other, again)
+    assert other.read_bytes() == path.read_bytes()
+
+
+@given(st.lists(st.lists(names, max_size=8), min_size=1, max_size=4), st.data())
+def test_joined_and_cut_columns_keep_their_texts(parts, data):
+    joined = concat([Table({"b": category(part)}) for part in parts])
+    flat = [text for part in parts for text in part]
+    assert _texts(joined.categories("b")) == flat
+    index = data.draw(st.lists(st.integers(0, len(flat) - 1), max_size=10)) if flat else []
+    assert _texts(joined.take(np.array(index, dtype=int)).categories("b")) == [flat[i] for i in index]
+
+
+@given(st.integers(0, 500), st.integers(1, 500))
+def test_thinning_keeps_order_and_never_repeats_a_row(rows, most):
+    kept = thin(rows, most)
+    assert len(kept) == min(rows, most)
+    assert np.all(np.diff(kept) > 0)
+    assert not len(kept) or kept[-1] < rows
+
+
+@pytest.mark.parametrize("text", ["abc", "inf", "1e39", "1,5", "0x10"])
+def test_what_is_no_finite_number_is_marked(text):
+    values, bad = parse_numbers(["1", text, "", "NA"])
+    assert bad.tolist() == [False, True, False, False]
+    assert values[0] == 1.0
+    assert np.isnan(values[1:]).all()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("a\n1\n", "lacks the columns b: it has a"),
+        ("a,b,a\n1,x,2\n", "columns of the same name: a"),
+        ("a,b\n1,x\n2\n", "t.csv, row 3: 1 columns, the header has 2"),
+        ("a,b\n1,x\nten,x\n", "t.csv, row 3: a: 'ten' is not a finite number"),
+    ],
+)
+def test_a_file_that_does_not_fit_says_where(tmp_path: Path, content, says):
+    (tmp_path / "t.csv").write_text(content)
+    with pytest.raises(Refused) as refusal:
+        read_table(tmp_path / "t.csv", KINDS)
+    assert refusal.value.code == "schema_mismatch"
+    assert says in refusal.value.detail
+
+
+def test_a_byte_order_mark_and_spaces_do_no_harm(tmp_path: Path):
+    (tmp_path / "t.csv").write_bytes(b"\xef\xbb\xbfa,b\r\n 1 , x \r\n")
+    table = read_table(tmp_path / "t.csv", KINDS)
+    assert table.numbers("a").tolist() == [1.0]
+    assert _texts(table.categories("b")) == ["x"]
+
+
+def _texts(column: Category) -> list[str]:
+    return [column.levels[code] if code >= 0 else "" for code in column.codes.tolist()]
