@@ -2,9 +2,9 @@
 
     PYTHONPATH=src:. python benchmarks/monthly_loop.py [--every-month]
 
-Nothing looks ahead: a month is served by the model that was champion when it began; labels come a day late, so those of
-the month's last day are missing when the dataset is built. Retraining begins when a numeric feature's Kolmogorov-Smirnov
-distance to the rows that the champion was last trained on exceeds 0.3.
+Nothing looks ahead: a month is served by the model that was champion when it began; labels come a day late, so those
+of the month's last day are missing when the dataset is built. Retraining begins when a numeric feature's
+Kolmogorov-Smirnov distance to the rows that the champion was last trained on exceeds 0.3.
 """
 
 from __future__ import annotations
@@ -49,7 +49,10 @@ def main() -> None:
     for window in windows:
         rows = _table(spec, window.rows)
         month = window.start.month
-        errors = [score("rmse", rows.numbers(spec.label), model.predict(encode(model.encoder, rows))) for model in (champion, stale)]
+        errors = [
+            score("rmse", rows.numbers(spec.label), model.predict(encode(model.encoder, rows)))
+            for model in (champion, stale)
+        ]
         if month in GOAL:
             served.append(errors[0])
             never.append(errors[1])
@@ -92,9 +95,9 @@ def _judge(spec: Spec, dataset: Dataset, champion: Model, challenger: Model) -> 
             truth(spec, challenger.encoder, rows),
             outputs[0],
             outputs[1],
-            spec.gate.confidence,
-            spec.gate.resamples,
-            spec.gate.seed,
+            confidence=spec.gate.confidence,
+            resamples=spec.gate.resamples,
+            seed=spec.gate.seed,
         )
     rows = dataset.parts["holdout"]
     holdout, reference = comparisons["holdout"], comparisons["reference"]
@@ -138,7 +141,10 @@ def _worst(spec: Spec, rows: Table, baseline: Table) -> tuple[str, float]:
     worst = ("", -math.inf)
     for feature in spec.features:
         if feature.type == "numeric":
-            now, then = (np.sort(values[~np.isnan(values)]) for values in (rows.numbers(feature.name), baseline.numbers(feature.name)))
+            now, then = (
+                np.sort(values[~np.isnan(values)])
+                for values in (rows.numbers(feature.name), baseline.numbers(feature.name))
+            )
             points = np.concatenate([now, then])
             gap = np.searchsorted(now, points, "right") / len(now) - np.searchsorted(then, points, "right") / len(then)
             worst = max(worst, (feature.name, float(np.abs(gap).max())), key=lambda item: item[1])

@@ -131,7 +131,9 @@ def _rows() -> tuple[Row, ...]:
 
 def _as_rows(known, features) -> Iterator[Row]:  # type: ignore[no-untyped-def]  # data frames
     columns = [features[name].tolist() for name in FEATURES]
-    for (year, month, day, minute, label), values in zip(known.itertuples(index=False), zip(*columns, strict=True), strict=True):
+    for (year, month, day, minute, label), values in zip(
+        known.itertuples(index=False), zip(*columns, strict=True), strict=True
+    ):
         yield Row(
             datetime(year, month, day, minute // 60, minute % 60, tzinfo=UTC),
             tuple(_text(value) for value in values),

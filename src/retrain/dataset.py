@@ -83,7 +83,12 @@ class Read:
 def kinds(spec: Spec) -> dict[str, str]:
     """The kind of every column of a dataset's files: features, label, and the dataset's own."""
     label = "numeric" if spec.task == "regression" else "categorical"
-    return {**{feature.name: feature.type for feature in spec.features}, spec.label: label, WEIGHT: "numeric", NEW: "numeric"}
+    return {
+        **{feature.name: feature.type for feature in spec.features},
+        spec.label: label,
+        WEIGHT: "numeric",
+        NEW: "numeric",
+    }
 
 
 def bootstrap_dataset(spec: Spec, rows: Table) -> Dataset:
@@ -299,11 +304,15 @@ def _check_columns(spec: Spec, table: Table, reference: Table) -> None:
     for feature in spec.features:
         now, then = table.columns[feature.name], reference.columns[feature.name]
         if _missing(now) == 1.0 and _missing(then) < 1.0:
-            faults.append(f"{feature.name}: no value any more, {1 - _missing(then):.0%} of the reference's rows have one")
+            faults.append(
+                f"{feature.name}: no value any more, {1 - _missing(then):.0%} of the reference's rows have one"
+            )
         elif isinstance(now, Category) and isinstance(then, Category):
             share = float(np.mean(now.codes_in(then.levels)[now.codes >= 0] < 0)) if (now.codes >= 0).any() else 0.0
             if share > UNSEEN_LIMIT:
-                faults.append(f"{feature.name}: {share:.0%} of the values are unknown to the reference, like {now.levels[0]!r}")
+                faults.append(
+                    f"{feature.name}: {share:.0%} of the values are unknown to the reference, like {now.levels[0]!r}"
+                )
     if faults:
         raise Refused("schema_mismatch", "; ".join(faults))
 
@@ -345,7 +354,9 @@ def _check_classes(spec: Spec, rows: Table) -> None:
         return
     levels = rows.categories(spec.label).levels
     if len(levels) < 2:
-        raise Refused("labels_insufficient", f"every one of {len(rows)} labels is {levels[0] if levels else 'missing'!r}")
+        raise Refused(
+            "labels_insufficient", f"every one of {len(rows)} labels is {levels[0] if levels else 'missing'!r}"
+        )
 
 
 def _own_columns(rows: Table, weight: float, new: float) -> Table:
@@ -366,7 +377,11 @@ def _cuts(spec: Spec, times: NDArray[Any]) -> tuple[int, int]:
 
 def _counts(parts: Mapping[str, Table]) -> dict[str, int]:
     new = int(parts["train"].numbers(NEW).sum())
-    return {**{name: len(table) for name, table in parts.items()}, "train_new": new, "train_old": len(parts["train"]) - new}
+    return {
+        **{name: len(table) for name, table in parts.items()},
+        "train_new": new,
+        "train_old": len(parts["train"]) - new,
+    }
 
 
 def _moment(epoch: float) -> str:

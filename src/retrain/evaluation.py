@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Numbers = NDArray[np.float64]
-_CELLS = 4_000_000  # resamples × rows held at once: 32 MB
+_CELLS = 4_000_000  # resamples times rows held at once: 32 MB
 _FEW = 200  # Model Monitor gives no standard deviation below this many samples
 _EPSILON = 1e-15
 
@@ -51,14 +51,15 @@ def compare(
     truth: Numbers,
     champion: Numbers,
     challenger: Numbers,
+    *,
     confidence: float,
     resamples: int,
     seed: int,
 ) -> Comparison:
     """Both models' metric on those rows, with a paired percentile bootstrap interval of the difference.
 
-    Every resample draws rows with replacement and scores both models on the same draw, so what is easy or hard about the
-    rows cancels out (Efron and Tibshirani 1993, chapter 13; two-sided interval).
+    Every resample draws rows with replacement and scores both models on the same draw, so what is easy or hard about
+    the rows cancels out (Efron and Tibshirani 1993, chapter 13; two-sided interval).
     """
     sign = 1.0 if direction == "min" else -1.0
     first, second = score(metric, truth, champion), score(metric, truth, challenger)
@@ -77,7 +78,9 @@ def compare(
     return Comparison(first, second, sign * (first - second), float(low), float(high))
 
 
-def model_quality(task: str, truth: Numbers, output: Numbers, classes: tuple[str, ...], seed: int = 7) -> dict[str, Any]:
+def model_quality(
+    task: str, truth: Numbers, output: Numbers, classes: tuple[str, ...], seed: int = 7
+) -> dict[str, Any]:
     """The metrics block of Model Monitor's model-quality statistics for the task, as plain data.
 
     Each scalar is `{"value", "standard_deviation"}`; the deviation is that of five 80 % resamples, and the text "NaN"
@@ -204,7 +207,13 @@ def _rates(truth: Numbers, decided: Numbers) -> dict[str, float]:
 
 def _multiclass(truth: Numbers, output: Numbers) -> dict[str, float]:
     decided = _decided(output)
-    totals = {"weighted_recall": 0.0, "weighted_precision": 0.0, "weighted_f0_5": 0.0, "weighted_f1": 0.0, "weighted_f2": 0.0}
+    totals = {
+        "weighted_recall": 0.0,
+        "weighted_precision": 0.0,
+        "weighted_f0_5": 0.0,
+        "weighted_f1": 0.0,
+        "weighted_f2": 0.0,
+    }
     for number in range(output.shape[1]):
         share = float(np.mean(truth == number))
         if share:

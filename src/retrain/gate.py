@@ -92,7 +92,9 @@ def _no_champion(evidence: Evidence, _: GateOptions) -> str | None:
 
 
 def _unexpected_champion(evidence: Evidence, _: GateOptions) -> str | None:
-    return "a bootstrap was asked for, and there is a champion" if evidence.bootstrap and evidence.has_champion else None
+    return (
+        "a bootstrap was asked for, and there is a champion" if evidence.bootstrap and evidence.has_champion else None
+    )
 
 
 def _too_few_rows(evidence: Evidence, options: GateOptions) -> str | None:

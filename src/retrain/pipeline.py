@@ -1,7 +1,7 @@
 """Authors the SageMaker pipeline: `python -m retrain.pipeline` writes definition.json, which is what is deployed.
 
-Needs the `pipeline` extra (the SageMaker SDK), no AWS account and no network. Everything that belongs to an account is a
-parameter of the pipeline: roles, images, buckets. The definition is committed; a test writes it anew and compares.
+Needs the `pipeline` extra (the SageMaker SDK), no AWS account and no network. Everything that belongs to an account is
+a parameter of the pipeline: roles, images, buckets. The definition is committed; a test writes it anew and compares.
 """
 
 from __future__ import annotations
@@ -77,7 +77,11 @@ _TYPES = ["text/csv", "application/json"]
 def definition() -> dict[str, Any]:
     """The pipeline's definition as plain data; the same every time."""
     document: dict[str, Any] = json.loads(_Author().pipeline().definition())
-    return {"Version": document["Version"], "Parameters": document["Parameters"], "Steps": _parameterised(document["Steps"])}
+    return {
+        "Version": document["Version"],
+        "Parameters": document["Parameters"],
+        "Steps": _parameterised(document["Steps"]),
+    }
 
 
 def render() -> str:
@@ -254,6 +258,7 @@ class _Author:
         self,
         name: str,
         module: str,
+        *,
         inputs: dict[str, tuple[str, Any]],
         output: str,
         options: dict[str, Any],

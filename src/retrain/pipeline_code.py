@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 _PACKAGE = Path(__file__).parent
-# The modules that jobs import; what runs in Lambda functions stays out, so that changing it does not publish new job code.
+# The modules that jobs import. What runs in Lambda functions stays out: changing it need not publish new job code.
 MODULES = (
     "__init__",
     "baseline",

@@ -38,7 +38,9 @@ class Category:
         used = np.unique(codes[codes >= 0])
         if len(used) == len(self.levels):
             return Category(codes, self.levels)
-        return _recode(codes, tuple(self.levels[code] for code in used), dict(zip(used.tolist(), range(len(used)), strict=True)))
+        return _recode(
+            codes, tuple(self.levels[code] for code in used), dict(zip(used.tolist(), range(len(used)), strict=True))
+        )
 
     def codes_in(self, levels: Sequence[str]) -> NDArray[np.int32]:
         """The codes with respect to other levels, -1 for what is not among them."""
@@ -125,7 +127,9 @@ def read_table(path: Path, kinds: Mapping[str, str], optional: Iterable[str] = (
         reader = csv.reader(file)
         header = next(reader, [])
         if missing := [name for name in kinds if name not in header and name not in set(optional)]:
-            raise Refused("schema_mismatch", f"{path.name} lacks the columns {', '.join(missing)}: it has {', '.join(header)}")
+            raise Refused(
+                "schema_mismatch", f"{path.name} lacks the columns {', '.join(missing)}: it has {', '.join(header)}"
+            )
         if len(set(header)) != len(header):
             double = sorted({name for name in header if header.count(name) > 1})
             raise Refused("schema_mismatch", f"{path.name} has columns of the same name: {', '.join(double)}")
@@ -159,7 +163,9 @@ def _chunks(reader: Iterator[list[str]], width: int, path: Path) -> Iterator[tup
     while rows := list(islice(reader, _CHUNK)):
         for number, row in enumerate(rows, first):
             if len(row) != width:
-                raise Refused("schema_mismatch", f"{path.name}, row {number}: {len(row)} columns, the header has {width}")
+                raise Refused(
+                    "schema_mismatch", f"{path.name}, row {number}: {len(row)} columns, the header has {width}"
+                )
         yield first, rows
         first += len(rows)
 
@@ -186,14 +192,18 @@ def parse_numbers(texts: Sequence[str]) -> tuple[Numbers, NDArray[np.bool_]]:
     except ValueError:
         pass
     parsed = [parse_number(text) for text in texts]
-    return np.array([nan if value is None else value for value in parsed]), np.array([value is None for value in parsed])
+    return np.array([nan if value is None else value for value in parsed]), np.array(
+        [value is None for value in parsed]
+    )
 
 
 def _parse(texts: Sequence[str], first: int, file: str, name: str) -> Numbers:
     values, bad = parse_numbers(texts)
     if bad.any():
         row = int(np.argmax(bad))
-        raise Refused("schema_mismatch", f"{file}, row {first + row}: {name}: {texts[row][:40]!r} is not a finite number")
+        raise Refused(
+            "schema_mismatch", f"{file}, row {first + row}: {name}: {texts[row][:40]!r} is not a finite number"
+        )
     return values
 
 

@@ -63,7 +63,11 @@ def train(spec: Spec, rows: Table, validation: Table, champion: Model | None) ->
     for name in _wanted(spec, champion):
         if name == "continued" and champion is not None:
             if (done := champion.booster.num_boosted_rounds()) >= spec.training.max_rounds:
-                considered.append(Candidate(name, None, done, f"the champion has {done} rounds, the cap is {spec.training.max_rounds}"))
+                considered.append(
+                    Candidate(
+                        name, None, done, f"the champion has {done} rounds, the cap is {spec.training.max_rounds}"
+                    )
+                )
                 continue
             chosen = _rehearsal(spec, rows)
             booster = _boost(spec, _matrix(encoder, x[chosen], y[chosen]), held, champion.booster)
@@ -119,7 +123,9 @@ def _encoder(spec: Spec, rows: Table, champion: Model | None) -> Encoder:
         known = base.get(feature.name) or ()
         column = rows.categories(feature.name)
         times = np.bincount(column.codes[column.codes >= 0], minlength=len(column.levels))
-        often = [level for level, count in zip(column.levels, times, strict=True) if count >= spec.training.min_category_rows]
+        often = [
+            level for level, count in zip(column.levels, times, strict=True) if count >= spec.training.min_category_rows
+        ]
         levels.append((*known, *(level for level in often if level not in set(known))))
     encoder = Encoder(spec.task, spec.names, tuple(levels), _classes(spec, rows, champion))
     if champion and (champion.encoder.names, champion.encoder.feature_types) != (encoder.names, encoder.feature_types):

@@ -1,11 +1,11 @@
 """The small model of houses, its specification and the dataset that its champion was made of."""
 
+import houses
 import pytest
 
 from retrain.dataset import Reference, bootstrap_dataset
 from retrain.spec import Spec, parse_spec
 from retrain.table import concat
-import houses
 
 
 @pytest.fixture

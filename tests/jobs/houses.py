@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+
 from retrain.capture import Capture
 from retrain.table import Table, category
 
@@ -43,9 +44,7 @@ def table(rows: int, seed: int, shift: float = 0.0, towns: tuple[str, ...] = ("A
     size, age = random.uniform(20, 200, rows).round(1), random.integers(0, 80, rows).astype(float)
     town = random.integers(0, len(towns), rows)
     price = size * (3 + town) + age * (shift - 1) + shift * 50 + random.normal(0, 5, rows)
-    return Table(
-        {"size": size, "age": age, "town": category([towns[code] for code in town]), "price": price}
-    )
+    return Table({"size": size, "age": age, "town": category([towns[code] for code in town]), "price": price})
 
 
 def texts(rows: Table) -> tuple[list[list[str]], list[str]]:

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from houses import END, MODEL, START, requests, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,7 +24,6 @@ from retrain.errors import Refused
 from retrain.ground_truth import Labels
 from retrain.spec import parse_spec
 from retrain.table import Table, category
-from houses import END, MODEL, START, requests, table
 
 WINDOW = (START, END)
 
@@ -187,7 +187,10 @@ def _changed(change):
         (lambda row: [*row, "1"], "rows have 4 columns, model.toml has 3"),
         (lambda row: [row[2], row[1], row[0]], "size: 400 of 400 captured values are not numbers"),
         (lambda row: [row[0], "", row[2]], "age: no value any more, 100% of the reference's rows have one"),
-        (lambda row: [row[0], row[1], "?" + row[2]], "town: 100% of the values are unknown to the reference, like '?Aa'"),
+        (
+            lambda row: [row[0], row[1], "?" + row[2]],
+            "town: 100% of the values are unknown to the reference, like '?Aa'",
+        ),
     ],
 )
 def test_a_changed_schema_is_refused_with_what_changed(spec, reference, change, says):
@@ -199,7 +202,7 @@ def test_a_changed_schema_is_refused_with_what_changed(spec, reference, change, 
 def test_one_class_only_is_refused(reference):
     spec = parse_spec(MODEL.replace("regression", "binary").replace("rmse", "auc"))
     asked, labels = requests(table(400, seed=2))
-    code, detail = refused(spec, reference, asked, {key: ("1.0",) for key in labels})
+    code, detail = refused(spec, reference, asked, dict.fromkeys(labels, ("1.0",)))
     assert (code, detail) == ("labels_insufficient", "every one of 400 labels is '1'")
 
 

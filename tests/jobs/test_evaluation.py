@@ -50,7 +50,9 @@ def test_auc_counts_ordered_pairs(rows):
 
 def test_the_interval_holds_the_difference_and_repeats_itself():
     champion, challenger = TRUTH + RANDOM.normal(0, 12, 400), TRUTH + RANDOM.normal(0, 10, 400)
-    first, second = (compare("rmse", "min", TRUTH, champion, challenger, 0.95, 500, 7) for _ in range(2))
+    first, second = (
+        compare("rmse", "min", TRUTH, champion, challenger, confidence=0.95, resamples=500, seed=7) for _ in range(2)
+    )
     assert first == second
     assert first.low < first.difference < first.high
     assert first.difference == pytest.approx(first.champion - first.challenger)
@@ -58,20 +60,20 @@ def test_the_interval_holds_the_difference_and_repeats_itself():
 
 def test_a_model_compared_with_itself_differs_by_nothing():
     output = TRUTH + 1
-    result = compare("rmse", "min", TRUTH, output, output, 0.95, 200, 7)
+    result = compare("rmse", "min", TRUTH, output, output, confidence=0.95, resamples=200, seed=7)
     assert (result.difference, result.low, result.high) == (0.0, 0.0, 0.0)
 
 
 def test_better_is_positive_for_a_metric_that_grows():
     truth = (RANDOM.random(300) < 0.5).astype(float)
     good, bad = truth * 0.5 + RANDOM.random(300) * 0.6, RANDOM.random(300)
-    assert compare("auc", "max", truth, bad, good, 0.95, 200, 7).low > 0
-    assert compare("auc", "max", truth, good, bad, 0.95, 200, 7).high < 0
+    assert compare("auc", "max", truth, bad, good, confidence=0.95, resamples=200, seed=7).low > 0
+    assert compare("auc", "max", truth, good, bad, confidence=0.95, resamples=200, seed=7).high < 0
 
 
 def test_the_bootstrap_agrees_with_redrawing_by_hand():
     champion, challenger = TRUTH + RANDOM.normal(0, 12, 400), TRUTH + RANDOM.normal(0, 10, 400)
-    result = compare("mae", "min", TRUTH, champion, challenger, 0.9, 4000, 7)
+    result = compare("mae", "min", TRUTH, champion, challenger, confidence=0.9, resamples=4000, seed=7)
     differences = []
     for _ in range(4000):
         rows = RANDOM.integers(0, 400, 400)
@@ -87,7 +89,7 @@ def test_false_promotions_stay_below_the_stated_rate():
         random = np.random.default_rng(seed)
         truth = random.normal(size=300)
         champion, challenger = truth + random.normal(size=300), truth + random.normal(size=300)
-        better += compare("rmse", "min", truth, champion, challenger, 0.95, 200, seed).low > 0
+        better += compare("rmse", "min", truth, champion, challenger, confidence=0.95, resamples=200, seed=seed).low > 0
     assert better / 200 <= 0.05
 
 

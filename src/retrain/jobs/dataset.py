@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import closing
 from pathlib import Path
 
 from retrain import capture, ground_truth
@@ -22,7 +21,9 @@ _CHUNK = 1 << 20
 
 def main(texts: list[str] | None = None) -> int:
     """0 when the output folder holds the dataset; 1 with `code: detail` in the message when there can be none."""
-    parser = arguments(__doc__, ("captures", "labels", "reference", "output"), ("window-start", "window-end", "episode-id"))
+    parser = arguments(
+        __doc__, ("captures", "labels", "reference", "output"), ("window-start", "window-end", "episode-id")
+    )
     parser.add_argument("--bootstrap", type=flag, required=True)
     return run(build, parser.parse_args(texts))
 
@@ -54,8 +55,7 @@ def build(options: argparse.Namespace) -> str:
 def _files(folder: Path) -> Iterator[tuple[str, Iterable[bytes]]]:
     """Every file below the folder that holds JSON lines, by name, with its lines."""
     for path in sorted(folder.rglob("*.jsonl*")):
-        with closing(_chunks(path)) as chunks:
-            yield path.relative_to(folder).as_posix(), capture.lines(chunks)
+        yield path.relative_to(folder).as_posix(), capture.lines(_chunks(path))
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

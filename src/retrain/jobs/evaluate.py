@@ -73,9 +73,9 @@ def _compare(spec: Spec, rows: Table, champion: Model | None, challenger: Model)
         truth(spec, challenger.encoder, rows),
         champion.predict(encode(champion.encoder, rows)),
         challenger.predict(encode(challenger.encoder, rows)),
-        spec.gate.confidence,
-        spec.gate.resamples,
-        spec.gate.seed,
+        confidence=spec.gate.confidence,
+        resamples=spec.gate.resamples,
+        seed=spec.gate.seed,
     )
 
 

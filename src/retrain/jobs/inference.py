@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xgboost as xgb
@@ -158,7 +158,9 @@ def input_fn(body: str | bytes | bytearray, content_type: str) -> list[Any]:
     elif kind == JSON:
         rows = _json_rows(text)
     else:
-        raise BadRequestError(f"content type {kind} is not supported: send {CSV} or {JSON}", HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+        raise BadRequestError(
+            f"content type {kind} is not supported: send {CSV} or {JSON}", HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+        )
     if not rows:
         raise BadRequestError("the body holds no row")
     return rows
@@ -227,4 +229,4 @@ def _number(text: str, number: int, name: str) -> float:
         raise BadRequestError(f"row {number}, column {name}: {text[:40]!r} is not a number") from None
     if not math.isfinite(value) or abs(value) > np.finfo(np.float32).max:
         raise BadRequestError(f"row {number}, column {name}: {text[:40]!r} is not a finite number")
-    return cast(float, value)
+    return value

@@ -1,7 +1,8 @@
 """TrainChallenger: what the XGBoost container's script mode runs.
 
 Channels: `train` (train.csv), `validation` (validation.csv), `spec` (model.toml) and `champion` (model.tar.gz; at
-bootstrap a placeholder that is no archive). The model folder then holds the booster and, in `code/`, what serving needs.
+bootstrap a placeholder that is no archive). Then the model folder holds the booster and, in `code/`, what serving
+needs.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ def main(arguments: list[str] | None = None) -> None:
     options.output_data_dir.mkdir(parents=True, exist_ok=True)
     (options.output_data_dir / "training.json").write_text(json.dumps(lineage, indent=1) + "\n", encoding="utf-8")
     for candidate in challenger.candidates:
-        value = candidate.skipped or f"{spec.metric} {candidate.validation:.6g} on validation, {candidate.rounds} rounds"
+        value = (
+            candidate.skipped or f"{spec.metric} {candidate.validation:.6g} on validation, {candidate.rounds} rounds"
+        )
         print(f"{candidate.name}: {value}")
     print(f"chosen: {challenger.chosen}")
 
@@ -66,7 +69,12 @@ def _lineage(options: argparse.Namespace, spec: Spec, challenger: Challenger, ar
         "candidate": challenger.chosen,
         "metric": spec.metric,
         "candidates": [
-            {"name": c.name, "validation": c.validation, "rounds": c.rounds, **({"skipped": c.skipped} if c.skipped else {})}
+            {
+                "name": c.name,
+                "validation": c.validation,
+                "rounds": c.rounds,
+                **({"skipped": c.skipped} if c.skipped else {}),
+            }
             for c in challenger.candidates
         ],
         "hyperparameters": {**spec.hyperparameters, "num_boost_round": spec.num_boost_round},
