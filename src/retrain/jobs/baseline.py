@@ -1,0 +1,52 @@
+"""ComputeBaseline: the statistics and constraints that the challenger's traffic will be held against.
+
+They are those of the newest rows it was trained on, the window's. Old rows that were rehearsed are left out: traffic is
+expected to look like the window, and a mixture of the two would see drift in both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from retrain.baseline import MonitorOptions, baseline_of
+from retrain.dataset import NEW
+from retrain.jobs.entry import arguments, run
+from retrain.spec import Spec, read_spec
+
+
+def main(texts: list[str] | None = None) -> int:
+    """0 when statistics.json and constraints.json are in the output folder."""
+    return run(compute, arguments(__doc__, ("dataset", "output")).parse_args(texts))
+
+
+def compute(options: argparse.Namespace) -> str:
+    """The baseline is written; of how many rows, in a sentence."""
+    spec = read_spec(options.dataset / "model.toml")
+    features = {feature.name: feature.type for feature in spec.features}
+    statistics, constraints = baseline_of(
+        _window_rows(options.dataset, spec), features, MonitorOptions.of(spec.monitor, features)
+    )
+    options.output.mkdir(parents=True, exist_ok=True)
+    for name, document in (("statistics", statistics), ("constraints", constraints)):
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False)
+        (options.output / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    return f"baseline of {statistics['dataset']['item_count']} rows and {len(features)} features"
+
+
+def _window_rows(dataset: Path, spec: Spec) -> Iterator[list[str]]:
+    """The features, as texts, of the rows of training and validation that are not old ones."""
+    for part in ("train", "validation"):
+        with (dataset / f"{part}.csv").open(encoding="utf-8", newline="") as file:
+            reader = csv.reader(file)
+            header = next(reader)
+            places, new = [header.index(name) for name in spec.names], header.index(NEW)
+            yield from ([row[place] for place in places] for row in reader if row[new] == "1")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
