@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-REGION = "us-east-1"
+ACCOUNT, REGION = "000000000000", "us-east-1"
 
 
 def environment(url: str) -> dict[str, str]:

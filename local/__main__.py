@@ -42,11 +42,11 @@ async def _serve(port: int, root: Path, wait_scale: float) -> None:
     from local import ministack
 
     ministack.prepare(port, root, wait_scale)
+    import boto3
+
     from local.clock import clock
     from local.sagemaker import SageMaker
     from local.xray import XRay
-
-    import boto3
 
     xray = XRay(time.time)
     os.environ["AWS_XRAY_DAEMON_ADDRESS"] = f"127.0.0.1:{xray.port}"

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from local import alarms
+from local import ACCOUNT, REGION, alarms
 from local.clock import Clock
 from local.wire import Wire, model
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from local.sagemaker import SageMaker
     from local.xray import XRay
 
-ACCOUNT, REGION = "000000000000", "us-east-1"
+
 SERVICES = (
     "s3,sqs,sns,dynamodb,lambda,iam,sts,logs,events,monitoring,states,cloudformation,kms,cloudtrail,scheduler,ssm,"
     "tagging,ecr"

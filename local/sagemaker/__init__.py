@@ -1,0 +1,83 @@
+"""A SageMaker that executes: jobs and endpoints are processes, pipelines are interpreted, captures are written."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from local import ACCOUNT, REGION
+from local.clock import Clock
+from local.sagemaker.hosting import Hosting
+from local.sagemaker.jobs import Jobs
+from local.sagemaker.pipelines import Pipelines
+from local.sagemaker.registry import Registry
+from local.sagemaker.store import Resource, Store
+from local.wire import ApiError
+
+
+class SageMaker:
+    """The service: operations by their API names, and InvokeEndpoint."""
+
+    def __init__(
+        self,
+        aws: Callable[[str], Any],
+        put_event: Callable[[str, str, dict[str, Any], list[str]], None],
+        clock: Clock,
+        root: Path,
+    ) -> None:
+        self.store = Store(aws, put_event, clock, root, ACCOUNT, REGION)
+        self.jobs = Jobs(self.store)
+        self.registry = Registry(self.store)
+        self.pipelines = Pipelines(self.store, self.jobs, self.registry)
+        self.hosting = Hosting(self.store, self.registry, float(os.environ.get("SFN_WAIT_SCALE", "1")))
+        # What was captured before the clock is set belongs to the time before.
+        clock.on_set(self.hosting.capture.flush)
+
+    def handle(self, operation: str, params: Resource) -> Resource:
+        """The operation's answer; ApiError for what SageMaker refuses, and for what this one does not do."""
+        name = re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower()
+        for part in (self.jobs, self.registry, self.pipelines, self.hosting, self):
+            if method := getattr(part, name, None):
+                answer: Resource = method(params)
+                return answer
+        raise ApiError("UnknownOperationException", f"the embedded SageMaker does not do {operation}", 501)
+
+    def invoke_endpoint(self, name: str, body: bytes, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and content of InvokeEndpoint; header names are lower case."""
+        return self.hosting.invoke(name, body, headers)
+
+    def add_tags(self, params: Resource) -> Resource:
+        """AddTags."""
+        kept = {tag["Key"]: tag for tag in self._tags(params["ResourceArn"]) + params["Tags"]}
+        self.store.kinds["tags"][params["ResourceArn"]] = {"Tags": list(kept.values())}
+        return {"Tags": list(kept.values())}
+
+    def list_tags(self, params: Resource) -> Resource:
+        """ListTags."""
+        return {"Tags": self._tags(params["ResourceArn"])}
+
+    def delete_tags(self, params: Resource) -> Resource:
+        """DeleteTags."""
+        kept = [tag for tag in self._tags(params["ResourceArn"]) if tag["Key"] not in params["TagKeys"]]
+        self.store.kinds["tags"][params["ResourceArn"]] = {"Tags": kept}
+        return {}
+
+    def _tags(self, arn: str) -> list[Resource]:
+        return list(self.store.kinds["tags"].get(arn, {}).get("Tags", []))
+
+    def save(self, path: Path) -> None:
+        """The state lies in `path`."""
+        self.store.save(path)
+
+    def load(self, path: Path) -> None:
+        """The state is that of `path`, and its endpoints serve."""
+        self.store.load(path)
+        self.hosting.resume()
+
+    def shutdown(self) -> None:
+        """No process of a job or an endpoint is left."""
+        self.jobs.stop_all()
+        self.hosting.close()

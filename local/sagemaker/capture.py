@@ -1,0 +1,94 @@
+"""Data capture: what went in and out of an endpoint, as JSON lines in S3 under the hour of the AWS clock."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import threading
+import time
+import uuid
+from datetime import datetime
+from typing import Any
+
+from local.sagemaker import s3 as files
+from local.sagemaker.store import Store
+
+FLUSH_SECONDS = 1.0
+FLUSH_RECORDS = 2000
+
+
+class Capture:
+    """The writer of every endpoint's captures; records are in S3 a second later, or when the clock is set."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._pending: dict[str, list[str]] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        threading.Thread(target=self._keep_flushing, name="capture", daemon=True).start()
+
+    def record(
+        self,
+        config: dict[str, Any],
+        place: str,
+        asked: tuple[bytes, str],
+        answered: tuple[bytes, str],
+        inference_id: str | None,
+    ) -> None:
+        """The invocation will be in S3, if the config wants it. `place` is endpoint/variant."""
+        if not config.get("EnableCapture") or random.random() * 100 >= config["InitialSamplingPercentage"]:  # noqa: S311
+            return
+        now: datetime = self.store.clock.now()
+        modes = {option["CaptureMode"] for option in config["CaptureOptions"]}
+        kinds = config.get("CaptureContentTypeHeader", {})
+        data: dict[str, Any] = {}
+        if modes & {"Input", "InputAndOutput"}:
+            data["endpointInput"] = _side(*asked, "INPUT", kinds)
+        if modes & {"Output", "InputAndOutput"}:
+            data["endpointOutput"] = _side(*answered, "OUTPUT", kinds)
+        metadata = {"eventId": str(uuid.uuid4()), "inferenceTime": f"{now:%Y-%m-%dT%H:%M:%SZ}"}
+        if inference_id:
+            metadata["inferenceId"] = inference_id
+        line = json.dumps({"captureData": data, "eventMetadata": metadata, "eventVersion": "0"}, separators=(",", ":"))
+        folder = f"{config['DestinationS3Uri'].rstrip('/')}/{place}/{now:%Y/%m/%d/%H}"
+        with self._lock:
+            lines = self._pending.setdefault(folder, [])
+            lines.append(line)
+            full = len(lines) >= FLUSH_RECORDS
+        if full:
+            self.flush()
+
+    def flush(self) -> None:
+        """Everything recorded so far is in S3."""
+        with self._lock:
+            pending, self._pending = self._pending, {}
+        for folder, lines in pending.items():
+            bucket, key = files.split(folder)
+            name = f"{self.store.clock.now():%M-%S}-{uuid.uuid4()}.jsonl"
+            body = ("\n".join(lines) + "\n").encode()
+            self.store.aws("s3").put_object(Bucket=bucket, Key=f"{key}/{name}", Body=body)
+
+    def _keep_flushing(self) -> None:
+        while not self._stop.wait(FLUSH_SECONDS):
+            try:
+                self.flush()
+            except Exception as error:  # noqa: BLE001 - the next second tries with new records; say what was lost
+                print(f"captures were lost: {error}", flush=True)
+
+    def close(self) -> None:
+        """Nothing is pending, nothing is written any more."""
+        self._stop.set()
+        time.sleep(0)
+        self.flush()
+
+
+def _side(body: bytes, content_type: str, mode: str, kinds: dict[str, Any]) -> dict[str, str]:
+    plain = content_type.partition(";")[0].strip()
+    encoding = "BASE64"
+    if plain in kinds.get("CsvContentTypes", []):
+        encoding = "CSV"
+    elif plain in kinds.get("JsonContentTypes", []):
+        encoding = "JSON"
+    data = base64.b64encode(body).decode() if encoding == "BASE64" else body.decode("utf-8", errors="replace")
+    return {"observedContentType": content_type, "mode": mode, "data": data, "encoding": encoding}

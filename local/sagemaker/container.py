@@ -1,0 +1,88 @@
+"""A container, as a process: the same entry point, arguments, environment and /opt/ml, in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+# What a process of this machine needs besides what its job defines.
+KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID")
+KEPT += ("AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a container ended: its exit code (None when it was stopped or ran out of time), and what it printed."""
+
+    code: int | None
+    output: str
+    overdue: bool = False
+
+
+class Container:
+    """One run of an image. `ml` is its /opt/ml; the folder is gone after `remove`."""
+
+    def __init__(self, root: Path, name: str) -> None:
+        root.mkdir(parents=True, exist_ok=True)
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{name[:40]}-", dir=root))
+        self.ml = self.folder / "opt" / "ml"
+        self.ml.mkdir(parents=True)
+        self._process: subprocess.Popen[str] | None = None
+
+    def path(self, inside: str) -> Path:
+        """Where a path of the container, /opt/ml/…, is on this machine."""
+        return self.folder / inside.lstrip("/")
+
+    def mapped(self, text: str) -> str:
+        """The argument or variable with its /opt/ml replaced: the container's file system, by name."""
+        return text.replace("/opt/ml", str(self.ml)) if text.startswith("/opt/ml") else text
+
+    def run(self, command: Sequence[str], environment: Mapping[str, str], seconds: float) -> Ended:
+        """The command has run to its end, or was stopped after `seconds`."""
+        program, *arguments = command
+        if program in {"python3", "python"}:
+            program = sys.executable
+        kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+        variables = {name: self.mapped(value) for name, value in environment.items()}
+        log = self.folder / "output.log"
+        with log.open("w") as output:
+            self._process = subprocess.Popen(
+                [self.mapped(program), *(self.mapped(argument) for argument in arguments)],
+                cwd=self.folder,
+                env={**kept, **variables},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        overdue = False
+        try:
+            code: int | None = self._process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            self.stop()
+            code, overdue = None, True
+        if code is not None and code < 0:
+            code = None if code == -15 else 128 - code
+        return Ended(code, log.read_text(errors="replace"), overdue)
+
+    def stop(self) -> None:
+        """The process has been asked to end, and made to if it did not."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.terminate()
+        deadline = time.monotonic() + 5
+        while self._process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if self._process.poll() is None:
+            self._process.kill()
+
+    def remove(self) -> None:
+        """The container's folder is gone."""
+        shutil.rmtree(self.folder, ignore_errors=True)

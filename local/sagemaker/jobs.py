@@ -1,0 +1,276 @@
+"""Processing and training jobs, executed."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import tarfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from local.sagemaker import s3 as files
+from local.sagemaker.container import Container, Ended
+from local.sagemaker.store import Resource, Store, could_not_find, page, pick, shown
+from local.wire import ApiError
+
+AT_ONCE = 2  # job processes on this machine
+DEFAULT_SECONDS = 86_400
+MESSAGE_LIMIT = 1024
+
+
+class Jobs:
+    """Every job runs as a process under the container contract; Describe tells how it ended."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._places = threading.Semaphore(AT_ONCE)
+        self._running: dict[str, Container] = {}
+
+    # Processing -------------------------------------------------------------------------------------------------------
+
+    def create_processing_job(self, params: Resource) -> Resource:
+        """CreateProcessingJob."""
+        name = params["ProcessingJobName"]
+        job = self._add("processing_jobs", name, "processing-job", "ProcessingJob", params)
+        job.pop("ExperimentConfig", None)
+        threading.Thread(target=self._process, args=(job,), name=name, daemon=True).start()
+        return {"ProcessingJobArn": job["ProcessingJobArn"]}
+
+    def describe_processing_job(self, params: Resource) -> Resource:
+        """DescribeProcessingJob."""
+        return shown(self._find("processing_jobs", "processing-job", params["ProcessingJobName"]))
+
+    def list_processing_jobs(self, params: Resource) -> Resource:
+        """ListProcessingJobs."""
+        found, more = self._list("processing_jobs", "ProcessingJob", params)
+        return {"ProcessingJobSummaries": found, **more}
+
+    def stop_processing_job(self, params: Resource) -> Resource:
+        """StopProcessingJob."""
+        return self._stop(self._find("processing_jobs", "processing-job", params["ProcessingJobName"]), "ProcessingJob")
+
+    def _process(self, job: Resource) -> None:
+        name = job["ProcessingJobName"]
+        container = Container(self.store.root / "jobs", name)
+        with self._places:
+            self._begin(job, "ProcessingJob", container)
+            try:
+                for source in job.get("ProcessingInputs", []):
+                    if wanted := source.get("S3Input"):
+                        files.download(self.store.aws("s3"), wanted, container.path(wanted["LocalPath"]))
+                for output in job.get("ProcessingOutputConfig", {}).get("Outputs", []):
+                    container.path(output["S3Output"]["LocalPath"]).mkdir(parents=True, exist_ok=True)
+                (container.ml / "output").mkdir(exist_ok=True)
+                (container.ml / "config").mkdir()
+                (container.ml / "config" / "processingjobconfig.json").write_text(json.dumps(job, default=str))
+                (container.ml / "config" / "resourceconfig.json").write_text(_resources())
+                app = job["AppSpecification"]
+                command = [*app.get("ContainerEntrypoint", []), *app.get("ContainerArguments", [])]
+                seconds = job.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", DEFAULT_SECONDS)
+                ended = container.run(command, job.get("Environment", {}), seconds)
+                self._log("ProcessingJobs", name, ended)
+                message = container.ml / "output" / "message"
+                if message.exists():
+                    job["ExitMessage"] = message.read_text(errors="replace")[:MESSAGE_LIMIT]
+                if ended.code == 0:
+                    for output in job.get("ProcessingOutputConfig", {}).get("Outputs", []):
+                        made = container.path(output["S3Output"]["LocalPath"])
+                        files.upload(self.store.aws("s3"), made, output["S3Output"]["S3Uri"])
+                self._end(job, "ProcessingJob", ended, job.get("ExitMessage", ""))
+            except files.NoObjectsError as error:
+                self._fail(job, "ProcessingJob", str(error))
+            except Exception as error:  # noqa: BLE001 - the platform's own faults end the job, as AWS's do
+                self._fail(job, "ProcessingJob", f"InternalServerError: {error!r}")
+            finally:
+                container.remove()
+
+    # Training ---------------------------------------------------------------------------------------------------------
+
+    def create_training_job(self, params: Resource) -> Resource:
+        """CreateTrainingJob."""
+        name = params["TrainingJobName"]
+        job = self._add("training_jobs", name, "training-job", "TrainingJob", params)
+        for absent in ("ExperimentConfig", "Tags"):
+            job.pop(absent, None)
+        job["SecondaryStatus"] = "Starting"
+        artifact = f"{params['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{name}/output/model.tar.gz"
+        job["ModelArtifacts"] = {"S3ModelArtifacts": artifact}
+        threading.Thread(target=self._train, args=(job,), name=name, daemon=True).start()
+        return {"TrainingJobArn": job["TrainingJobArn"]}
+
+    def describe_training_job(self, params: Resource) -> Resource:
+        """DescribeTrainingJob."""
+        return shown(self._find("training_jobs", "training-job", params["TrainingJobName"]))
+
+    def list_training_jobs(self, params: Resource) -> Resource:
+        """ListTrainingJobs."""
+        found, more = self._list("training_jobs", "TrainingJob", params)
+        return {"TrainingJobSummaries": found, **more}
+
+    def stop_training_job(self, params: Resource) -> Resource:
+        """StopTrainingJob."""
+        return self._stop(self._find("training_jobs", "training-job", params["TrainingJobName"]), "TrainingJob")
+
+    def _train(self, job: Resource) -> None:
+        name = job["TrainingJobName"]
+        container = Container(self.store.root / "jobs", name)
+        with self._places:
+            self._begin(job, "TrainingJob", container)
+            try:
+                for folder in ("input/config", "model", "output/data", "code"):
+                    (container.ml / folder).mkdir(parents=True)
+                channels = {}
+                for channel in job.get("InputDataConfig", []):
+                    target = container.ml / "input" / "data" / channel["ChannelName"]
+                    files.download(self.store.aws("s3"), channel["DataSource"]["S3DataSource"], target)
+                    channels[channel["ChannelName"]] = {
+                        "TrainingInputMode": "File",
+                        "S3DistributionType": "FullyReplicated",
+                        "RecordWrapperType": "None",
+                        **({"ContentType": channel["ContentType"]} if "ContentType" in channel else {}),
+                    }
+                config = container.ml / "input" / "config"
+                (config / "hyperparameters.json").write_text(json.dumps(job.get("HyperParameters", {})))
+                (config / "inputdataconfig.json").write_text(json.dumps(channels))
+                (config / "resourceconfig.json").write_text(_resources())
+                # The toolkit that SageMaker's framework images run: it fetches the code and starts the program.
+                toolkit = str(Path(sys.executable).parent / "train")
+                environment = {
+                    **job.get("Environment", {}),
+                    "SAGEMAKER_BASE_DIR": "/opt/ml",
+                    "SAGEMAKER_REGION": self.store.region,
+                    "TRAINING_JOB_NAME": name,
+                }
+                ended = container.run([toolkit], environment, job["StoppingCondition"]["MaxRuntimeInSeconds"])
+                self._log("TrainingJobs", name, ended)
+                failure = container.ml / "output" / "failure"
+                reason = failure.read_text(errors="replace")[:MESSAGE_LIMIT] if failure.exists() else ""
+                if ended.code == 0:
+                    self._keep(container.ml / "model", job["ModelArtifacts"]["S3ModelArtifacts"])
+                self._end(job, "TrainingJob", ended, reason)
+            except files.NoObjectsError as error:
+                self._fail(job, "TrainingJob", str(error))
+            except Exception as error:  # noqa: BLE001 - the platform's own faults end the job, as AWS's do
+                self._fail(job, "TrainingJob", f"InternalServerError: {error!r}")
+            finally:
+                container.remove()
+
+    def _keep(self, folder: Path, uri: str) -> None:
+        """The folder lies at the URI as a tar.gz."""
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as tar:
+            for file in sorted(folder.rglob("*")):
+                tar.add(file, arcname=file.relative_to(folder).as_posix(), recursive=False)
+        bucket, key = files.split(uri)
+        self.store.aws("s3").put_object(Bucket=bucket, Key=key, Body=packed.getvalue())
+
+    # Both -------------------------------------------------------------------------------------------------------------
+
+    def _add(self, kind: str, name: str, path: str, what: str, params: Resource) -> Resource:
+        arn = self.store.arn(f"{path}/{name.lower()}")
+        now = self.store.clock.now()
+        job = {**params, f"{what}Arn": arn, f"{what}Status": "InProgress", "CreationTime": now, "LastModifiedTime": now}
+        with self.store.lock:
+            if name in self.store.kinds[kind]:
+                raise ApiError("ResourceInUse", f"Job name must be unique within an AWS account and region: {arn}")
+            self.store.kinds[kind][name] = job
+            self.store.kinds["tags"][arn] = {"Tags": job.pop("Tags", [])}
+        return job
+
+    def _find(self, kind: str, path: str, name: str) -> Resource:
+        arn = self.store.arn(f"{path}/{name}")
+        return self.store.find(kind, name, could_not_find("requested job with name", arn))
+
+    def _list(self, kind: str, what: str, params: Resource) -> tuple[list[Resource], Resource]:
+        with self.store.lock:
+            jobs = list(self.store.kinds[kind].values())
+        status = params.get("StatusEquals")
+        wanted = [
+            job
+            for job in jobs
+            if params.get("NameContains", "") in job[f"{what}Name"] and status in {None, job[f"{what}Status"]}
+        ]
+        found, more = page(wanted, params)
+        ends = (
+            ("ProcessingEndTime", "FailureReason", "ExitMessage") if what == "ProcessingJob" else ("TrainingEndTime",)
+        )
+        names = (f"{what}Name", f"{what}Arn", "CreationTime", "LastModifiedTime", f"{what}Status", *ends)
+        return [pick(job, *names) for job in found], more
+
+    def _stop(self, job: Resource, what: str) -> Resource:
+        with self.store.lock:
+            if job[f"{what}Status"] != "InProgress":
+                raise ApiError("ValidationException", f"The request was rejected because the {what} is not running.")
+            job[f"{what}Status"] = "Stopping"
+        if container := self._running.get(job[f"{what}Name"]):
+            container.stop()
+        return {}
+
+    def _begin(self, job: Resource, what: str, container: Container) -> None:
+        self._running[job[f"{what}Name"]] = container
+        job["ProcessingStartTime" if what == "ProcessingJob" else "TrainingStartTime"] = self.store.clock.now()
+        if what == "TrainingJob":
+            job["SecondaryStatus"] = "Training"
+
+    def _end(self, job: Resource, what: str, ended: Ended, reason: str) -> None:
+        if job[f"{what}Status"] == "Stopping":
+            self._finish(job, what, "Stopped")
+        elif ended.overdue:
+            self._finish(job, what, "Stopped" if what == "TrainingJob" else "Failed")
+        elif ended.code == 0:
+            self._finish(job, what, "Completed")
+        else:
+            detail = f"{reason.strip()}, exit code: {ended.code}" if reason else f", exit code: {ended.code}"
+            self._fail(job, what, f"AlgorithmError: {detail}")
+
+    def _fail(self, job: Resource, what: str, reason: str) -> None:
+        job["FailureReason"] = reason[:MESSAGE_LIMIT]
+        self._finish(job, what, "Failed")
+
+    def _finish(self, job: Resource, what: str, status: str) -> None:
+        now = self.store.clock.now()
+        job["ProcessingEndTime" if what == "ProcessingJob" else "TrainingEndTime"] = now
+        job["LastModifiedTime"] = now
+        if what == "TrainingJob":
+            job["SecondaryStatus"] = status
+        self._running.pop(job[f"{what}Name"], None)
+        job[f"{what}Status"] = status  # last: whoever waits for it reads the rest
+
+    def _log(self, group: str, name: str, ended: Ended) -> None:
+        """What the container printed is in CloudWatch Logs; a job never fails because its log could not be kept."""
+        logs = self.store.aws("logs")
+        group = f"/aws/sagemaker/{group}"
+        lines = [line for line in ended.output.splitlines() if line.strip()][-1000:]
+        stamp = int(time.time() * 1000)
+        try:
+            for create, what in (
+                (logs.create_log_group, {}),
+                (logs.create_log_stream, {"logStreamName": f"{name}/algo-1"}),
+            ):
+                try:
+                    create(logGroupName=group, **what)
+                except logs.exceptions.ResourceAlreadyExistsException:
+                    continue
+            if lines:
+                events = [{"timestamp": stamp, "message": line} for line in lines]
+                logs.put_log_events(logGroupName=group, logStreamName=f"{name}/algo-1", logEvents=events)
+        except Exception as error:  # noqa: BLE001
+            print(f"the log of {name} was not kept: {error}", file=sys.stderr)
+
+    def stop_all(self) -> None:
+        """No job process is left."""
+        for container in list(self._running.values()):
+            container.stop()
+
+
+def _resources() -> str:
+    """resourceconfig.json of one instance; any other host name would be looked up, for minutes."""
+    return json.dumps({"current_host": "localhost", "hosts": ["localhost"], "network_interface_name": "lo"})
+
+
+def settled(status: Any) -> bool:
+    """A job's status that will not change any more."""
+    return status in {"Completed", "Failed", "Stopped"}

@@ -1,0 +1,114 @@
+"""What SageMaker knows: every resource as the fields that Describe answers with, and the ways to save and find them."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from local.wire import ApiError
+
+Resource = dict[str, Any]
+KINDS = (
+    "processing_jobs",
+    "training_jobs",
+    "pipelines",
+    "executions",
+    "groups",
+    "packages",
+    "models",
+    "configs",
+    "endpoints",
+    "tags",
+    "tokens",
+)
+
+
+class Now(Protocol):
+    """Whatever tells the time."""
+
+    def now(self) -> datetime: ...
+
+
+@dataclass
+class Store:
+    """All resources by kind and name, the account they belong to, and the ways to the rest of the embedded AWS."""
+
+    aws: Callable[[str], Any]
+    put_event: Callable[[str, str, dict[str, Any], list[str]], None]
+    clock: Now
+    root: Path
+    account: str
+    region: str
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    kinds: dict[str, dict[str, Resource]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
+
+    def arn(self, resource: str) -> str:
+        """The ARN of a SageMaker resource, say `endpoint/e`."""
+        return f"arn:aws:sagemaker:{self.region}:{self.account}:{resource}"
+
+    def find(self, kind: str, name: str, missing: ApiError) -> Resource:
+        """The resource of that name; raises `missing`."""
+        with self.lock:
+            found = self.kinds[kind].get(name)
+        if found is None:
+            raise missing
+        return found
+
+    def add(self, kind: str, name: str, resource: Resource, what: str) -> Resource:
+        """The resource exists; ApiError if one of that name already does."""
+        with self.lock:
+            if name in self.kinds[kind]:
+                raise ApiError("ValidationException", f'Cannot create already existing {what} "{self.arn(name)}".')
+            self.kinds[kind][name] = resource
+        return resource
+
+    def save(self, path: Path) -> None:
+        """Every resource lies in `path`, for `load`."""
+        with self.lock:
+            path.write_text(json.dumps(self.kinds, default=_encode))
+
+    def load(self, path: Path) -> None:
+        """The resources are those of `path`; none if there is no such file."""
+        if path.exists():
+            self.kinds.update(json.loads(path.read_text(), object_hook=_decode))
+
+
+def could_not_find(what: str, arn: str) -> ApiError:
+    """SageMaker's words for a resource that it does not have."""
+    return ApiError("ValidationException", f'Could not find {what} "{arn}".')
+
+
+def shown(resource: Resource) -> Resource:
+    """The fields that Describe answers with: those without a leading underscore."""
+    return {name: value for name, value in resource.items() if not name.startswith("_") and value is not None}
+
+
+def page(items: Iterable[Resource], params: Resource, key: str = "CreationTime") -> tuple[list[Resource], Resource]:
+    """One page of a listing as the request orders it, and the NextToken field if there is more."""
+    ordered = sorted(items, key=lambda item: item[key], reverse=params.get("SortOrder", "Descending") == "Descending")
+    start = int(params.get("NextToken") or 0)
+    size = int(params.get("MaxResults") or 100)
+    rest = {"NextToken": str(start + size)} if start + size < len(ordered) else {}
+    return ordered[start : start + size], rest
+
+
+def pick(resource: Resource, *names: str) -> Resource:
+    """The named fields, those that are there."""
+    return {name: resource[name] for name in names if resource.get(name) is not None}
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return {"$time": value.isoformat()}
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} can't be saved")
+
+
+def _decode(value: dict[str, Any]) -> Any:
+    return datetime.fromisoformat(value["$time"]).astimezone(UTC) if set(value) == {"$time"} else value
