@@ -1,0 +1,379 @@
+"""Captures: what the endpoint was asked and what it answered, read from SageMaker's data-capture files.
+
+One JSON object per line; its input and output are CSV, JSON or BASE64, of one row or of several. Whatever a file holds,
+reading it never fails: a line that can't be read is quarantined with its reason and counted, and the lines around it
+are read. Nothing of a bad line's content is kept, for it may be anybody's data.
+
+Format: "Capture data from real-time endpoints", SageMaker Developer Guide.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import zlib
+from base64 import b64decode
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import chain
+from typing import Any
+
+from retrain.clock import parse
+
+Window = tuple[datetime, datetime]  # [start, end)
+Row = list[str]
+
+MAX_LINE = 64 * 2**20  # bytes: the largest request SageMaker takes is 25 MB, BASE64 and escapes make it longer
+_GZIP = b"\x1f\x8b"  # what a gz file begins with; as a line of its own: "the rest of this file is damaged"
+_BOM = b"\xef\xbb\xbf"
+_KEPT = 100  # bad lines of which source and number are kept; all are counted
+_INFLATED = 2**20  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """Where a line is that can't be used, and why; never what it holds."""
+
+    source: str
+    line: int  # 1 is the first
+    reason: str
+    detail: str
+
+
+@dataclass(slots=True)
+class Quarantine:
+    """What was read and what was not: `lines` counts every line that is not blank, `reasons` the bad ones by reason.
+
+    `notes` counts what was noticed and did no harm. `missing_columns` and `extra_columns` count, by name, the rows that
+    name their values and lack a column of the model, or have one that it does not know.
+    """
+
+    lines: int = 0
+    outside_window: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
+    missing_columns: Counter[str] = field(default_factory=Counter)
+    extra_columns: Counter[str] = field(default_factory=Counter)
+    examples: list[BadLine] = field(default_factory=list)
+
+    @property
+    def bad(self) -> int:
+        """Number of lines in quarantine."""
+        return self.reasons.total()
+
+    @property
+    def bad_share(self) -> float:
+        """Share of the lines that are in quarantine, 0 if nothing was read."""
+        return self.bad / self.lines if self.lines else 0.0
+
+    def add(self, source: str, line: int, reason: str, detail: str) -> None:
+        """The line is in quarantine."""
+        self.reasons[reason] += 1
+        if len(self.examples) < _KEPT:
+            self.examples.append(BadLine(source, line, reason, detail))
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """One invocation of the endpoint.
+
+    `id` is the inference id that the client gave, else SageMaker's event id. `rows` is the input, `outputs` the answer,
+    each as rows of texts with "" for a missing value; both are empty where that side was not captured. `names` are the
+    columns of `rows` if the request named them and `read` was not told an order.
+    """
+
+    id: str
+    time: datetime
+    rows: list[Row]
+    outputs: list[Row]
+    names: tuple[str, ...] | None = None
+
+
+class UnreadableError(Exception):
+    """A line that can't be used: a reason code, and a sentence without the line's content."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+def read(
+    lines: Iterable[bytes | str],
+    source: str,
+    quarantine: Quarantine,
+    window: Window | None = None,
+    columns: Sequence[str] | None = None,
+) -> Iterator[Capture]:
+    """Every capture of the file whose inference time is in the window [start, end), in the file's order.
+
+    `lines` are the file's lines as iterating over a file opened in binary mode gives them; the lines of a gz file are
+    recognised and inflated. Bad lines, `source` and line number go into the quarantine. With `columns`, rows that name
+    their values are put into that order, a name that is missing gives "".
+
+    >>> line = ('{"captureData":{"endpointInput":{"mode":"INPUT","data":"34,0.51,web\\\\n","encoding":"CSV"}},'
+    ...         '"eventMetadata":{"eventId":"5f2c","inferenceTime":"2026-11-22T14:03:09Z"},"eventVersion":"0"}')
+    >>> quarantine = Quarantine()
+    >>> [capture.rows for capture in read([line, "{"], "a.jsonl", quarantine)]
+    [[['34', '0.51', 'web']]]
+    >>> quarantine.lines, dict(quarantine.reasons)
+    (2, {'not_json': 1})
+    """
+    for number, record in records(lines, source, quarantine):
+        try:
+            capture = _capture(record, quarantine.notes)
+        except UnreadableError as bad:
+            quarantine.add(source, number, bad.reason, bad.detail)
+            continue
+        if window is not None and not window[0] <= capture.time < window[1]:
+            quarantine.outside_window += 1
+            continue
+        yield capture if columns is None or capture.names is None else _ordered(capture, columns, quarantine)
+
+
+def records(lines: Iterable[bytes | str], source: str, quarantine: Quarantine) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number and JSON object of every line that holds one; the others are in quarantine."""
+    for number, line in enumerate(_inflated(lines), 1):
+        if not line or line.isspace():
+            continue
+        quarantine.lines += 1
+        try:
+            yield number, _record(line)
+        except UnreadableError as bad:
+            quarantine.add(source, number, bad.reason, bad.detail)
+
+
+def lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    r"""The lines of a file that comes in chunks of any size, unpacked if it is a gz file (by content, not by name).
+
+    A gz file that is damaged or cut gives every line before the damage, and then one line that `read` quarantines.
+
+    >>> list(lines([b"on", b"e\ntwo\nth", b"ree"]))
+    [b'one', b'two', b'three']
+    """
+    chunks = iter(chunks)
+    head = b""
+    for chunk in chunks:
+        head += chunk
+        if len(head) >= len(_GZIP):
+            break
+    whole = chain([head], chunks)
+    pending: list[bytes] = []
+    size = 0
+    for chunk in _inflate(whole) if head.startswith(_GZIP) else whole:
+        *ended, rest = chunk.split(b"\n")
+        for part in ended:
+            yield b"".join([*pending, part]) if pending else part
+            pending, size = [], 0
+        if rest and size <= MAX_LINE:  # of a longer line the rest is dropped: it will not be read anyway
+            pending.append(rest)
+            size += len(rest)
+    if pending:
+        yield b"".join(pending)
+
+
+def decode(part: Mapping[str, Any], each_is_a_row: bool = False) -> tuple[tuple[str, ...] | None, list[Row]]:
+    """Names (if the data has them) and rows of one side of a record, `{"data": …, "encoding": …}`.
+
+    `each_is_a_row`: a bare JSON list of values is a column of answers, and not one row. Raises UnreadableError.
+    """
+    data, encoding = part.get("data"), part.get("encoding")
+    if data is None:
+        raise UnreadableError("no_data", "the key data is missing")
+    kind = encoding.upper() if isinstance(encoding, str) else encoding
+    if kind == "CSV":
+        return None, _csv_rows(_string(data))
+    if kind == "JSON":
+        return _json_table(_json(data) if isinstance(data, str) else data, each_is_a_row)
+    if kind != "BASE64":
+        raise UnreadableError("unknown_encoding", "the encoding is none of CSV, JSON and BASE64")
+    try:
+        text = b64decode(_string(data), validate=True).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UnreadableError("binary_data", "the BASE64 data is not UTF-8 text") from None
+    except ValueError:
+        raise UnreadableError("bad_base64", "the data is not BASE64") from None
+    content_type = part.get("observedContentType")
+    if (isinstance(content_type, str) and "json" in content_type.lower()) or text.lstrip()[:1] in {"{", "["}:
+        return _json_table(_json(text), each_is_a_row)
+    return None, _csv_rows(text)
+
+
+def _capture(record: dict[str, Any], notes: Counter[str]) -> Capture:
+    metadata = _object(record, "eventMetadata")
+    identity = metadata.get("inferenceId") or metadata.get("eventId")
+    if not isinstance(identity, str) or not identity:
+        raise UnreadableError("no_id", "eventMetadata has neither inferenceId nor eventId")
+    data = _object(record, "captureData")
+    asked, answered = data.get("endpointInput"), data.get("endpointOutput") or data.get("batchTransformOutput")
+    names, rows = decode(asked) if isinstance(asked, dict) else (None, [])
+    outputs: list[Row] = []
+    if isinstance(answered, dict):
+        try:
+            outputs = decode(answered, each_is_a_row=True)[1]
+        except UnreadableError as bad:  # what was asked is good all the same
+            if not rows:
+                raise
+            notes[f"output_{bad.reason}"] += 1
+    elif not isinstance(asked, dict):
+        raise UnreadableError("no_data", "captureData has neither endpointInput nor an output")
+    return Capture(identity, _time(metadata), rows, outputs, names)
+
+
+def _time(metadata: dict[str, Any]) -> datetime:
+    text = metadata.get("inferenceTime")
+    if text is None:
+        raise UnreadableError("no_time", "eventMetadata has no inferenceTime")
+    try:
+        return parse(text)
+    except (ValueError, TypeError, OverflowError):
+        raise UnreadableError("bad_time", "inferenceTime is not an ISO-8601 time with its zone") from None
+
+
+def _record(line: bytes | str) -> dict[str, Any]:
+    if len(line) >= MAX_LINE:
+        raise UnreadableError("line_too_long", f"the line has more than {MAX_LINE} bytes")
+    if isinstance(line, str):
+        line = line.removeprefix("\ufeff")
+    elif line.startswith(_GZIP):
+        raise UnreadableError("damaged_gzip", "the gz file is damaged or cut here; what follows is lost")
+    else:
+        try:
+            line = line.removeprefix(_BOM).decode()
+        except UnicodeDecodeError:
+            raise UnreadableError("not_utf8", "the line is not UTF-8 text") from None
+    record = _json(line)
+    if not isinstance(record, dict):
+        raise UnreadableError("not_an_object", "the line is JSON, but no object")
+    return record
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data" and "\n" in text.strip():
+            return [_json(line) for line in text.split("\n") if line.strip()]  # JSON lines
+        raise UnreadableError("not_json", f"{error.msg} at character {error.pos} of {len(text)}") from None
+    except (ValueError, RecursionError) as error:
+        raise UnreadableError("not_json", f"{type(error).__name__} while reading JSON") from None
+
+
+def _object(record: dict[str, Any], key: str) -> dict[str, Any]:
+    value = record.get(key)
+    if not isinstance(value, dict):
+        raise UnreadableError("not_a_capture", f"the key {key} is missing or no object")
+    return value
+
+
+def _string(data: Any) -> str:
+    if isinstance(data, str):
+        return data
+    raise UnreadableError("no_data", "the data is not a text")
+
+
+def _csv_rows(text: str) -> list[Row]:
+    """Rows of CSV without a header. Blank lines are no rows, which is also how the endpoint reads them."""
+    text = text.removeprefix("\ufeff")
+    if '"' not in text and "\r" not in text:
+        return [line.split(",") for line in text.split("\n") if line]
+    try:
+        return [row for row in csv.reader(io.StringIO(text, newline="")) if row]
+    except csv.Error as error:
+        raise UnreadableError("bad_csv", str(error)) from None
+
+
+def _json_table(document: Any, each_is_a_row: bool) -> tuple[tuple[str, ...] | None, list[Row]]:
+    if isinstance(document, dict):
+        if isinstance(document.get("predictions"), list):
+            document, each_is_a_row = document["predictions"], True
+        elif isinstance(document.get("instances"), list):
+            document = document["instances"]
+        else:
+            document = [document]
+    if not isinstance(document, list):
+        return None, [[_text(document)]]
+    if document and not isinstance(document[0], (list, dict)):
+        return None, [[_text(value)] for value in document] if each_is_a_row else [_texts(document)]
+    rows = list(chain.from_iterable(map(_features, document)))
+    named = [row for row in rows if isinstance(row, dict)]
+    if not named:
+        return None, [_texts(row) for row in rows]
+    if len(named) < len(rows):
+        raise UnreadableError("mixed_rows", "some rows name their values and some do not")
+    names = tuple(dict.fromkeys(chain.from_iterable(named)))
+    return names, [[_text(row.get(name)) for name in names] for row in named]
+
+
+def _features(row: Any) -> list[Any]:
+    """The rows, usually one, that an element of the list of instances stands for."""
+    if isinstance(row, dict) and isinstance(row.get("features"), (list, dict)):
+        row = row["features"]
+        if isinstance(row, list) and row and all(isinstance(value, (list, dict)) for value in row):
+            return row
+    if not isinstance(row, (list, dict)):
+        raise UnreadableError("mixed_rows", "some rows are lists or objects and some are single values")
+    return [row]
+
+
+def _texts(row: list[Any]) -> Row:
+    return [_text(value) for value in row]
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    raise UnreadableError("nested_value", "a value is a list or an object, a text or a number is expected")
+
+
+def _ordered(capture: Capture, columns: Sequence[str], quarantine: Quarantine) -> Capture:
+    names = capture.names or ()
+    place = {name: index for index, name in enumerate(names)}
+    order = [place.get(name) for name in columns]
+    for name in columns:
+        if name not in place:
+            quarantine.missing_columns[name] += len(capture.rows)
+    for name in place.keys() - set(columns):
+        quarantine.extra_columns[name] += len(capture.rows)
+    rows = [["" if index is None else row[index] for index in order] for row in capture.rows]
+    return Capture(capture.id, capture.time, rows, capture.outputs)
+
+
+def _inflated(source: Iterable[bytes | str]) -> Iterator[bytes | str]:
+    """The lines, of the unpacked file if they turn out to be a gz file's."""
+    iterator = iter(source)
+    for first in iterator:
+        if isinstance(first, bytes) and first.startswith(_GZIP):
+            yield from lines(chain([first], (chunk for chunk in iterator if isinstance(chunk, bytes))))
+        else:
+            yield first
+            yield from iterator
+
+
+def _inflate(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The content of a gz file, of all its members; at damage a line that says so."""
+    unpacker = zlib.decompressobj(wbits=31)
+    begun = True  # within a member
+    try:
+        for chunk in chunks:
+            data = chunk if begun else chunk.lstrip(b"\0")  # files may be padded after their last member
+            while data:
+                if not begun:
+                    unpacker, begun = zlib.decompressobj(wbits=31), True
+                yield unpacker.decompress(data, _INFLATED)
+                data = unpacker.unconsumed_tail
+                if unpacker.eof:
+                    begun, data = False, unpacker.unused_data.lstrip(b"\0")
+    except zlib.error:
+        begun = True
+    if begun:
+        yield b"\n" + _GZIP + b"\n"

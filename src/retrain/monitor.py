@@ -1,0 +1,601 @@
+"""The drift monitor's analysis of a window: captures and a baseline in, a verdict and its numbers out.
+
+Broken data is not drift: a changed schema, a vanished column, unreadable lines or a collapsed volume make the window
+UNDECIDED with `triage` set. A person is told, and nothing is retrained on it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import sha256
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from retrain import drift
+from retrain.baseline import (
+    PREDICTION,
+    CategoricalBaseline,
+    Constraints,
+    FeatureBaseline,
+    FeatureConstraints,
+    MonitorOptions,
+    NumericBaseline,
+    Statistics,
+    completeness,
+    read_constraints,
+    read_statistics,
+    render_constraints,
+    render_statistics,
+)
+from retrain.capture import BadLine, Capture, Quarantine, Window, read
+from retrain.clock import render
+from retrain.drift import Verdict
+from retrain.profile import (
+    CategoricalProfile,
+    ColumnProfile,
+    Layout,
+    NumericProfile,
+    Profile,
+    empty,
+    merge,
+    summarise_block,
+)
+
+NAMESPACE = "DriftRetrain"
+MAX_FEATURE_METRICS = 20
+TRIAGE = frozenset({"schema_mismatch", "capture_corrupt", "volume_collapse"})
+_METRIC_NAME = re.compile(r"[^A-Za-z0-9_.\-/#]")
+_METRIC_NAME_LIMIT = 255
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureDrift:
+    """One feature of a window against its baseline.
+
+    `distance` is in the unit of `threshold` (0 … 1) and None where nothing could be compared. `method` says what it is:
+    `linf_simple` or `linf_robust` (numeric: Kolmogorov-Smirnov, categorical: largest difference of a share), or
+    `chi_squared`, whose distance is one less the p-value, against one less the threshold. `wasserstein` is in the
+    feature's unit. `judged` is False for what is reported without taking part in the window's verdict.
+    """
+
+    name: str
+    kind: str
+    verdict: Verdict
+    reason: str | None
+    distance: float | None
+    threshold: float
+    method: str
+    min_detectable_drift: float
+    present: int
+    missing: int
+    bad: int
+    completeness: float
+    judged: bool = True
+    p_value: float | None = None
+    psi: float | None = None
+    jensen_shannon: float | None = None
+    wasserstein: float | None = None
+    new_categories: int = 0
+
+    @property
+    def severity(self) -> float:
+        """Distance in thresholds: above 1 it is exceeded. -1 where nothing could be compared."""
+        if self.distance is None:
+            return -1.0
+        return self.distance / self.threshold if self.threshold > 0 else math.inf if self.distance > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A constraint that the window does not meet, as Model Monitor reports it."""
+
+    feature_name: str
+    constraint_check_type: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What is known about a window [start, end).
+
+    `features` are in the order of severity, the worst first. `drift_max` is the largest distance of a judged feature in
+    the unit of `threshold`: it exceeds `threshold` exactly if the window has drifted. It is None, as `drift_share`
+    (the share of the judged features that have drifted) is, unless the verdict is DRIFTED or STABLE.
+    `min_detectable_drift` is the largest of the judged features'.
+    """
+
+    window_start: datetime
+    window_end: datetime
+    verdict: Verdict
+    reason: str | None
+    detail: str | None
+    triage: bool
+    features: tuple[FeatureDrift, ...]
+    prediction: FeatureDrift | None
+    worst_feature: str | None
+    drift_max: float | None
+    drift_share: float | None
+    threshold: float
+    min_detectable_drift: float
+    records: int
+    rows: int
+    outside_window: int
+    bad_rows: Mapping[str, int]
+    notes: Mapping[str, int]
+    bad_examples: tuple[BadLine, ...]
+    violations: tuple[Violation, ...]
+    baseline_rows: int
+    profile: Profile = field(repr=False)
+    prediction_profile: ColumnProfile | None = field(repr=False)
+    monitoring_config: Mapping[str, Any] = field(repr=False)
+
+    def statistics(self) -> dict[str, Any]:
+        """The window's statistics.json."""
+        return render_statistics(self.profile, self.prediction_profile)
+
+    def constraints(self) -> dict[str, Any]:
+        """The constraints.json that the window's own data suggest, with the monitoring_config it was judged by."""
+        return render_constraints(self.profile, monitoring_config=self.monitoring_config)
+
+    def constraint_violations(self) -> dict[str, Any]:
+        """The window's constraint_violations.json."""
+        return {
+            "violations": [
+                {
+                    "feature_name": item.feature_name,
+                    "constraint_check_type": item.constraint_check_type,
+                    "description": item.description,
+                }
+                for item in self.violations
+            ]
+        }
+
+    def document(self) -> dict[str, Any]:
+        """analysis.json: every number of the analysis, in JSON's types."""
+        return {
+            "version": 1,
+            "window_start": render(self.window_start),
+            "window_end": render(self.window_end),
+            "verdict": self.verdict.value,
+            "reason": self.reason,
+            "detail": self.detail,
+            "triage": self.triage,
+            "worst_feature": self.worst_feature,
+            "drift_max": self.drift_max,
+            "drift_share": self.drift_share,
+            "threshold": self.threshold,
+            "min_detectable_drift": self.min_detectable_drift,
+            "records": self.records,
+            "rows": self.rows,
+            "outside_window": self.outside_window,
+            "bad_rows": {
+                "total": sum(self.bad_rows.values()),
+                "by_reason": dict(self.bad_rows),
+                "examples": [
+                    {"source": bad.source, "line": bad.line, "reason": bad.reason, "detail": bad.detail}
+                    for bad in self.bad_examples
+                ],
+            },
+            "notes": dict(self.notes),
+            "baseline_rows": self.baseline_rows,
+            "features": [_feature_document(feature) for feature in self.features],
+            "prediction": _feature_document(self.prediction) if self.prediction else None,
+            "violations": self.constraint_violations()["violations"],
+        }
+
+    def metrics(
+        self, endpoint_name: str, schedule_name: str, most_features: int = MAX_FEATURE_METRICS
+    ) -> list[dict[str, Any]]:
+        """The window's metrics as boto3's PutMetricData takes them (`MetricData`, at most 1000 a call), at its end.
+
+        The aggregates carry the dimension Endpoint, those of the `most_features` worst features Model Monitor's two.
+        What was not decided is not published: a distance from too few rows would raise somebody's alarm.
+        """
+        endpoint = [{"Name": "Endpoint", "Value": endpoint_name}]
+        schedule = [*endpoint, {"Name": "MonitoringSchedule", "Value": schedule_name}]
+        aggregates = [
+            ("drift_max", self.drift_max, "None"),
+            ("drift_share", self.drift_share, "None"),
+            ("rows_analyzed", self.rows, "Count"),
+            ("bad_rows", sum(self.bad_rows.values()), "Count"),
+            ("min_detectable_drift", self.min_detectable_drift if self.rows else None, "None"),
+        ]
+        found = [self._metric(name, value, unit, endpoint) for name, value, unit in aggregates if value is not None]
+        decided = self.verdict is not Verdict.UNDECIDED
+        worst = self.features[:most_features] + ((self.prediction,) if self.prediction and most_features else ())
+        for feature in worst:
+            if decided and feature.distance is not None and feature.verdict is not Verdict.UNDECIDED:
+                name = _metric_name("feature_baseline_drift_", feature.name)
+                found.append(self._metric(name, feature.distance, "None", schedule))
+            if self.rows:
+                name = _metric_name("feature_non_null_", feature.name)
+                found.append(self._metric(name, feature.completeness, "None", schedule))
+        return found
+
+    def _metric(self, name: str, value: float, unit: str, dimensions: list[dict[str, str]]) -> dict[str, Any]:
+        return {
+            "MetricName": name,
+            "Dimensions": dimensions,
+            "Timestamp": self.window_end,
+            "Value": float(value),
+            "Unit": unit,
+        }
+
+
+def analyse(
+    captures: Iterable[tuple[str, Iterable[bytes | str]]],
+    statistics: Statistics | Mapping[str, Any] | str | bytes,
+    constraints: Constraints | Mapping[str, Any] | str | bytes,
+    window: Window,
+    *,
+    options: MonitorOptions | None = None,
+    alarm_threshold: float | None = None,
+    expected_rows: int | None = None,
+) -> Analysis:
+    """The analysis of the captures of the window [start, end) against the baseline.
+
+    `captures` are (source, lines) of capture files, read one after the other; they may hold more than the window.
+    Memory does not grow with them. `options` replace those in the constraints. `alarm_threshold` is the unit that
+    `drift_max` is expressed in, by default the constraints' numeric threshold; features may have their own thresholds.
+    `expected_rows` is how many rows the window should have had, where somebody knows. Raises NoBaseline.
+    """
+    if not isinstance(statistics, Statistics):
+        statistics = read_statistics(statistics)
+    if not isinstance(constraints, Constraints):
+        constraints = read_constraints(constraints)
+    quarantine = Quarantine()
+    names = tuple(statistics.features)
+    files = (read(lines, source, quarantine, window, names) for source, lines in captures)
+    intake = _Intake(statistics)
+    for block in _blocks(chain.from_iterable(files), statistics.layout):
+        intake.add(block)
+    return _Judgement(statistics, constraints, options or constraints.options, quarantine, intake).analysis(
+        window, constraints.threshold if alarm_threshold is None else alarm_threshold, expected_rows
+    )
+
+
+class _Intake:
+    """Blocks of captures, summarised and merged."""
+
+    def __init__(self, statistics: Statistics) -> None:
+        self.layout = statistics.layout
+        self.profile = empty(self.layout)
+        self.prediction_layout = statistics.prediction_layout
+        self.prediction = empty(self.prediction_layout)
+        self.records = 0
+        self.widths: Counter[int] = Counter()  # of rows that have another number of columns
+
+    def add(self, captures: Sequence[Capture]) -> None:
+        self.records += len(captures)
+        width = len(self.layout.kinds)
+        rows = [row for capture in captures for row in capture.rows]
+        fitting = [row for row in rows if len(row) == width]
+        if len(fitting) < len(rows):
+            self.widths.update(len(row) for row in rows if len(row) != width)
+        self.profile = merge(self.profile, summarise_block(fitting, self.layout))
+        outputs = [row[:1] for capture in captures for row in capture.outputs if row]
+        self.prediction = merge(self.prediction, summarise_block(outputs, self.prediction_layout))
+
+
+class _Judgement:
+    """The rules by which an intake becomes an analysis."""
+
+    def __init__(
+        self,
+        statistics: Statistics,
+        constraints: Constraints,
+        options: MonitorOptions,
+        quarantine: Quarantine,
+        intake: _Intake,
+    ) -> None:
+        self.statistics = statistics
+        self.constraints = constraints
+        self.options = options
+        self.quarantine = quarantine
+        self.intake = intake
+        self.rows = intake.profile.rows
+        self.violations: list[Violation] = []
+        self.broken: list[str] = []  # what makes the window a case of schema_mismatch, in words
+
+    def analysis(self, window: Window, alarm_threshold: float, expected_rows: int | None) -> Analysis:
+        bad = Counter(self.quarantine.reasons)
+        if self.intake.widths:
+            bad["column_count"] = self.intake.widths.total()
+        self._check_columns()
+        features = [self._feature(name) for name in self.statistics.features]
+        features.sort(key=lambda feature: (-feature.severity, feature.name))
+        reason, detail = self._triage(bad, expected_rows)
+        triage = reason is not None
+        judged = [feature for feature in features if feature.judged]
+        verdict = Verdict.UNDECIDED
+        if not triage:
+            verdict, reason, detail = self._verdict(judged)
+        decided = verdict is not Verdict.UNDECIDED
+        compared = [feature for feature in judged if feature.verdict is not Verdict.UNDECIDED]
+        comparable = [feature for feature in judged if feature.distance is not None]
+        worst = (compared if decided else comparable)[:1]
+        return Analysis(
+            window_start=window[0],
+            window_end=window[1],
+            verdict=verdict,
+            reason=reason,
+            detail=detail,
+            triage=triage,
+            features=tuple(features),
+            prediction=self._prediction(),
+            worst_feature=worst[0].name if worst else None,
+            drift_max=_in_unit(worst[0], alarm_threshold) if decided and worst else None,
+            drift_share=sum(item.verdict is Verdict.DRIFTED for item in compared) / len(compared) if decided else None,
+            threshold=alarm_threshold,
+            min_detectable_drift=max((feature.min_detectable_drift for feature in compared or judged), default=1.0),
+            records=self.intake.records,
+            rows=self.rows,
+            outside_window=self.quarantine.outside_window,
+            bad_rows=dict(sorted(bad.items())),
+            notes=dict(sorted(self.quarantine.notes.items())),
+            bad_examples=tuple(self.quarantine.examples),
+            violations=tuple(self.violations),
+            baseline_rows=self.statistics.item_count,
+            profile=self.intake.profile,
+            prediction_profile=self.intake.prediction.columns[PREDICTION] if self.intake.prediction.rows else None,
+            monitoring_config=self.constraints.monitoring_config,
+        )
+
+    def _triage(self, bad: Counter[str], expected_rows: int | None) -> tuple[str | None, str | None]:
+        """Why the window is a case for a person, if it is."""
+        total, limit = bad.total(), self.options.max_bad_share
+        misfits = bad["column_count"]
+        if misfits > limit * (self.rows + misfits):
+            width = self.intake.widths.most_common(1)[0][0]
+            self.broken.insert(0, f"{misfits} rows have another number of columns, most of them {width}")
+        if self.broken:
+            return "schema_mismatch", "; ".join(self.broken)
+        if total > limit * (self.rows + total):
+            reasons = ", ".join(f"{reason} {count}" for reason, count in bad.most_common())
+            return "capture_corrupt", f"{total} lines or rows beside {self.rows} good ones can't be used: {reasons}"
+        if expected_rows and self.rows < self.options.min_volume_share * expected_rows:
+            return "volume_collapse", f"{self.rows} rows, about {expected_rows} were expected"
+        return None, None
+
+    def _verdict(self, judged: Sequence[FeatureDrift]) -> tuple[Verdict, str | None, str | None]:
+        if not self.rows:
+            return Verdict.UNDECIDED, "capture_missing", "the window has no captured row"
+        if self.rows < self.options.min_rows:
+            detail = f"{self.rows} rows, at least {self.options.min_rows} are needed"
+            return Verdict.UNDECIDED, "too_few_rows", detail
+        if any(feature.verdict is Verdict.DRIFTED for feature in judged):
+            return Verdict.DRIFTED, None, None
+        # An undecided feature that so few rows have cannot move the data by its threshold, whatever it did.
+        matter = [item for item in judged if item.verdict is Verdict.UNDECIDED and self._reach(item) > item.threshold]
+        if not matter and any(feature.verdict is Verdict.STABLE for feature in judged):
+            return Verdict.STABLE, None, None
+        if not matter:
+            return Verdict.UNDECIDED, "not_judged", "no feature could be judged"
+        named = ", ".join(f"{item.name} ({item.reason})" for item in matter[:5])
+        return Verdict.UNDECIDED, matter[0].reason, f"{len(matter)} features are undecided: {named}"
+
+    def _reach(self, feature: FeatureDrift) -> float:
+        """Share of the rows that have the feature, in the baseline or now."""
+        baseline = self.statistics.features[feature.name]
+        whole = baseline.present + baseline.missing
+        return max(baseline.present / whole if whole else 0.0, feature.completeness)
+
+    def _feature(self, name: str) -> FeatureDrift:
+        baseline, column = self.statistics.features[name], self.intake.profile.columns[name]
+        demanded = self.constraints.feature(name)
+        self._check_values(baseline, column, demanded)
+        judged = self.constraints.judged and demanded.judged
+        feature = _compare(baseline, column, demanded, self.constraints, judged)
+        if feature.verdict is Verdict.DRIFTED and judged and self.rows >= self.options.min_rows:
+            description = f"Baseline drift distance: {feature.distance} exceeds threshold: {feature.threshold}"
+            self.violations.append(Violation(name, "baseline_drift_check", description))
+        return feature
+
+    def _prediction(self) -> FeatureDrift | None:
+        if not self.intake.prediction.rows:
+            return None
+        column = self.intake.prediction.columns[PREDICTION]
+        baseline = self.statistics.prediction
+        if baseline is None:  # nothing to compare with: its numbers are in statistics.json
+            kind = "categorical" if isinstance(column, CategoricalProfile) else "numeric"
+            baseline = NumericBaseline(PREDICTION, "Unknown", 0, 0, None)
+            feature = _compare(baseline, column, FeatureConstraints(PREDICTION), self.constraints, judged=False)
+            return feature if kind == "numeric" else None
+        demanded = self.constraints.feature(PREDICTION)
+        return _compare(baseline, column, demanded, self.constraints, judged=False)
+
+    def _check_columns(self) -> None:
+        """Columns that rows lack or have too many of."""
+        expected = len(self.statistics.features)
+        for width, count in self.intake.widths.most_common(1):
+            check = "missing_column_check" if width < expected else "extra_column_check"
+            words = "missing" if width < expected else "extra"
+            description = (
+                f"There are {words} columns in current dataset. Number of columns in current dataset: {width}, "
+                f"Number of columns in baseline constraints: {expected} ({count} rows)"
+            )
+            self.violations.append(Violation(" ", check, description))
+        for columns, check, words in (
+            (self.quarantine.missing_columns, "missing_column_check", "lack"),
+            (self.quarantine.extra_columns, "extra_column_check", "have the unknown column"),
+        ):
+            for name, count in sorted(columns.items()):
+                self.violations.append(Violation(name, check, f"{count} of {self.rows} rows {words} {name}"))
+                if count > self.options.max_bad_share * self.rows:
+                    self.broken.append(f"{count} of {self.rows} rows {words} {name}")
+
+    def _check_values(self, baseline: FeatureBaseline, column: ColumnProfile, demanded: FeatureConstraints) -> None:
+        """Type, completeness and domain: what Model Monitor calls a violation, and what is broken beyond drift."""
+        if not self.rows:
+            return
+        enough = self.rows >= min(self.options.min_rows, 100)  # below, one odd row would be a broken schema
+        full = completeness(column)
+        if demanded.completeness is not None and full < demanded.completeness:
+            wanted = demanded.completeness
+            description = f"Value: {full} does not meet the constraint requirement! Expected completeness: {wanted}"
+            self.violations.append(Violation(baseline.name, "completeness_check", description))
+        if isinstance(column, NumericProfile):
+            self._check_type(column, demanded)
+            if enough and column.bad > self.options.max_bad_share * self.rows:
+                self.broken.append(f"{column.bad} of {self.rows} values of {baseline.name} are not numbers")
+        else:
+            self._check_domain(baseline, column, demanded, enough)
+        whole = baseline.present + baseline.missing
+        before, now = baseline.missing / whole if whole else 1.0, column.missing / self.rows
+        if enough and (now - before > self.options.max_missing_increase or (now == 1.0 > before)):
+            self.broken.append(f"{baseline.name} is missing in {now:.0%} of the rows, in the baseline in {before:.0%}")
+
+    def _check_type(self, column: NumericProfile, demanded: FeatureConstraints) -> None:
+        values = column.present + column.bad
+        kind = demanded.inferred_type
+        if kind not in {"Integral", "Fractional"} or not values:
+            return
+        share = (column.integral if kind == "Integral" else column.present) / values
+        if share < self.constraints.datatype_threshold:
+            description = (
+                f"Data type match requirement is not met. Expected data type: {kind}, Expected match: "
+                f"{self.constraints.datatype_threshold:.1%}. Observed: Only {share:.1%} of data is {kind}."
+            )
+            self.violations.append(Violation(demanded.name, "data_type_check", description))
+
+    def _check_domain(
+        self, baseline: FeatureBaseline, column: CategoricalProfile, demanded: FeatureConstraints, enough: bool
+    ) -> None:
+        if not column.present:
+            return
+        if demanded.domain is not None:
+            share = sum(count for name, count in column.counts.items() if name in demanded.domain) / column.present
+            if share < self.constraints.domain_threshold:
+                description = f"Value: {share} does not meet the constraint requirement!"
+                self.violations.append(Violation(baseline.name, "categorical_values_check", description))
+        known = column.known
+        if known and isinstance(baseline, CategoricalBaseline) and not baseline.rest:
+            unknown = 1 - sum(column.counts.get(name, 0) for name in known) / column.present
+            if enough and unknown > self.options.max_unknown_categories:
+                self.broken.append(f"{unknown:.0%} of the values of {baseline.name} are unknown to the baseline")
+
+
+def _compare(
+    baseline: FeatureBaseline,
+    column: ColumnProfile,
+    demanded: FeatureConstraints,
+    constraints: Constraints,
+    judged: bool,
+) -> FeatureDrift:
+    n, m = column.present, baseline.present
+    chance = drift.min_detectable_drift(n, m)
+    method = demanded.method or constraints.method
+    extras: dict[str, float] = {}
+    threshold = constraints.threshold if isinstance(baseline, NumericBaseline) else constraints.categorical_threshold
+    threshold = threshold if demanded.threshold is None else demanded.threshold
+    distance, test, new = math.nan, False, 0
+    if isinstance(column, NumericProfile) and isinstance(baseline, NumericBaseline):
+        if column.at is not None and baseline.steps is not None:
+            distance = drift.numeric_distance(baseline.steps, column.at, n)
+            extras["p_value"] = drift.ks_p_value(distance, n, m)
+            bins = drift.bin_counts(baseline.steps, column.at, n)
+            extras["psi"], extras["jensen_shannon"] = drift.psi(*bins), drift.jensen_shannon(*bins)
+            extras["wasserstein"] = drift.wasserstein(baseline.steps, column.at, n, column.total)
+    elif isinstance(column, CategoricalProfile) and isinstance(baseline, CategoricalBaseline):
+        distance = drift.categorical_distance(baseline.counts, column.counts, (baseline.rest, column.rest))
+        extras["p_value"] = drift.chi_square_p_value(baseline.counts, column.counts)
+        names = sorted(baseline.counts.keys() | column.counts.keys())
+        before = np.array([*(baseline.counts.get(name, 0) for name in names), baseline.rest], dtype=np.float64)
+        now = np.array([*(column.counts.get(name, 0) for name in names), column.rest], dtype=np.float64)
+        extras["psi"], extras["jensen_shannon"] = drift.psi(before, now), drift.jensen_shannon(before, now)
+        new = len(column.counts.keys() - baseline.counts.keys())
+        test = constraints.categorical_method == "ChiSquared"
+    if test:
+        method, distance, threshold = "chi_squared", 1 - extras["p_value"], 1 - threshold
+    else:
+        method = f"linf_{method.lower()}"
+        if method == "linf_robust":
+            distance = drift.robust(distance, n, m)
+    verdict, reason = drift.judge(distance, threshold, chance, corrected=method != "linf_simple")
+    if m == 0 or (isinstance(baseline, NumericBaseline) and baseline.steps is None):
+        verdict, reason = Verdict.UNDECIDED, "no_baseline"
+    return FeatureDrift(
+        name=baseline.name,
+        kind="numeric" if isinstance(baseline, NumericBaseline) else "categorical",
+        verdict=verdict,
+        reason=reason,
+        distance=None if math.isnan(distance) else distance,
+        threshold=threshold,
+        method=method,
+        min_detectable_drift=chance,
+        present=n,
+        missing=column.missing,
+        bad=column.bad if isinstance(column, NumericProfile) else 0,
+        completeness=completeness(column),
+        judged=judged,
+        new_categories=new,
+        p_value=_known(extras, "p_value"),
+        psi=_known(extras, "psi"),
+        jensen_shannon=_known(extras, "jensen_shannon"),
+        wasserstein=_known(extras, "wasserstein"),
+    )
+
+
+def _known(values: Mapping[str, float], name: str) -> float | None:
+    value = values.get(name, math.nan)
+    return None if math.isnan(value) else value
+
+
+def _in_unit(feature: FeatureDrift, threshold: float) -> float | None:
+    """The feature's distance as it would be if its threshold were the given one."""
+    if feature.distance is None or feature.threshold == threshold:
+        return feature.distance
+    return min(feature.severity * threshold, 1e6)
+
+
+def _blocks(captures: Iterable[Capture], layout: Layout) -> Iterator[list[Capture]]:
+    """The captures in lists that hold about as many rows as may be in memory as text."""
+    block: list[Capture] = []
+    rows = 0
+    for capture in captures:
+        block.append(capture)
+        rows += max(len(capture.rows), len(capture.outputs), 1)
+        if rows >= layout.block_rows:
+            yield block
+            block, rows = [], 0
+    if block:
+        yield block
+
+
+def _feature_document(feature: FeatureDrift) -> dict[str, Any]:
+    return {
+        "name": feature.name,
+        "kind": feature.kind,
+        "verdict": feature.verdict.value,
+        "reason": feature.reason,
+        "distance": feature.distance,
+        "threshold": feature.threshold,
+        "method": feature.method,
+        "judged": feature.judged,
+        "min_detectable_drift": feature.min_detectable_drift,
+        "p_value": feature.p_value,
+        "psi": feature.psi,
+        "jensen_shannon": feature.jensen_shannon,
+        "wasserstein": feature.wasserstein,
+        "present": feature.present,
+        "missing": feature.missing,
+        "bad": feature.bad,
+        "completeness": feature.completeness,
+        "new_categories": feature.new_categories,
+    }
+
+
+def _metric_name(prefix: str, feature: str) -> str:
+    """The metric's name, within CloudWatch's characters and 255 of them; a changed name keeps apart by a hash."""
+    name = prefix + _METRIC_NAME.sub("_", feature)
+    if name == prefix + feature and len(name) <= _METRIC_NAME_LIMIT:
+        return name
+    suffix = sha256(feature.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{name[: _METRIC_NAME_LIMIT - 9]}-{suffix}"

@@ -1,0 +1,204 @@
+"""Distances: Deequ's reference vectors to the last digit, and scipy on raw data."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from scipy import special, stats
+from scipy.spatial.distance import jensenshannon
+
+from retrain import drift
+from retrain.profile import merge_columns, numbers_of, sketch_of
+
+A = {"a": 11, "b": 20, "c": 25, "d": 10, "e": 10}, {"a": 10, "b": 20, "c": 25, "d": 10, "e": 5}
+B = {"a": 207, "b": 20, "c": 25, "d": 14, "e": 25, "g": 13}, {"a": 22, "b": 20, "c": 25, "d": 12, "e": 13, "f": 15}
+
+
+def ks(baseline, window):
+    steps = drift.steps_of(sketch_of(np.sort(np.asarray(baseline, float))))
+    column = numbers_of(np.asarray(window, float), steps.points)
+    return drift.numeric_distance(steps, column.at, column.present)
+
+
+class TestDeequ:
+    def test_numeric_simple(self):
+        assert ks([1, 2, 3, 4], [2, 3, 4, 5]) == 0.25
+
+    def test_numeric_robust(self):
+        assert drift.robust(ks([1, 2, 3, 4], [2, 3, 4, 5]), 4, 4) == 0.0
+
+    @pytest.mark.parametrize(
+        ("baseline", "window", "simple"),
+        [
+            (*A, 0.06015037593984962),
+            (*B, 0.47531357599606494),
+            ({"f": 11, "a": 20, "c": 25, "d": 10, "e": 10}, A[1], 0.2857142857142857),
+        ],
+    )
+    def test_categorical_simple_in_both_directions(self, baseline, window, simple):
+        assert drift.categorical_distance(baseline, window) == simple
+        assert drift.categorical_distance(window, baseline) == simple
+
+    @pytest.mark.parametrize(
+        ("pair", "alpha", "expected"),
+        [
+            (A, None, 0.0),
+            (B, 0.003, 0.2726338046550349),
+            (B, 0.1, 0.33774199396969184),
+            (B, None, 0.27298150100888496),
+        ],
+    )
+    def test_categorical_robust(self, pair, alpha, expected):
+        distance = drift.categorical_distance(*pair)
+        n, m = (sum(counts.values()) for counts in pair)
+        assert drift.robust(distance, n, m, alpha) == expected
+
+    @pytest.mark.parametrize(
+        ("n", "m", "correction"),
+        [
+            (100, 100, 0.2546),
+            (100, 10_000, 0.1809),
+            (500, 10_000, 0.0825),
+            (1000, 1000, 0.0805),
+            (5000, 50_000, 0.0267),
+        ],
+    )
+    def test_correction_for_small_samples(self, n, m, correction):
+        assert drift.min_detectable_drift(n, m) == pytest.approx(correction, abs=5e-5)
+
+
+SAMPLES = {
+    "normal": (lambda r, n: r.normal(size=n), lambda r, n: r.normal(0.3, 1.2, size=n)),
+    "ties": (lambda r, n: r.integers(0, 9, n).astype(float), lambda r, n: r.integers(2, 12, n).astype(float)),
+    "heavy tails": (lambda r, n: r.standard_t(3, n), lambda r, n: 2 * r.standard_t(3, n)),
+    "apart": (lambda r, n: r.uniform(0, 1, n), lambda r, n: r.uniform(5, 6, n)),
+    "one value": (lambda r, n: np.full(n, 7.0), lambda r, n: r.normal(7, 1, n)),
+}
+
+
+@pytest.fixture(params=SAMPLES)
+def samples(request):
+    first, second = SAMPLES[request.param]
+    random = np.random.default_rng(7)
+    return first(random, 1500), second(random, 1100)
+
+
+class TestAgainstScipy:
+    def test_ks_is_exact_while_the_baseline_is(self, samples):
+        baseline, window = samples
+        assert ks(baseline, window) == pytest.approx(stats.ks_2samp(baseline, window).statistic, abs=1e-12)
+
+    def test_ks_of_a_sketched_baseline_is_within_its_error(self):
+        random = np.random.default_rng(3)
+        for shift in (0.0, 0.1, 1.0):
+            baseline, window = random.normal(size=100_000), random.normal(shift, 1, size=20_000)
+            sketched = merge_columns(*(numbers_of(half) for half in np.array_split(baseline, 2)))
+            steps = drift.steps_of(sketched.sketch)
+            column = numbers_of(window, steps.points)
+            distance = drift.numeric_distance(steps, column.at, column.present)
+            assert distance == pytest.approx(stats.ks_2samp(baseline, window).statistic, abs=0.002)
+
+    def test_ks_p_value(self):
+        for distance in (0.01, 0.03, 0.05, 0.08, 0.2):
+            expected = special.kolmogorov(distance * math.sqrt(1000 * 3000 / 4000))
+            assert drift.ks_p_value(distance, 1000, 3000) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+    def test_wasserstein_within_the_crossing_intervals_error(self, samples):
+        baseline, window = samples
+        steps = drift.steps_of(sketch_of(np.sort(baseline)))
+        column = numbers_of(window, steps.points)
+        distance = drift.wasserstein(steps, column.at, column.present, column.total)
+        low, high = np.percentile(np.concatenate(samples), [5, 95])
+        tolerance = max(1e-9, 0.002 * (high - low))
+        assert distance == pytest.approx(stats.wasserstein_distance(baseline, window), abs=tolerance, rel=2e-3)
+
+    def test_wasserstein_of_a_shift_beyond_the_baseline_is_exact(self):
+        values = np.linspace(0, 1, 50)
+        steps = drift.steps_of(sketch_of(values))
+        column = numbers_of(values + 10, steps.points)
+        assert drift.wasserstein(steps, column.at, column.present, column.total) == pytest.approx(10, abs=1e-12)
+
+    def test_bins_hold_what_numpy_counts(self, samples):
+        baseline, window = samples
+        steps = drift.steps_of(sketch_of(np.sort(baseline)))
+        column = numbers_of(window, steps.points)
+        expected, actual = drift.bin_counts(steps, column.at, column.present)
+        assert expected.sum() == len(baseline)
+        assert actual.sum() == len(window)
+        if len(steps.points) > 1:
+            deciles = np.unique(np.percentile(baseline, np.arange(10, 100, 10), method="inverted_cdf"))
+            edges = [-np.inf, *deciles[deciles < baseline.max()], np.inf]
+            counted = [np.count_nonzero((window > low) & (window <= high)) for low, high in pairwise(edges)]
+            assert actual.tolist() == counted
+
+    def test_jensen_shannon(self):
+        p, q = np.array([10.0, 0, 5, 85]), np.array([20.0, 30, 0, 50])
+        assert drift.jensen_shannon(p, q) == pytest.approx(jensenshannon(p, q, base=2), abs=1e-12)
+
+    @pytest.mark.parametrize("a", [0.5, 1, 2.5, 10, 99.5])
+    def test_upper_gamma(self, a):
+        for x in (1e-8, 0.3, a / 2, a, a + 1.0001, 3 * a + 5, 20 * a):
+            assert drift.upper_gamma(a, x) == pytest.approx(special.gammaincc(a, x), rel=1e-11, abs=1e-14)
+
+    def test_chi_square_without_small_counts(self):
+        baseline, window = {"a": 500, "b": 300, "c": 200}, {"a": 90, "b": 70, "c": 40, "new": 13}
+        expected = stats.chisquare([90, 70, 40], [100, 60, 40]).pvalue
+        assert drift.chi_square_p_value(baseline, window) == pytest.approx(expected, rel=1e-12)
+
+
+class TestChiSquareRules:
+    def test_small_categories_are_joined_to_the_next_larger_one(self):
+        # Expected of 100: a 60, b 31, c 4, d 3, e 2. Two fifths are too many: e joins d (5), then one of four is.
+        # c joins the 5 of d: two categories of three are not below 5 any more, and one fifth of three is none.
+        baseline = {"a": 600, "b": 310, "c": 40, "d": 30, "e": 20}
+        window = {"a": 50, "b": 35, "c": 6, "d": 5, "e": 4}
+        expected = stats.chisquare([50, 35, 15], [60, 31, 9]).pvalue
+        assert drift.chi_square_p_value(baseline, window) == pytest.approx(expected, rel=1e-12)
+
+    def test_of_two_categories_none_may_be_below_ten(self):
+        assert math.isnan(drift.chi_square_p_value({"a": 95, "b": 5}, {"a": 90, "b": 10}))
+
+    def test_one_category_or_no_data_is_no_test(self):
+        assert math.isnan(drift.chi_square_p_value({"a": 95}, {"a": 90}))
+        assert math.isnan(drift.chi_square_p_value({"a": 95, "b": 90}, {}))
+        assert math.isnan(drift.chi_square_p_value({"a": 95, "b": 90}, {"c": 3}))
+
+
+class TestPsi:
+    def test_follows_its_formula_where_no_bin_is_empty(self):
+        e, a = np.array([300.0, 500, 200]) * 1000, np.array([100.0, 600, 300]) * 1000
+        p, q = e / e.sum(), a / a.sum()
+        assert drift.psi(e, a) == pytest.approx(float(np.sum((q - p) * np.log(q / p))), rel=1e-3)
+
+    def test_an_empty_bin_is_large_and_finite(self):
+        assert 1 < drift.psi(np.array([100.0, 0]), np.array([0.0, 100])) < 20
+
+
+class TestNothingToCompare:
+    def test_is_nan_and_never_no_drift(self):
+        assert math.isnan(ks([1, 2, 3], []))
+        assert math.isnan(drift.categorical_distance({"a": 1}, {}))
+        assert math.isnan(drift.psi(np.array([1.0]), np.array([0.0])))
+        assert drift.min_detectable_drift(0, 100) == 1.0
+        assert drift.judge(math.nan, 0.3, 1.0) == (drift.Verdict.UNDECIDED, "too_few_rows")
+
+
+@pytest.mark.parametrize(
+    ("distance", "threshold", "chance", "corrected", "verdict"),
+    [
+        (0.31, 0.3, 0.1, False, "DRIFTED"),
+        (0.30, 0.3, 0.1, False, "STABLE"),
+        (0.10, 0.3, 0.3, False, "STABLE"),
+        (0.10, 0.3, 0.301, False, "UNDECIDED"),
+        (0.31, 0.3, 0.4, False, "UNDECIDED"),
+        (0.31, 0.3, 0.4, True, "DRIFTED"),
+        (0.95, 0.3, 0.9, False, "DRIFTED"),
+    ],
+)
+def test_verdict_on_a_feature(distance, threshold, chance, corrected, verdict):
+    found, reason = drift.judge(distance, threshold, chance, corrected)
+    assert found == verdict
+    assert (reason == "too_few_rows") == (verdict == "UNDECIDED")
