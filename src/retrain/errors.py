@@ -11,7 +11,7 @@ class RetrainError(Exception):
     """Root of every error that this application raises on purpose."""
 
 
-class Retryable(RetrainError):
+class Retryable(RetrainError):  # noqa: N818 - a branch, named for what the caller does
     """The same call may succeed later; nothing was decided."""
 
 
@@ -23,7 +23,7 @@ class EndpointBusy(Retryable):
     """The endpoint is changing; it can't be updated until it has settled."""
 
 
-class Permanent(RetrainError):
+class Permanent(RetrainError):  # noqa: N818 - a branch, named for what the caller does
     """Trying again changes nothing; a person has to look."""
 
 
@@ -95,7 +95,7 @@ class AwsRejected(Permanent):
     """An AWS service refused the request itself."""
 
 
-class Refused(RetrainError):
+class Refused(RetrainError):  # noqa: N818 - the name is part of the state machine
     """The loop decided not to go on; `code` says why in one word, `detail` in a sentence.
 
     str() is "code: detail", which is also what a refusing job writes to its failure file.
@@ -128,6 +128,11 @@ REFUSALS = frozenset(
         "unsafe_to_start",
         "unsupported_endpoint",
         "fenced",
+        "malformed_event",
+        "unknown_alarm",
+        "unknown_endpoint",
+        "foreign_source",
+        "unsupported_alarm_kind",
     }
 )
 

@@ -1,0 +1,1 @@
+"""One Lambda function per file, a few lines each: parse, one call, return."""

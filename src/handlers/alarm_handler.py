@@ -1,0 +1,22 @@
+"""Opens a drift episode when the drift alarm fires, or when the first model is asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from retrain import alarm
+from retrain.aws import adapters, settings
+from retrain.telemetry import observed
+
+
+@observed
+def handler(event: Any, _context: Any) -> dict[str, Any]:
+    """`action` is opened, ignored or refused, with the reason."""
+    return alarm.answer(
+        event,
+        rules=settings.opening(),
+        ledger=adapters.ledger(),
+        machine=adapters.machine(),
+        rejected=adapters.rejected(),
+        topic=adapters.topic(),
+    )

@@ -1,0 +1,36 @@
+"""Judges the challenger, asks people, and hears what they decided in the Model Registry."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from retrain.approval import hear_decision, judge_challenger, request_approval
+from retrain.aws import adapters, settings
+from retrain.episode import Step
+from retrain.telemetry import observed
+
+
+@observed
+def handler(event: Any, _context: Any) -> dict[str, Any]:
+    """`decision` of the gate and the policy, `status` of the request, or what became of the registry's event."""
+    rules, ledger, sagemaker = settings.approval(), adapters.ledger(), adapters.sagemaker()
+    if "step" not in event:
+        return hear_decision(
+            event,
+            rules=rules,
+            ledger=ledger,
+            sagemaker=sagemaker,
+            callbacks=adapters.callbacks(),
+            topic=adapters.topic(),
+        )
+    step = Step.of(event)
+    if step.name == "request_approval":
+        return request_approval(
+            step,
+            rules=rules,
+            ledger=ledger,
+            sagemaker=sagemaker,
+            callbacks=adapters.callbacks(),
+            topic=adapters.topic(),
+        )
+    return judge_challenger(step, rules=rules, ledger=ledger, store=adapters.store(), sagemaker=sagemaker)

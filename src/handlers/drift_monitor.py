@@ -1,0 +1,22 @@
+"""Analyses the captures of the window that ends at the scheduled time; the only handler that needs numpy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from retrain.aws import adapters, settings
+from retrain.telemetry import observed
+from retrain.watch import watch_endpoint
+
+
+@observed
+def handler(event: Any, _context: Any) -> dict[str, Any]:
+    """`status` is the window's verdict; or ignored, and why."""
+    return watch_endpoint(
+        event,
+        rules=settings.watching(),
+        ledger=adapters.ledger(),
+        store=adapters.store(),
+        cloudwatch=adapters.cloudwatch(),
+        topic=adapters.topic(),
+    )

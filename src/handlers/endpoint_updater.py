@@ -1,0 +1,26 @@
+"""Rolls the approved package out, and switches champion and baseline when it serves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from retrain.aws import adapters, settings
+from retrain.episode import Step
+from retrain.rollout import converge_endpoint, switch_champion
+from retrain.telemetry import observed
+
+
+@observed
+def handler(event: Any, _context: Any) -> dict[str, Any]:
+    """`status`: updating, or switched."""
+    step = Step.of(event)
+    if step.name == "switch_champion":
+        return switch_champion(step, ledger=adapters.ledger(), sagemaker=adapters.sagemaker())
+    return converge_endpoint(
+        step,
+        settings=settings.rollout(),
+        ledger=adapters.ledger(),
+        store=adapters.store(),
+        sagemaker=adapters.sagemaker(),
+        cloudwatch=adapters.cloudwatch(),
+    )

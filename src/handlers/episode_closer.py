@@ -1,0 +1,18 @@
+"""Closes an episode, whether its state machine says so or its execution is simply over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from retrain.aws import adapters, settings
+from retrain.episode import Step, close_ended_execution, close_episode
+from retrain.telemetry import observed
+
+
+@observed
+def handler(event: Any, _context: Any) -> dict[str, Any]:
+    """`status` closed with outcome, reason and detail; or ignored, because it was closed before."""
+    rules, ledger, sagemaker, topic = settings.closing(), adapters.ledger(), adapters.sagemaker(), adapters.topic()
+    if "detail-type" in event:
+        return close_ended_execution(event, rules=rules, ledger=ledger, sagemaker=sagemaker, topic=topic)
+    return close_episode(Step.of(event), rules=rules, ledger=ledger, sagemaker=sagemaker, topic=topic)

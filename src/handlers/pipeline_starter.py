@@ -1,0 +1,22 @@
+"""Starts the SageMaker pipeline for an episode."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from retrain.aws import adapters, settings
+from retrain.episode import Step
+from retrain.retraining import start_retraining
+from retrain.telemetry import observed
+
+
+@observed
+def handler(event: Any, _context: Any) -> dict[str, Any]:
+    """`pipeline_execution_arn` of the one execution that this episode has."""
+    return start_retraining(
+        Step.of(event),
+        settings=settings.pipeline(),
+        ledger=adapters.ledger(),
+        store=adapters.store(),
+        sagemaker=adapters.sagemaker(),
+    )

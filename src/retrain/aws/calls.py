@@ -1,0 +1,100 @@
+"""How AWS is called, and what its errors mean: the one place that knows error codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from retrain.errors import AccessDenied, AwsRejected, EndpointBusy, QuotaExceeded, RetrainError, Throttled
+
+# Standard mode backs off with jitter; eight attempts fit into the shortest function timeout.
+CONFIG = Config(retries={"mode": "standard", "max_attempts": 8}, connect_timeout=3, read_timeout=20)
+
+_BUSY = frozenset(
+    {
+        "InternalFailure",
+        "InternalServerError",
+        "InternalServiceError",
+        "ExecutionLimitExceeded",
+        "PriorRequestNotComplete",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "ServiceUnavailable",
+        "ServiceUnavailableException",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+        "TransactionConflictException",
+        "TransactionInProgressException",
+    }
+)
+_DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "NotAuthorized", "403"})
+_QUOTA = frozenset({"ResourceLimitExceeded", "LimitExceededException", "ServiceQuotaExceededException"})
+_MISSING = frozenset({"ResourceNotFound", "ResourceNotFoundException", "NoSuchKey", "NotFound", "404"})
+
+
+@cache
+def client(service: str) -> Any:
+    """The service's client, one per warm function."""
+    return boto3.Session().client(service, config=CONFIG)  # type: ignore[call-overload]
+
+
+@contextmanager
+def classified(action: str, missing: type[RetrainError] = AwsRejected) -> Iterator[None]:
+    """Whatever AWS raises inside leaves as one of ours; `missing` is what a thing that does not exist becomes."""
+    try:
+        yield
+    except ClientError as error:
+        raise _classify(error, action, missing) from error
+    except BotoCoreError as error:  # no answer at all: name resolution, connection, time-out
+        raise Throttled(f"{action}: {error}") from error
+
+
+def code_of(error: ClientError) -> str:
+    """The error's code, "" if the service sent none."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def message_of(error: ClientError) -> str:
+    """The error's message, "" if the service sent none."""
+    return str(error.response.get("Error", {}).get("Message", ""))
+
+
+def is_missing(error: ClientError) -> bool:
+    """Whether the thing asked for does not exist. SageMaker says so in the message of a ValidationException."""
+    if code_of(error) in _MISSING:
+        return True
+    message = message_of(error).lower()
+    return code_of(error) == "ValidationException" and ("could not find" in message or "does not exist" in message)
+
+
+def is_taken(error: ClientError) -> bool:
+    """Whether something of that name exists already."""
+    return code_of(error) in {"ValidationException", "ResourceInUse", "ConflictException"} and (
+        "already exist" in message_of(error).lower()
+    )
+
+
+def _classify(error: ClientError, action: str, missing: type[RetrainError]) -> RetrainError:
+    code, text = code_of(error), f"{action}: {code_of(error)}: {message_of(error)}"
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if code in _DENIED:
+        return AccessDenied(text)
+    if code in _QUOTA:
+        return QuotaExceeded(text)
+    if is_missing(error):
+        return missing(text)
+    if "in-progress" in message_of(error):  # "Cannot update in-progress endpoint …"
+        return EndpointBusy(text)
+    if code in _BUSY or status >= 500 or status == 429:
+        return Throttled(text)
+    return AwsRejected(text)

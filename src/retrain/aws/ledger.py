@@ -1,0 +1,415 @@
+"""The ledger: one DynamoDB table with episodes, per endpoint a lock, the champion, and when the alarm is armed again.
+
+Every write that could lose a race is conditional, and every condition has a name. A life of the lock::
+
+    free ──open──▶ leased (1 h) ──record_execution──▶ held (11 d) ──close──▶ free, cool-down runs
+                     └─ expired: the next opener takes over, closes the dead episode, and raises the fence
+
+The fence only ever grows. Expired is decided by comparing times, never by DynamoDB's TTL, which deletes days later.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from botocore.exceptions import ClientError
+
+from retrain import clock
+from retrain.aws.calls import classified, code_of
+from retrain.errors import Refused, Throttled
+
+if TYPE_CHECKING:
+    from retrain.episode import Episode, Trigger
+
+Item = dict[str, Any]
+
+# Clauses -------------------------------------------------------------------------------------------------------------
+# #owner and others are aliases because DynamoDB reserves so many words.
+LOCK_IS_FREE = "(attribute_not_exists(#owner) OR expires_at <= :now)"
+FENCE_AS_SEEN = "(attribute_not_exists(fence) OR fence = :seen)"  # nobody opened between our read and our write
+LOCK_IS_OURS = "#owner = :me AND fence = :fence"
+NEVER_SEEN = "attribute_not_exists(pk)"  # the episode was not opened before: one per cause and time
+SEEN = "attribute_exists(pk)"
+STILL_OPEN = "#status = :open"
+ARMED = "(attribute_not_exists(#at) OR #at <= :now)"  # the last episode's cool-down is over
+NEWER = "(attribute_not_exists(last_transition) OR last_transition <= :at)"  # not older than what we know already
+UNDECIDED = "attribute_not_exists(decision)"
+NOT_COUNTED = "(attribute_not_exists(others) OR NOT contains(others, :other))"
+# A later window than the known one; or the same, if whoever analysed it died before its metrics were out.
+NEWER_ANALYSIS = (
+    "(attribute_not_exists(window_end_epoch) OR window_end_epoch < :end"
+    " OR (window_end_epoch = :end AND published = :no))"
+)
+SAME_ANALYSIS = "window_end_epoch = :end"
+
+_ALIASES = {"#owner": "owner", "#status": "status", "#at": "at"}
+_CONFLICT = "TransactionConflict"
+_ATTEMPTS = 5
+
+_serialize = TypeSerializer().serialize
+_deserialize = TypeDeserializer().deserialize
+
+
+class Ledger:
+    """The ledger in a table with keys pk and sk, and an index by_endpoint (endpoint_name, opened_at)."""
+
+    def __init__(self, dynamodb: Any, table: str) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+
+    # Reading ----------------------------------------------------------------------------------------------------------
+
+    def episode(self, episode_id: str) -> Item | None:
+        """The episode as it is now, None if there never was one."""
+        return self._get(f"EPISODE#{episode_id}", "EPISODE")
+
+    def champion(self, endpoint_name: str) -> Item | None:
+        """The champion and its baseline, None before the bootstrap."""
+        return self._get(_endpoint(endpoint_name), "CHAMPION")
+
+    def analysis(self, endpoint_name: str) -> Item | None:
+        """The drift monitor's latest analysis."""
+        return self._get(_endpoint(endpoint_name), "ANALYSIS")
+
+    def rearm_at(self, endpoint_name: str) -> datetime | None:
+        """The end of the last episode's cool-down."""
+        item = self._get(_endpoint(endpoint_name), "REARM")
+        return clock.parse(item["rearm_at"]) if item else None
+
+    def lock(self, endpoint_name: str) -> Item:
+        """The endpoint's lock: fence, and owner and expires_at while it is held."""
+        return self._get(_endpoint(endpoint_name), "LOCK") or {}
+
+    def open_episode_id(self, endpoint_name: str) -> str | None:
+        """The id of the episode that holds the endpoint's lock."""
+        return self.lock(endpoint_name).get("owner")
+
+    # Opening ----------------------------------------------------------------------------------------------------------
+
+    def note_transition(self, endpoint_name: str, alarm_arn: str, at: datetime) -> bool:
+        """The alarm's last known change of state is at least `at`; False if a newer one was known already."""
+        return self._update(
+            {"pk": _endpoint(endpoint_name), "sk": f"ALARM#{alarm_arn}"},
+            "SET last_transition = :at",
+            NEWER,
+            {":at": _millis(at)},
+        )
+
+    def open(self, trigger: Trigger, window: tuple[datetime, datetime], lease_until: datetime) -> str | None:
+        """The episode is open and holds the lock, or which clause forbade it: known, cooldown, lock_taken."""
+        for _ in range(_ATTEMPTS):
+            lock = self.lock(trigger.endpoint_name)
+            dead = lock.get("owner") if lock.get("expires_at", 0) <= clock.epoch(trigger.at) else None
+            if self.episode(trigger.episode_id):
+                return "known"
+            fence = int(lock.get("fence", 0))
+            writes = self._opening(trigger, window, lease_until, fence)
+            if dead and (self.episode(dead) or {}).get("status") == "OPEN":
+                writes["dead"] = self._closing(
+                    dead, trigger.at, "failed", "lock_expired", f"taken over by {trigger.episode_id}"
+                )
+            failed = self._transact(writes)
+            if failed is None:
+                return None
+            if failed in {"known", "cooldown"}:
+                return failed
+            now = self.lock(trigger.endpoint_name)
+            if now.get("owner") and now.get("expires_at", 0) > clock.epoch(trigger.at):
+                return "known" if now["owner"] == trigger.episode_id else "lock_taken"
+        raise Throttled(f"the lock of {trigger.endpoint_name} changes too quickly")
+
+    def _opening(
+        self, trigger: Trigger, window: tuple[datetime, datetime], lease_until: datetime, fence: int
+    ) -> dict[str, Item]:
+        now = clock.epoch(trigger.at)
+        episode = {
+            "pk": f"EPISODE#{trigger.episode_id}",
+            "sk": "EPISODE",
+            "endpoint_name": trigger.endpoint_name,
+            "status": "OPEN",
+            "trigger": "bootstrap" if trigger.bootstrap else "alarm",
+            "trigger_text": trigger.text,
+            "cause": trigger.cause,
+            "bootstrap": trigger.bootstrap,
+            "opened_at": clock.render(trigger.at),
+            "window_start": clock.render(window[0]),
+            "window_end": clock.render(window[1]),
+            "fence": fence + 1,
+            "occurrences": 1,
+        }
+        writes = {"known": self._put(episode, NEVER_SEEN)}
+        if not trigger.bootstrap:
+            key = {"pk": _endpoint(trigger.endpoint_name), "sk": "REARM"}
+            writes["cooldown"] = self._check(key, ARMED, {":now": now})
+        writes["lock_taken"] = self._write(
+            {"pk": _endpoint(trigger.endpoint_name), "sk": "LOCK"},
+            "SET #owner = :me, fence = :next, expires_at = :until",
+            f"{LOCK_IS_FREE} AND {FENCE_AS_SEEN}",
+            {
+                ":me": trigger.episode_id,
+                ":next": fence + 1,
+                ":seen": fence,
+                ":now": now,
+                ":until": clock.epoch(lease_until),
+            },
+        )
+        return writes
+
+    def count_occurrence(self, trigger: Trigger) -> None:
+        """The open episode knows that this trigger came while it was open; each trigger counts once."""
+        owner = self.open_episode_id(trigger.endpoint_name)
+        if owner:
+            self._update(
+                {"pk": f"EPISODE#{owner}", "sk": "EPISODE"},
+                "SET occurrences = occurrences + :one ADD others :others",
+                f"{STILL_OPEN} AND {NOT_COUNTED}",
+                {
+                    ":one": 1,
+                    ":others": {f"{trigger.cause}@{clock.render(trigger.at)}"},
+                    ":other": f"{trigger.cause}@{clock.render(trigger.at)}",
+                    ":open": "OPEN",
+                },
+            )
+
+    def record_execution(self, episode: Episode, arn: str, lock_until: datetime) -> None:
+        """The episode's execution is known, and the lease has become a lock. Nothing if the episode is over already."""
+        self._transact(
+            {
+                "closed": self._write(
+                    _episode(episode.episode_id), "SET execution_arn = :arn", STILL_OPEN, {":arn": arn, ":open": "OPEN"}
+                ),
+                "fenced": self._write(
+                    _lock(episode),
+                    "SET expires_at = :until",
+                    LOCK_IS_OURS,
+                    _ours(episode, until=clock.epoch(lock_until)),
+                ),
+            }
+        )
+
+    # While it is open -------------------------------------------------------------------------------------------------
+
+    def note(self, episode: Episode, **fields: Any) -> None:
+        """The open episode has these fields; Refused("fenced") if it does not hold the lock any more."""
+        names = {f"#f{index}": name for index, name in enumerate(fields)}
+        values = {f":f{index}": value for index, value in enumerate(fields.values())}
+        assignments = ", ".join(f"#f{index} = :f{index}" for index in range(len(fields)))
+        self._fenced(
+            episode,
+            "episode",
+            self._write(
+                _episode(episode.episode_id), f"SET {assignments}", STILL_OPEN, {**values, ":open": "OPEN"}, names
+            ),
+        )
+
+    def require_lock(self, episode: Episode) -> None:
+        """The episode holds the lock now; Refused("fenced") if not."""
+        lock = self.lock(episode.endpoint_name)
+        if lock.get("owner") != episode.episode_id or int(lock.get("fence", -1)) != episode.fence:
+            raise Refused("fenced", f"the lock of {episode.endpoint_name} belongs to {lock.get('owner') or 'nobody'}")
+
+    def decide(self, episode_id: str, decision: str, by: str, now: datetime) -> bool:
+        """The open episode has a decision; True if it is this one, made now. The first decision is final."""
+        return self._update(
+            _episode(episode_id),
+            "SET decision = :decision, decided_by = :by, decided_at = :now",
+            f"{STILL_OPEN} AND {UNDECIDED}",
+            {":decision": decision, ":by": by, ":now": clock.render(now), ":open": "OPEN"},
+        )
+
+    def switch_champion(self, episode: Episode, champion: Mapping[str, Any]) -> None:
+        """Champion and baseline are the episode's, in one write; Refused("fenced") if the lock is another's."""
+        item = {**champion, "pk": _endpoint(episode.endpoint_name), "sk": "CHAMPION"}
+        self._fenced(episode, "champion", self._put(item))
+
+    # Closing ----------------------------------------------------------------------------------------------------------
+
+    def close(
+        self, episode: Episode, *, closed_at: datetime, rearm_at: datetime, outcome: str, reason: str, detail: str
+    ) -> bool:
+        """The episode is closed, its lock free, and the cool-down runs; False if it had been closed before."""
+        closing = self._closing(episode.episode_id, closed_at, outcome, reason, detail)
+        writes = {
+            "closed": closing,
+            "lock_lost": self._write(_lock(episode), "REMOVE #owner, expires_at", LOCK_IS_OURS, _ours(episode)),
+            "rearm": self._put(
+                {
+                    "pk": _endpoint(episode.endpoint_name),
+                    "sk": "REARM",
+                    "at": clock.epoch(rearm_at),
+                    "rearm_at": clock.render(rearm_at),
+                }
+            ),
+        }
+        failed = self._transact(writes)
+        if failed == "lock_lost":  # taken over: the lock and the cool-down are the other episode's business
+            failed = self._transact({"closed": closing})
+        return failed is None
+
+    def record_notified(self, episode_id: str, now: datetime) -> None:
+        """People were told how the episode ended."""
+        self._update(_episode(episode_id), "SET notified_at = :now", SEEN, {":now": clock.render(now)})
+
+    # Analysis ---------------------------------------------------------------------------------------------------------
+
+    def record_analysis(self, endpoint_name: str, analysis: Mapping[str, Any], window_end: datetime) -> bool:
+        """The latest analysis is this one; False if one of this window end, or a later one, was there already."""
+        item = {
+            **analysis,
+            "pk": _endpoint(endpoint_name),
+            "sk": "ANALYSIS",
+            "window_end_epoch": clock.epoch(window_end),
+            "published": False,
+        }
+        put = self._put(item, NEWER_ANALYSIS, {":end": clock.epoch(window_end), ":no": False})
+        return self._conditionally("PutItem", self._dynamodb.put_item, put["Put"])
+
+    def mark_published(self, endpoint_name: str, window_end: datetime) -> None:
+        """The metrics of that analysis are out; it is not repeated."""
+        key = {"pk": _endpoint(endpoint_name), "sk": "ANALYSIS"}
+        values = {":end": clock.epoch(window_end), ":yes": True}
+        self._update(key, "SET published = :yes", SAME_ANALYSIS, values)
+
+    # DynamoDB ---------------------------------------------------------------------------------------------------------
+
+    def _get(self, pk: str, sk: str) -> Item | None:
+        with classified("dynamodb:GetItem"):
+            found = self._dynamodb.get_item(TableName=self._table, Key=_wire({"pk": pk, "sk": sk}), ConsistentRead=True)
+        return _plain(found["Item"]) if "Item" in found else None
+
+    def _update(self, key: Item, update: str, condition: str, values: Item) -> bool:
+        return self._conditionally(
+            "UpdateItem", self._dynamodb.update_item, self._write(key, update, condition, values)["Update"]
+        )
+
+    def _conditionally(self, action: str, call: Any, arguments: Item) -> bool:
+        """Whether the condition held."""
+        with classified(f"dynamodb:{action}"):
+            try:
+                call(**arguments)
+            except ClientError as error:
+                if code_of(error) == "ConditionalCheckFailedException":
+                    return False
+                raise
+        return True
+
+    def _fenced(self, episode: Episode, name: str, write: Item) -> None:
+        failed = self._transact({"lock": self._check(_lock(episode), LOCK_IS_OURS, _ours(episode)), name: write})
+        if failed:
+            raise Refused("fenced", f"episode {episode.episode_id} does not hold the lock of {episode.endpoint_name}")
+
+    def _transact(self, writes: Mapping[str, Item]) -> str | None:
+        """All writes happened, or none and the name of the first whose condition did not hold."""
+        for attempt in range(_ATTEMPTS):
+            with classified("dynamodb:TransactWriteItems"):
+                try:
+                    self._dynamodb.transact_write_items(TransactItems=list(writes.values()))
+                except ClientError as error:
+                    if code_of(error) != "TransactionCanceledException":
+                        raise
+                    codes = [reason.get("Code") for reason in error.response.get("CancellationReasons", [])]
+                    if "ConditionalCheckFailed" in codes:
+                        return list(writes)[codes.index("ConditionalCheckFailed")]
+                    if _CONFLICT not in codes:
+                        raise
+                    time.sleep(0.05 * 2**attempt)  # another transaction is on the same items at this moment
+                    continue
+            return None
+        raise Throttled("dynamodb:TransactWriteItems: the same items are written by others all the time")
+
+    def _closing(self, episode_id: str, at: datetime, outcome: str, reason: str, detail: str) -> Item:
+        return self._write(
+            _episode(episode_id),
+            "SET #status = :closed, closed_at = :now, outcome = :outcome, reason = :reason, detail = :detail "
+            "REMOVE task_token",
+            STILL_OPEN,
+            {
+                ":open": "OPEN",
+                ":closed": "CLOSED",
+                ":now": clock.render(at),
+                ":outcome": outcome,
+                ":reason": reason,
+                ":detail": detail,
+            },
+        )
+
+    def _put(self, item: Item, condition: str = "", values: Item | None = None) -> Item:
+        put: Item = {"TableName": self._table, "Item": _wire(item)}
+        return {"Put": {**put, **_condition(condition, values or {})}}
+
+    def _check(self, key: Item, condition: str, values: Item) -> Item:
+        return {"ConditionCheck": {"TableName": self._table, "Key": _wire(key), **_condition(condition, values)}}
+
+    def _write(
+        self, key: Item, update: str, condition: str, values: Item, names: Mapping[str, str] | None = None
+    ) -> Item:
+        write: Item = {"TableName": self._table, "Key": _wire(key), "UpdateExpression": update}
+        return {"Update": {**write, **_condition(condition, values, update, names)}}
+
+
+def _condition(condition: str, values: Item, update: str = "", names: Mapping[str, str] | None = None) -> Item:
+    """The parts of a request that a condition needs, and only those: DynamoDB refuses unused names."""
+    used = {alias: name for alias, name in _ALIASES.items() if alias in condition or alias in update}
+    parts: Item = {"ConditionExpression": condition} if condition else {}
+    if used or names:
+        parts["ExpressionAttributeNames"] = {**used, **(names or {})}
+    if values:
+        parts["ExpressionAttributeValues"] = _wire(values)
+    return parts
+
+
+def _endpoint(name: str) -> str:
+    return f"ENDPOINT#{name}"
+
+
+def _episode(episode_id: str) -> Item:
+    return {"pk": f"EPISODE#{episode_id}", "sk": "EPISODE"}
+
+
+def _lock(episode: Episode) -> Item:
+    return {"pk": _endpoint(episode.endpoint_name), "sk": "LOCK"}
+
+
+def _ours(episode: Episode, **more: Any) -> Item:
+    values = {":me": episode.episode_id, ":fence": episode.fence}
+    return values | {f":{name}": value for name, value in more.items()}
+
+
+def _millis(moment: datetime) -> int:
+    """Milliseconds since 1970: alarms tell their time that precisely."""
+    return round(moment.timestamp() * 1000)
+
+
+def _wire(item: Mapping[str, Any]) -> Item:
+    return {name: _serialize(_to_dynamodb(value)) for name, value in item.items()}
+
+
+def _plain(item: Mapping[str, Any]) -> Item:
+    return {name: _from_dynamodb(_deserialize(value)) for name, value in item.items()}
+
+
+def _to_dynamodb(value: Any) -> Any:
+    """Floats as decimals, all the way down: DynamoDB knows no floats."""
+    if isinstance(value, float):
+        return Decimal(repr(value))
+    if isinstance(value, Mapping):
+        return {name: _to_dynamodb(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_to_dynamodb(item) for item in value]
+    return value
+
+
+def _from_dynamodb(value: Any) -> Any:
+    """Whole decimals as integers, others as floats."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, dict):
+        return {name: _from_dynamodb(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_from_dynamodb(item) for item in value]
+    return value

@@ -1,0 +1,202 @@
+"""SageMaker: pipelines, the Model Registry, endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from retrain.aws.calls import classified, is_missing, is_taken
+from retrain.errors import AwsRejected, ExecutionLost, NameCollision, NoArtifact, PipelineMissing
+
+Description = dict[str, Any]
+
+
+class SageMaker:
+    """What the loop asks of SageMaker, with its answers as they come."""
+
+    def __init__(self, sagemaker: Any) -> None:
+        self._sagemaker = sagemaker
+
+    # Pipelines --------------------------------------------------------------------------------------------------------
+
+    def put_pipeline(self, name: str, definition: str, role_arn: str, token: str) -> str:
+        """The pipeline has that definition and role; its ARN."""
+        with classified("sagemaker:CreatePipeline"):
+            try:
+                made = self._sagemaker.create_pipeline(
+                    PipelineName=name,
+                    PipelineDefinition=definition,
+                    RoleArn=role_arn,
+                    ClientRequestToken=token,
+                    PipelineDescription="Drift dataset, training, evaluation, baseline, registration",
+                )
+                return str(made["PipelineArn"])
+            except ClientError as error:
+                if "already exist" not in str(error).lower():
+                    raise
+        with classified("sagemaker:UpdatePipeline", PipelineMissing):
+            updated = self._sagemaker.update_pipeline(
+                PipelineName=name, PipelineDefinition=definition, RoleArn=role_arn
+            )
+            return str(updated["PipelineArn"])
+
+    def delete_pipeline(self, name: str, token: str) -> None:
+        """There is no pipeline of that name."""
+        with classified("sagemaker:DeletePipeline"):
+            try:
+                self._sagemaker.delete_pipeline(PipelineName=name, ClientRequestToken=token)
+            except ClientError as error:
+                if not is_missing(error):
+                    raise
+
+    def start_pipeline(self, name: str, token: str, display_name: str, parameters: Mapping[str, str]) -> str:
+        """An execution runs; the same token always gives the same one. Its ARN; PipelineMissing without a pipeline."""
+        with classified("sagemaker:StartPipelineExecution", PipelineMissing):
+            started = self._sagemaker.start_pipeline_execution(
+                PipelineName=name,
+                PipelineExecutionDisplayName=display_name,
+                PipelineParameters=[{"Name": key, "Value": value} for key, value in sorted(parameters.items())],
+                ClientRequestToken=token,
+            )
+        return str(started["PipelineExecutionArn"])
+
+    def pipeline_execution(self, arn: str) -> Description:
+        """The execution as it is now; ExecutionLost if SageMaker does not know it."""
+        with classified("sagemaker:DescribePipelineExecution", ExecutionLost):
+            return dict(self._sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn))
+
+    def pipeline_steps(self, arn: str) -> Iterator[Description]:
+        """Every step of the execution that began."""
+        with classified("sagemaker:ListPipelineExecutionSteps", ExecutionLost):
+            pages = self._sagemaker.get_paginator("list_pipeline_execution_steps").paginate(PipelineExecutionArn=arn)
+            for page in pages:
+                yield from page["PipelineExecutionSteps"]
+
+    def stop_pipeline_if_running(self, arn: str) -> None:
+        """The execution is stopping, or was over already."""
+        if self.pipeline_execution(arn)["PipelineExecutionStatus"] != "Executing":
+            return
+        with classified("sagemaker:StopPipelineExecution", ExecutionLost):
+            # The token may be any; its own execution's name makes repeated stops the same request.
+            token = f"stop-{arn.rsplit('/', 1)[-1]}".ljust(32, "-")
+            self._sagemaker.stop_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=token)
+
+    def job_text(self, step: Mapping[str, Any]) -> str:
+        """What the step's job said about its failure, "" if it said nothing."""
+        metadata = step.get("Metadata", {})
+        if arn := metadata.get("ProcessingJob", {}).get("Arn"):
+            with classified("sagemaker:DescribeProcessingJob"):
+                job = self._sagemaker.describe_processing_job(ProcessingJobName=arn.rsplit("/", 1)[-1])
+            return str(job.get("ExitMessage") or job.get("FailureReason") or "")
+        if arn := metadata.get("TrainingJob", {}).get("Arn"):
+            with classified("sagemaker:DescribeTrainingJob"):
+                job = self._sagemaker.describe_training_job(TrainingJobName=arn.rsplit("/", 1)[-1])
+            return str(job.get("FailureReason") or "")
+        return ""
+
+    # Registry ---------------------------------------------------------------------------------------------------------
+
+    def model_package(self, arn: str) -> Description:
+        """The package as registered; NoArtifact if there is none."""
+        with classified("sagemaker:DescribeModelPackage", NoArtifact):
+            return dict(self._sagemaker.describe_model_package(ModelPackageName=arn))
+
+    def set_approval(self, arn: str, status: str, why: str) -> None:
+        """The package has that approval status, and says why."""
+        with classified("sagemaker:UpdateModelPackage", NoArtifact):
+            self._sagemaker.update_model_package(
+                ModelPackageArn=arn, ModelApprovalStatus=status, ApprovalDescription=why[:1024]
+            )
+
+    # Endpoints --------------------------------------------------------------------------------------------------------
+
+    def endpoint(self, name: str) -> Description | None:
+        """The endpoint as it is now, None if there is none."""
+        return self._describe("sagemaker:DescribeEndpoint", self._sagemaker.describe_endpoint, EndpointName=name)
+
+    def endpoint_config(self, name: str) -> Description | None:
+        """The endpoint config, None if there is none."""
+        return self._describe(
+            "sagemaker:DescribeEndpointConfig", self._sagemaker.describe_endpoint_config, EndpointConfigName=name
+        )
+
+    def put_model(self, name: str, wanted: Mapping[str, Any]) -> None:
+        """The model exists with that content; NameCollision if one with other content has its name."""
+        with classified("sagemaker:CreateModel", NoArtifact):
+            try:
+                self._sagemaker.create_model(ModelName=name, **wanted)
+            except ClientError as error:
+                if not is_taken(error):
+                    raise
+                _require_same(name, wanted, self._sagemaker.describe_model(ModelName=name))
+
+    def put_endpoint_config(self, name: str, wanted: Mapping[str, Any]) -> None:
+        """The endpoint config exists with that content; NameCollision if one with other content has its name."""
+        with classified("sagemaker:CreateEndpointConfig", AwsRejected):
+            try:
+                self._sagemaker.create_endpoint_config(EndpointConfigName=name, **wanted)
+            except ClientError as error:
+                if not is_taken(error):
+                    raise
+                _require_same(name, wanted, self._sagemaker.describe_endpoint_config(EndpointConfigName=name))
+
+    def create_endpoint(self, name: str, config: str) -> None:
+        """The endpoint is being created with that config, or something of its name exists already."""
+        with classified("sagemaker:CreateEndpoint"):
+            try:
+                self._sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=config)
+            except ClientError as error:
+                if not is_taken(error):
+                    raise
+
+    def update_endpoint(self, name: str, config: str, deployment: Mapping[str, Any], *, keep_counts: bool) -> None:
+        """The endpoint is being updated to that config; EndpointBusy while it is changing already."""
+        more = (
+            {"ExcludeRetainedVariantProperties": [{"VariantPropertyType": "DataCaptureConfig"}]} if keep_counts else {}
+        )
+        with classified("sagemaker:UpdateEndpoint"):
+            self._sagemaker.update_endpoint(
+                EndpointName=name,
+                EndpointConfigName=config,
+                DeploymentConfig=deployment,
+                RetainDeploymentConfig=False,
+                RetainAllVariantProperties=keep_counts,
+                **more,
+            )
+
+    @staticmethod
+    def _describe(action: str, call: Any, **arguments: str) -> Description | None:
+        with classified(action):
+            try:
+                return dict(call(**arguments))
+            except ClientError as error:
+                if is_missing(error):
+                    return None
+                raise
+
+
+def _require_same(name: str, wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """NameCollision unless everything wanted was found. What SageMaker adds to it on its own does not matter."""
+    for key, value in wanted.items():
+        if key != "Tags" and not _covers(found.get(key), value):
+            raise NameCollision(f"{name} exists with another {key}")
+
+
+def _covers(found: Any, wanted: Any) -> bool:
+    """
+    >>> _covers({"a": [{"b": 1, "c": 2}]}, {"a": [{"b": 1.0}]})
+    True
+    >>> _covers({"a": 1}, {"a": 2})
+    False
+    """
+    if isinstance(wanted, Mapping):
+        return isinstance(found, Mapping) and all(_covers(found.get(key), value) for key, value in wanted.items())
+    if isinstance(wanted, list):
+        return (
+            isinstance(found, list)
+            and len(found) == len(wanted)
+            and all(_covers(*pair) for pair in zip(found, wanted, strict=True))
+        )
+    return bool(found == wanted)

@@ -1,0 +1,177 @@
+"""One run of the SageMaker pipeline for an episode: started once, then watched until it is over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from retrain import clock, names, telemetry
+from retrain.episode import Step, require_held
+from retrain.errors import (
+    InvalidSettings,
+    PipelineFailed,
+    PipelineTimeout,
+    QuotaExceeded,
+    Refused,
+    refusal_in,
+)
+from retrain.telemetry import logger, short
+
+if TYPE_CHECKING:
+    from retrain.aws.ledger import Ledger
+    from retrain.aws.s3 import Store
+    from retrain.aws.sagemaker import SageMaker
+
+RUNNING = frozenset({"Executing", "Stopping"})
+
+
+@dataclass(frozen=True)
+class PipelineSettings:
+    """Which pipeline is started, and what its parameters say that is the same for every episode."""
+
+    pipeline_name: str
+    code_uri: str
+    initial_data_uri: str
+    job_role_arn: str
+    image_uri: str
+    training_instance_type: str
+    processing_instance_type: str
+    model_package_group: str
+
+    def __post_init__(self) -> None:
+        if not self.code_uri.startswith("s3://") or self.code_uri.endswith("/"):
+            raise InvalidSettings(f"the code's URI has to be s3://… without a slash at its end, not {self.code_uri!r}")
+
+
+@dataclass(frozen=True)
+class PatienceRules:
+    """How long the pipeline may take."""
+
+    pipeline: timedelta
+
+    def __post_init__(self) -> None:
+        if self.pipeline <= timedelta(0):
+            raise InvalidSettings("a pipeline needs some time")
+
+
+def start_retraining(
+    step: Step, *, settings: PipelineSettings, ledger: Ledger, store: Store, sagemaker: SageMaker
+) -> dict[str, Any]:
+    """The episode's pipeline execution runs; the ledger knows it. Repeating it finds the same execution.
+
+    Refused if the window has no captures (capture_missing) or no labels (labels_insufficient), or if there is no
+    champion to challenge (no_champion).
+    """
+    episode = step.episode
+    item = require_held(ledger.episode(episode.episode_id), episode)
+    ledger.require_lock(episode)
+    if arn := item.get("pipeline_execution_arn"):
+        return {"status": "started", "pipeline_execution_arn": arn}
+    champion = ledger.champion(episode.endpoint_name)
+    if champion is None and not episode.bootstrap:
+        raise Refused("no_champion", f"{episode.endpoint_name} has no champion to challenge; request a bootstrap")
+    captures, labels = _evidence(step, item, store)
+    folder = f"episodes/{episode.episode_id}"
+    none = f"{settings.code_uri}/none/"
+    parameters = {
+        "EpisodeId": episode.episode_id,
+        "EndpointName": episode.endpoint_name,
+        "Bootstrap": "true" if episode.bootstrap else "false",
+        "CapturesManifestUri": store.put(f"{folder}/captures.manifest", manifest(captures, store, none)),
+        "LabelsManifestUri": store.put(f"{folder}/labels.manifest", manifest(labels, store, none)),
+        "WindowStart": item["window_start"],
+        "WindowEnd": item["window_end"],
+        "ReferenceUri": settings.initial_data_uri if champion is None else champion["dataset_uri"],
+        "ChampionModelUri": none if champion is None else champion["model_data_uri"],
+        "OutputUri": store.uri(folder),
+        "CodeUri": settings.code_uri,
+        "JobRoleArn": settings.job_role_arn,
+        "ImageUri": settings.image_uri,
+        "TrainingInstanceType": settings.training_instance_type,
+        "ProcessingInstanceType": settings.processing_instance_type,
+        "ModelPackageGroupName": settings.model_package_group,
+    }
+    arn = sagemaker.start_pipeline(
+        settings.pipeline_name,
+        names.request_token(episode.episode_id),
+        names.cut(episode.episode_id, 82),
+        parameters,
+    )
+    ledger.note(episode, pipeline_execution_arn=arn, pipeline_started_at=clock.render(step.now))
+    logger.info("pipeline started", pipeline_execution_arn=arn, captures=len(captures), labels=len(labels))
+    return {"status": "started", "pipeline_execution_arn": arn}
+
+
+def manifest(keys: Sequence[str], store: Store, none: str) -> str:
+    """A SageMaker ManifestFile of those keys; of the empty file if there are none.
+
+    >>> class Bucket:
+    ...     uri = staticmethod(lambda key: f"s3://bucket/{key}")
+    >>> manifest(["labels/a.jsonl", "labels/b.jsonl"], Bucket, "s3://bucket/code/1/none/")
+    '[{"prefix": "s3://bucket/"}, "labels/a.jsonl", "labels/b.jsonl"]'
+    """
+    if not keys:
+        return json.dumps([{"prefix": none}, "none.jsonl"])
+    return json.dumps([{"prefix": store.uri("")}, *keys])
+
+
+def _evidence(step: Step, item: Mapping[str, Any], store: Store) -> tuple[list[str], list[str]]:
+    """Capture files of the window, and the files of all labels that were collected since it began."""
+    if step.episode.bootstrap:
+        return [], []
+    start, end = clock.parse(item["window_start"]), clock.parse(item["window_end"])
+    captures = store.keys_between(f"capture/{step.episode.endpoint_name}/{names.VARIANT}", start, end)
+    if not captures:
+        raise Refused("capture_missing", f"no captures from {item['window_start']} to {item['window_end']}")
+    labels = store.keys_between("labels", start, max(end, step.now))
+    if not labels:
+        raise Refused("labels_insufficient", f"no labels were collected since {item['window_start']}")
+    return captures, labels
+
+
+def check_pipeline(step: Step, *, rules: PatienceRules, ledger: Ledger, sagemaker: SageMaker) -> dict[str, Any]:
+    """`status` is running or succeeded; every other end of the pipeline is raised.
+
+    A job that refused makes this Refused with the job's code; a stopped pipeline Refused("stopped_by_operator"); a
+    failed one, or one with a status nobody knows, PipelineFailed; one that takes too long is stopped: PipelineTimeout.
+    """
+    item = require_held(ledger.episode(step.episode.episode_id), step.episode)
+    arn = item["pipeline_execution_arn"]
+    execution = sagemaker.pipeline_execution(arn)
+    status = str(execution["PipelineExecutionStatus"])
+    if status == "Succeeded":
+        return {"status": "succeeded"}
+    if status in RUNNING:
+        if step.fields.get("overdue") or _overdue(step.now, item, rules):
+            sagemaker.stop_pipeline_if_running(arn)
+            raise PipelineTimeout(f"{arn} was still {status} {clock.render(step.now)}, and was stopped")
+        return {"status": "running"}
+    if status == "Stopped":
+        raise Refused("stopped_by_operator", f"{arn} was stopped")
+    if status != "Failed":
+        telemetry.count("UnknownStatus", reason=status)
+    raise _failure(arn, status, str(execution.get("FailureReason", "")), sagemaker)
+
+
+def _overdue(now: datetime, item: Mapping[str, Any], rules: PatienceRules) -> bool:
+    return now - clock.parse(item["pipeline_started_at"]) > rules.pipeline
+
+
+def _failure(arn: str, status: str, said: str, sagemaker: SageMaker) -> Exception:
+    """The error that the failed steps amount to: the first refusal among them, or the names of them all."""
+    failed = []
+    for pipeline_step in sagemaker.pipeline_steps(arn):
+        if pipeline_step.get("StepStatus") != "Failed":
+            continue
+        texts = (sagemaker.job_text(pipeline_step), str(pipeline_step.get("FailureReason", "")))
+        for text in texts:
+            if refusal := refusal_in(text):
+                return refusal
+        failed.append(f"{pipeline_step['StepName']}: {short(texts[0] or texts[1], 600)}")
+    detail = "; ".join(failed) or said or "no step says why"
+    if "ResourceLimitExceeded" in detail:
+        return QuotaExceeded(detail)
+    return PipelineFailed(f"{status}: {detail}")
