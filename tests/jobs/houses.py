@@ -38,12 +38,12 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 END = START + timedelta(days=10)
 
 
-def table(rows: int, seed: int, shift: float = 0.0, towns: tuple[str, ...] = ("Aa", "Bo", "Ce")) -> Table:
-    """Labelled rows; `shift` moves what a town is worth."""
+def table(rows: int, seed: int, larger: float = 0.0, towns: tuple[str, ...] = ("Aa", "Bo", "Ce")) -> Table:
+    """Labelled rows; houses are `larger` than they used to be, which trees that saw smaller ones can't extrapolate."""
     random = np.random.default_rng(seed)
-    size, age = random.uniform(20, 200, rows).round(1), random.integers(0, 80, rows).astype(float)
+    size, age = random.uniform(20 + larger, 200 + larger, rows).round(1), random.integers(0, 80, rows).astype(float)
     town = random.integers(0, len(towns), rows)
-    price = size * (3 + town) + age * (shift - 1) + shift * 50 + random.normal(0, 5, rows)
+    price = size * (3 + town) - age + random.normal(0, 5, rows)
     return Table({"size": size, "age": age, "town": category([towns[code] for code in town]), "price": price})
 
 

@@ -33,7 +33,9 @@ def build(options: argparse.Namespace) -> str:
     """The dataset is written; what it holds in a sentence."""
     spec_file = options.reference / "model.toml"
     spec = read_spec(spec_file)
-    MonitorOptions.of(spec.monitor, {feature.name: feature.type for feature in spec.features})  # before anything is paid for
+    MonitorOptions.of(
+        spec.monitor, {feature.name: feature.type for feature in spec.features}
+    )  # before anything is paid for
     if not (options.reference / "train.csv").exists():
         raise Refused("schema_mismatch", "train.csv is missing beside model.toml")
     if options.bootstrap:

@@ -1,0 +1,264 @@
+"""Every job as SageMaker runs it: a process, files in, files and an exit code out."""
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from datetime import timedelta
+from pathlib import Path
+
+import houses
+import pytest
+
+from retrain import pipeline_code
+from retrain.clock import render
+from retrain.dataset import PARTS, sha256
+from retrain.table import write_table
+
+WINDOW = ["--window-start", render(houses.START), "--window-end", render(houses.END)]
+
+
+@pytest.fixture(scope="module")
+def code(tmp_path_factory) -> Path:
+    """What the publisher uploads: the package, and the source archive of script mode."""
+    folder = tmp_path_factory.mktemp("code")
+    for name, file in pipeline_code.package_files().items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(file.read_bytes())
+    with tarfile.open(folder / "source.tar.gz", "w:gz") as tar:
+        for name, file in pipeline_code.source_files().items():
+            tar.add(file, name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def loop(tmp_path_factory, code: Path) -> Path:
+    """A bootstrap and an episode, job after job, in folders named like the pipeline's inputs and outputs."""
+    root = tmp_path_factory.mktemp("loop")
+    (root / "none").mkdir()
+    (root / "none" / "none.jsonl").touch()
+    (root / "initial").mkdir()
+    (root / "initial" / "model.toml").write_text(houses.MODEL)
+    write_table(root / "initial" / "train.csv", houses.table(600, seed=1))
+    write_window(root, houses.table(400, seed=2, larger=200.0))
+    assert dataset(code, root, "initial", "dataset-0", bootstrap=True).returncode == 0
+    assert toolkit(code, root, "dataset-0", "none", "model-0", bootstrap=True).returncode == 0
+    assert evaluate(code, root, "dataset-0", "model-0", "none", "evaluation-0", bootstrap=True).returncode == 0
+    done = dataset(code, root, "dataset-0", "dataset-1")
+    assert done.returncode == 0, done.stderr
+    assert toolkit(code, root, "dataset-1", "model-0", "model-1").returncode == 0
+    assert evaluate(code, root, "dataset-1", "model-1", "model-0", "evaluation-1").returncode == 0
+    return root
+
+
+def write_window(root: Path, rows, labelled: float = 1.0) -> None:
+    asked, labels = houses.requests(rows, per_request=4)
+    captures = root / "captures" / "houses" / "AllTraffic" / "2026" / "03" / "01" / "00"
+    collected = houses.END + timedelta(hours=1)
+    truth = root / "labels" / f"{collected:%Y/%m/%d/%H}"
+    for folder in (captures, truth):
+        folder.mkdir(parents=True)
+    (captures / "a.jsonl").write_text("".join(json.dumps(capture(request)) + "\n" for request in asked))
+    known = list(labels.items())[: int(len(labels) * labelled)]
+    (truth / "a.jsonl").write_text("".join(json.dumps(label(*item)) + "\n" for item in known))
+
+
+def capture(request) -> dict:
+    body = "".join(",".join(row) + "\n" for row in request.rows)
+    return {
+        "captureData": {
+            "endpointInput": {"observedContentType": "text/csv", "mode": "INPUT", "data": body, "encoding": "CSV"},
+            "endpointOutput": {"observedContentType": "text/csv", "mode": "OUTPUT", "data": "1\n", "encoding": "CSV"},
+        },
+        "eventMetadata": {
+            "eventId": f"e-{request.id}",
+            "inferenceId": request.id,
+            "inferenceTime": render(request.time),
+        },
+        "eventVersion": "0",
+    }
+
+
+def label(identity: str, values: tuple[str, ...]) -> dict:
+    return {
+        "groundTruthData": {"data": "\n".join(values), "encoding": "CSV"},
+        "eventMetadata": {"eventId": identity},
+        "eventVersion": "0",
+    }
+
+
+def job(code: Path, root: Path, module: str, *arguments: str) -> subprocess.CompletedProcess:
+    """The module as a Processing job: no other module of this project is in sight."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    command = [sys.executable, "-m", f"retrain.jobs.{module}", *arguments, "--message", "message"]
+    return subprocess.run(
+        command, cwd=root, env={**environment, "PYTHONPATH": str(code)}, capture_output=True, text=True, check=False
+    )
+
+
+def dataset(code: Path, root: Path, reference: str, output: str, bootstrap: bool = False, **folders: str):
+    captures, labels = folders.get("captures", "captures"), folders.get("labels", "labels")
+    if bootstrap:
+        captures = labels = "none"
+    flags = ["--bootstrap", str(bootstrap).lower(), "--episode-id", output]
+    paths = ["--captures", captures, "--labels", labels, "--reference", reference, "--output", output]
+    return job(code, root, "dataset", *paths, *WINDOW, *flags)
+
+
+def evaluate(code: Path, root: Path, data: str, challenger: str, champion: str, output: str, bootstrap: bool = False):
+    paths = ["--dataset", data, "--challenger", challenger, "--champion", champion, "--output", output]
+    flags = ["--evaluation-time", render(houses.END), "--bootstrap", str(bootstrap).lower()]
+    return job(code, root, "evaluate", *paths, *flags)
+
+
+def toolkit(code: Path, root: Path, data: str, champion: str, output: str, bootstrap: bool = False):
+    """Training under the toolkit of SageMaker's framework containers; then `output` holds model.tar.gz."""
+    base = root / f"ml-{output}"
+    channels = {"train": "train.csv", "validation": "validation.csv", "spec": "model.toml"}
+    for channel, file in channels.items():
+        target = base / "input" / "data" / channel / file
+        target.parent.mkdir(parents=True)
+        target.write_bytes((root / data / file).read_bytes())
+    (base / "input" / "data" / "champion").symlink_to(root / champion)
+    hyperparameters = {
+        "sagemaker_program": "train.py",
+        "sagemaker_submit_directory": str(code / "source.tar.gz"),
+        "episode_id": output,
+        "bootstrap": str(bootstrap).lower(),
+    }
+    config = base / "input" / "config"
+    config.mkdir(parents=True)
+    (base / "output").mkdir()
+    (config / "hyperparameters.json").write_text(json.dumps(hyperparameters))
+    (config / "inputdataconfig.json").write_text(
+        json.dumps(
+            {name: {"TrainingInputMode": "File", "RecordWrapperType": "None"} for name in [*channels, "champion"]}
+        )
+    )
+    hosts = {"current_host": "localhost", "hosts": ["localhost"], "network_interface_name": "lo"}
+    (config / "resourceconfig.json").write_text(json.dumps(hosts))
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    environment |= {"SAGEMAKER_BASE_DIR": str(base), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    train = str(Path(sys.executable).parent / "train")
+    done = subprocess.run([train], cwd=root, env=environment, capture_output=True, text=True, check=False)
+    if (base / "model").exists():
+        (root / output).mkdir(exist_ok=True)
+        with tarfile.open(root / output / "model.tar.gz", "w:gz") as tar:
+            tar.add(base / "model", ".")
+    return done
+
+
+def test_the_dataset_holds_its_files_with_their_hashes(loop: Path):
+    manifest = json.loads((loop / "dataset-1" / "manifest.json").read_text())
+    assert manifest["rows"]["captured"] == 400
+    assert manifest["sha256"] == {
+        name: sha256(loop / "dataset-1" / name) for name in ["model.toml", *(f"{part}.csv" for part in PARTS)]
+    }
+
+
+def test_the_same_captures_give_the_same_bytes(loop: Path, code: Path):
+    assert dataset(code, loop, "dataset-0", "again").returncode == 0
+    for part in PARTS:
+        assert (loop / "again" / f"{part}.csv").read_bytes() == (loop / "dataset-1" / f"{part}.csv").read_bytes()
+
+
+def test_training_under_the_toolkit_leaves_the_artefact_and_its_lineage(loop: Path):
+    with tarfile.open(loop / "model-1" / "model.tar.gz") as tar:
+        names = {name.removeprefix("./") for name in tar.getnames()}
+        lineage = json.load(tar.extractfile("./code/lineage.json"))
+    expected = {
+        "xgboost-model.ubj",
+        *(f"code/{name}" for name in ("inference.py", "encoder.json", "model.toml", "lineage.json")),
+    }
+    assert expected <= names
+    assert not {name for name in names if "/" not in name} - {"xgboost-model.ubj", "code", ".", ""}
+    assert lineage["sha256"]["train.csv"] == sha256(loop / "dataset-1" / "train.csv")
+    assert lineage["sha256"]["champion"] == sha256(loop / "model-0" / "model.tar.gz")
+    assert {candidate["name"] for candidate in lineage["candidates"]} == {"continued", "scratch"}
+    assert (loop / "ml-model-1" / "output" / "success").exists()
+    assert (loop / "ml-model-1" / "output" / "data" / "training.json").exists()
+
+
+def test_training_again_gives_the_same_model(loop: Path, code: Path):
+    assert toolkit(code, loop, "dataset-1", "model-0", "model-again").returncode == 0
+    model = "model/xgboost-model.ubj"
+    assert (loop / "ml-model-again" / model).read_bytes() == (loop / "ml-model-1" / model).read_bytes()
+
+
+def test_the_challenger_of_a_drifted_window_is_promoted_with_the_evidence(loop: Path):
+    evaluation = json.loads((loop / "evaluation-1" / "evaluation.json").read_text())
+    gate = evaluation["gate"]
+    assert gate["decision"] == "promote"
+    assert gate["interval"][0] > gate["margin"]
+    assert gate["reference"]["challenger"] <= gate["reference"]["limit"]
+    assert evaluation["dataset"] == {"item_count": 80, "evaluation_time": "2026-03-11T00:00:00Z"}
+    assert evaluation["regression_metrics"]["rmse"]["value"] == pytest.approx(gate["challenger"])
+    assert evaluation["model_sha256"] == sha256(loop / "model-1" / "model.tar.gz")
+
+
+def test_the_bootstrap_is_accepted_without_a_champion(loop: Path):
+    gate = json.loads((loop / "evaluation-0" / "evaluation.json").read_text())["gate"]
+    assert (gate["decision"], gate["champion"], gate["interval"]) == ("bootstrap", None, None)
+
+
+def test_a_champion_compared_with_itself_is_kept(loop: Path, code: Path):
+    done = evaluate(code, loop, "dataset-1", "model-0", "model-0", "evaluation-kept")
+    assert done.returncode == 0
+    gate = json.loads((loop / "evaluation-kept" / "evaluation.json").read_text())["gate"]
+    assert gate["decision"] == "keep_champion"
+    assert [reason["code"] for reason in gate["reasons"]] == ["not_better"]
+
+
+def test_a_missing_champion_is_refused(loop: Path, code: Path):
+    done = evaluate(code, loop, "dataset-1", "model-1", "none", "evaluation-none")
+    assert done.returncode == 1
+    assert (loop / "message").read_text().startswith("no_champion: ")
+    assert not (loop / "evaluation-none").exists()
+
+
+def test_an_archive_that_is_no_model_is_refused(loop: Path, code: Path):
+    (loop / "broken").mkdir(exist_ok=True)
+    (loop / "broken" / "model.tar.gz").write_bytes(b"no archive")
+    done = evaluate(code, loop, "dataset-1", "broken", "model-0", "evaluation-broken")
+    assert done.returncode == 1
+    assert (loop / "message").read_text().startswith("artifact_tampered: model.tar.gz is no model")
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        ({"labels": "none"}, "labels_insufficient: 0 of 400 rows have a label"),
+        ({"captures": "none"}, "capture_missing: no capture between 2026-03-01T00:00:00Z and"),
+    ],
+)
+def test_a_refusal_is_in_the_message_and_on_stderr(loop: Path, code: Path, folders, message):
+    done = dataset(code, loop, "dataset-0", "refused", **folders)
+    assert done.returncode == 1
+    assert (loop / "message").read_text().startswith(message)
+    assert message in done.stderr
+    assert not (loop / "refused").exists()
+
+
+def test_a_bad_model_toml_is_named_in_the_message(loop: Path, code: Path):
+    (loop / "bad").mkdir()
+    (loop / "bad" / "train.csv").write_bytes((loop / "initial" / "train.csv").read_bytes())
+    (loop / "bad" / "model.toml").write_text(houses.MODEL + "\n[monitor]\nthreshhold = 0.2\n")
+    assert dataset(code, loop, "bad", "refused", bootstrap=True).returncode == 1
+    assert (loop / "message").read_text().startswith("InvalidSpec: [monitor] threshhold: unknown key")
+
+
+def test_a_training_that_refuses_fails_the_job_and_says_why_in_its_log(loop: Path, code: Path):
+    done = toolkit(code, loop, "dataset-1", "none", "model-refused")
+    assert done.returncode != 0
+    assert "no_champion: the champion channel has no model.tar.gz" in done.stderr
+    assert "ExecuteUserScriptError" in (loop / "ml-model-refused" / "output" / "failure").read_text()
+
+
+def test_the_baseline_is_that_of_the_windows_rows(loop: Path, code: Path):
+    done = job(code, loop, "baseline", "--dataset", "dataset-1", "--output", "baseline-1")
+    assert done.returncode == 0, done.stderr
+    statistics = json.loads((loop / "baseline-1" / "statistics.json").read_text())
+    assert statistics["dataset"]["item_count"] == 320
+    assert [feature["name"] for feature in statistics["features"]] == ["size", "age", "town"]
+    assert (loop / "baseline-1" / "constraints.json").exists()
