@@ -28,6 +28,7 @@ Row = list[str]
 
 MAX_LINE = 64 * 2**20  # bytes: the largest request SageMaker takes is 25 MB, BASE64 and escapes make it longer
 _GZIP = b"\x1f\x8b"  # what a gz file begins with; as a line of its own: "the rest of this file is damaged"
+_DAMAGED = b"\n" + _GZIP + b"\n"
 _BOM = b"\xef\xbb\xbf"
 _KEPT = 100  # bad lines of which source and number are kept; all are counted
 _INFLATED = 2**20  # bytes
@@ -363,17 +364,30 @@ def _inflate(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """The content of a gz file, of all its members; at damage a line that says so."""
     unpacker = zlib.decompressobj(wbits=31)
     begun = True  # within a member
-    try:
-        for chunk in chunks:
-            data = chunk if begun else chunk.lstrip(b"\0")  # files may be padded after their last member
-            while data:
-                if not begun:
-                    unpacker, begun = zlib.decompressobj(wbits=31), True
-                yield unpacker.decompress(data, _INFLATED)
-                data = unpacker.unconsumed_tail
-                if unpacker.eof:
-                    begun, data = False, unpacker.unused_data.lstrip(b"\0")
-    except zlib.error:
-        begun = True
+    for chunk in chunks:
+        data = chunk if begun else chunk.lstrip(b"\0")  # files may be padded after their last member
+        while data:
+            if not begun:
+                unpacker, begun = zlib.decompressobj(wbits=31), True
+            before = unpacker.copy()
+            try:
+                content = unpacker.decompress(data, _INFLATED)
+            except zlib.error:
+                yield from _before_damage(before, data)
+                yield _DAMAGED
+                return
+            yield content
+            data = unpacker.unconsumed_tail
+            if unpacker.eof:
+                begun, data = False, unpacker.unused_data.lstrip(b"\0")
     if begun:
-        yield b"\n" + _GZIP + b"\n"
+        yield _DAMAGED
+
+
+def _before_damage(unpacker: zlib._Decompress, data: bytes) -> Iterator[bytes]:
+    """What can be unpacked up to the byte that can't; zlib drops it if it is given all at once."""
+    for index in range(len(data)):
+        try:
+            yield unpacker.decompress(data[index : index + 1])
+        except zlib.error:
+            return

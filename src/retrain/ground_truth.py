@@ -1,8 +1,9 @@
 """Ground truth: labels that become known later, joined to the captures they belong to.
 
-Label files have one record per request: `{"groundTruthData": {"data": "112", "encoding": "CSV"}, "eventMetadata":
+Label files have one record per request, `{"groundTruthData": {"data": "112", "encoding": "CSV"}, "eventMetadata":
 {"eventId": "…"}}`, under a folder yyyy/mm/dd/hh that says when the labels were collected. The `eventId` is the
-capture's inference id, or its event id if it has none. A request of several rows has one label per line, in the rows' order.
+capture's inference id, or its event id if it has none. A request of several rows has one label per line, in the
+rows' order.
 """
 
 from __future__ import annotations

@@ -404,10 +404,7 @@ class _Judgement:
         column = self.intake.prediction.columns[PREDICTION]
         baseline = self.statistics.prediction
         if baseline is None:  # nothing to compare with: its numbers are in statistics.json
-            kind = "categorical" if isinstance(column, CategoricalProfile) else "numeric"
             baseline = NumericBaseline(PREDICTION, "Unknown", 0, 0, None)
-            feature = _compare(baseline, column, FeatureConstraints(PREDICTION), self.constraints, judged=False)
-            return feature if kind == "numeric" else None
         demanded = self.constraints.feature(PREDICTION)
         return _compare(baseline, column, demanded, self.constraints, judged=False)
 
@@ -552,7 +549,10 @@ def _in_unit(feature: FeatureDrift, threshold: float) -> float | None:
     """The feature's distance as it would be if its threshold were the given one."""
     if feature.distance is None or feature.threshold == threshold:
         return feature.distance
-    return min(feature.severity * threshold, 1e6)
+    value = min(feature.severity * threshold, 1e6)
+    if feature.distance > feature.threshold:  # rounding must not bring it below what the alarm looks at
+        return max(value, math.nextafter(threshold, math.inf))
+    return min(value, threshold)
 
 
 def _blocks(captures: Iterable[Capture], layout: Layout) -> Iterator[list[Capture]]:
