@@ -46,6 +46,8 @@ ENCODER = "code/encoder.json"
 CSV, JSON = "text/csv", "application/json"
 MISSING = frozenset({"", "nan", "NaN", "NA", "null", "None"})  # of a number; a category is missing only when empty
 
+_HIGHEST = float(np.finfo(np.float32).max)  # XGBoost computes in float32
+
 
 class BadRequestError(InferenceError):
     """The request does not fit the model: 400 for its content, 415 for its type, 406 for the answer's type."""
@@ -227,6 +229,6 @@ def _number(text: str, number: int, name: str) -> float:
         value = float(text)
     except ValueError:
         raise BadRequestError(f"row {number}, column {name}: {text[:40]!r} is not a number") from None
-    if not math.isfinite(value) or abs(value) > np.finfo(np.float32).max:
+    if not math.isfinite(value) or abs(value) > _HIGHEST:
         raise BadRequestError(f"row {number}, column {name}: {text[:40]!r} is not a finite number")
     return value

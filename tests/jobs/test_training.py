@@ -1,0 +1,151 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from houses import MODEL, table
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retrain.dataset import NEW, WEIGHT, bootstrap_dataset
+from retrain.errors import InvalidSpec, Refused
+from retrain.evaluation import score
+from retrain.jobs.inference import Encoder
+from retrain.spec import Spec, parse_spec
+from retrain.table import Table, category, concat
+from retrain.training import encode, train, truth
+
+
+def with_training(spec: Spec, **options) -> Spec:
+    return replace(spec, training=replace(spec.training, **options))
+
+
+def window(rows: Table, weight: float = 3.0) -> Table:
+    return rows.having(WEIGHT, np.full(len(rows), weight)).having(NEW, np.ones(len(rows)))
+
+
+@pytest.fixture
+def champion(spec):
+    parts = bootstrap_dataset(spec, table(600, seed=1)).parts
+    return train(spec, parts["train"], parts["validation"], None).model
+
+
+@pytest.fixture
+def drifted(spec):
+    """Training and validation rows of a drift dataset."""
+    old = bootstrap_dataset(spec, table(600, seed=1)).parts["train"]
+    rows = window(table(400, seed=2, larger=200.0, towns=("Aa", "Bo", "Ce", "Du")))
+    old = old.having(NEW, np.zeros(len(old)))
+    return concat([old, rows.take(slice(0, 320))]), rows.take(slice(320, None))
+
+
+def test_without_a_champion_there_is_only_scratch(spec, drifted):
+    challenger = train(spec, *drifted, None)
+    assert challenger.chosen == "scratch"
+    assert [candidate.name for candidate in challenger.candidates] == ["scratch"]
+
+
+def test_the_better_candidate_on_validation_is_chosen(spec, drifted, champion):
+    challenger = train(spec, *drifted, champion)
+    scores = {candidate.name: candidate.validation for candidate in challenger.candidates}
+    assert set(scores) == {"continued", "scratch"}
+    assert challenger.chosen == min(scores, key=scores.get)
+    model, validation = challenger.model, drifted[1]
+    output = model.predict(encode(model.encoder, validation))
+    assert score("rmse", truth(spec, model.encoder, validation), output) == min(scores.values())
+
+
+def test_a_continued_model_begins_with_the_champions_trees(spec, drifted, champion):
+    challenger = train(with_training(spec, candidates=("continued",)), *drifted, champion)
+    done = champion.booster.num_boosted_rounds()
+    assert challenger.model.booster.num_boosted_rounds() > done
+    assert challenger.model.booster[:done].get_dump() == champion.booster.get_dump()
+
+
+def test_the_same_rows_give_the_same_model(spec, drifted, champion):
+    first, second = (train(spec, *drifted, champion).model.booster.save_raw("ubj") for _ in range(2))
+    assert first == second
+
+
+def test_a_champion_that_has_grown_to_the_cap_is_not_continued(spec, drifted, champion):
+    rounds = champion.booster.num_boosted_rounds()
+    capped = with_training(spec, max_rounds=rounds, candidates=("continued",))
+    challenger = train(capped, *drifted, champion)
+    assert challenger.chosen == "scratch"
+    assert challenger.candidates[0].skipped == f"the champion has {rounds} rounds, the cap is {rounds}"
+
+
+def test_a_continued_model_stays_within_the_cap(spec, drifted, champion):
+    rounds = champion.booster.num_boosted_rounds()
+    capped = with_training(spec, max_rounds=rounds + 5, candidates=("continued",))
+    assert train(capped, *drifted, champion).model.booster.num_boosted_rounds() <= rounds + 5
+
+
+def test_a_continued_encoder_keeps_the_champions_codes_and_adds_new_ones_behind(spec, drifted, champion):
+    levels = train(spec, *drifted, champion).model.encoder.levels[2]
+    assert levels[: len(champion.encoder.levels[2])] == champion.encoder.levels[2]
+    assert levels[-1] == "Du"
+
+
+def test_a_rare_category_is_treated_like_one_never_seen(spec):
+    rows = window(table(400, seed=2))
+    towns = ["Ra" if index < 19 else "Aa" if index % 2 else "Bo" for index in range(400)]
+    rows = rows.having("town", category(towns))
+    model = train(spec, rows, rows, None).model
+    assert model.encoder.levels[2] == ("Aa", "Bo")
+    assert np.isnan(encode(model.encoder, rows)[:19, 2]).all()
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.floats(-1e6, 1e6, width=32), st.sampled_from(["", "Aa", "Bo", "Zz"])), min_size=1, max_size=20
+    )
+)
+def test_columns_and_requests_are_encoded_alike(rows):
+    encoder = Encoder("regression", ("size", "town"), (None, ("Bo", "Aa")))
+    held = Table({"size": np.array([row[0] for row in rows], float), "town": category([row[1] for row in rows])})
+    sent = encoder.encode([[repr(size), town] for size, town in rows])
+    np.testing.assert_array_equal(encode(encoder, held), sent)
+
+
+def test_a_champion_of_other_features_is_refused(spec, drifted, champion):
+    other = replace(champion, encoder=replace(champion.encoder, names=("size", "rooms", "town")))
+    with pytest.raises(Refused, match="schema_mismatch: the champion was trained on size, rooms, town"):
+        train(spec, *drifted, other)
+
+
+@pytest.mark.parametrize(
+    ("task", "metric", "classes", "hyperparameters"),
+    [("binary", "auc", ("no", "yes"), ""), ("multiclass", "mlogloss", ("a", "b", "c"), "num_class = 3\n")],
+)
+def test_classifiers_are_trained_continued_and_scored(task, metric, classes, hyperparameters):
+    text = MODEL.replace("regression", task).replace("rmse", metric)
+    spec = parse_spec(text.replace("[hyperparameters]\n", f"[hyperparameters]\n{hyperparameters}"))
+
+    def rows(count: int, seed: int) -> Table:
+        found = table(count, seed)
+        bounds = np.quantile(found.numbers("price"), np.linspace(0, 1, len(classes) + 1)[1:-1])
+        return found.having("price", category([classes[i] for i in np.digitize(found.numbers("price"), bounds)]))
+
+    parts = bootstrap_dataset(spec, rows(600, 1)).parts
+    first = train(spec, parts["train"], parts["validation"], None)
+    assert first.model.encoder.classes == classes
+    second = train(spec, parts["train"], parts["validation"], first.model)
+    holdout = parts["holdout"]
+    output = second.model.predict(encode(second.model.encoder, holdout))
+    assert score("accuracy", truth(spec, second.model.encoder, holdout), output) > 0.8
+
+
+def test_another_number_of_classes_than_the_task_has_is_an_error():
+    spec = parse_spec(MODEL.replace("regression", "binary").replace("rmse", "auc"))
+    rows = window(table(200, seed=1)).having("price", category(["a", "b", "c", "d"] * 50))
+    with pytest.raises(InvalidSpec, match=r"price has 4 classes \(a, b, c, d\), 2 are expected"):
+        train(spec, rows, rows, None)
+
+
+def test_a_class_that_the_champion_does_not_know_is_refused(spec):
+    binary = parse_spec(MODEL.replace("regression", "binary").replace("rmse", "auc"))
+    rows = window(table(200, seed=1)).having("price", category(["a", "b"] * 100))
+    champion = train(binary, rows, rows, None).model
+    with pytest.raises(Refused, match="schema_mismatch: classes that the model does not know: c"):
+        train(binary, rows.having("price", category(["b", "c"] * 100)), rows, champion)
