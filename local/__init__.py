@@ -59,7 +59,7 @@ class LocalAws:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
-                self._get("/_local/clock")
+                self._get("/_local/ready")
             except (urllib.error.URLError, ConnectionError):
                 time.sleep(0.1)
             else:

@@ -75,6 +75,7 @@ class Platform:
             "xray": Wire("xray", xray.handle),
         }
         self._previous: dict[str, dict[str, Any]] = {}
+        self._ready = False
         self._xray_paths = {
             model("xray").operation_model(name).http["requestUri"]: name
             for name in ("GetTraceSummaries", "BatchGetTraces", "PutTraceSegments")
@@ -282,10 +283,12 @@ class Platform:
                 status, content = 400, {"error": f'PUT {{"now": "2013-03-01T05:00:00Z"}}: {error}'}
         if path == "/_local/clock" and status == 200:
             content = {"now": _iso(self.clock.now())}
+        elif path == "/_local/ready":
+            status, content = (200 if self._ready else 503), {"ready": self._ready}
         elif path == "/_local/violations":
             content = {"violations": [fault for wire in self.wires.values() for fault in wire.violations]}
         elif status == 200:
-            status, content = 404, {"error": f"no {path}; there are /_local/clock and /_local/violations"}
+            status, content = 404, {"error": f"no {path}; there are /_local/clock, /_local/ready, /_local/violations"}
         await _answer(send, status, {"Content-Type": "application/json"}, json.dumps(content).encode())
 
     async def serve(self, port: int, ready: Callable[[], None]) -> None:
@@ -322,7 +325,8 @@ class Platform:
                 break
             except OSError:
                 await asyncio.sleep(0.05)
-        ready()
+        await asyncio.to_thread(ready)
+        self._ready = True
         while True:
             await asyncio.sleep(1)
             _as_account()
