@@ -79,7 +79,6 @@ async def _serve(port: int, root: Path, wait_scale: float) -> None:
         await platform.serve(port, ready)
     finally:
         sagemaker.save(kept / "sagemaker.json")
-        sagemaker.shutdown()
         xray.save(kept / "xray.json")
         (kept / "clock.json").write_text(json.dumps({"now": clock.now().isoformat()}))
 

@@ -308,10 +308,16 @@ class Platform:
         config.accesslog = None
         config.loglevel = os.environ["LOG_LEVEL"]
         beat = asyncio.create_task(self._beat(port, ready))
-        try:
-            await serve(self, config, shutdown_trigger=stop.wait)  # type: ignore[arg-type]
-        finally:
+
+        async def told_to_stop() -> None:
+            await stop.wait()
             beat.cancel()
+            # While S3 still answers: the last captures are written, jobs and model servers end.
+            await asyncio.to_thread(self.sagemaker.shutdown)
+
+        try:
+            await serve(self, config, shutdown_trigger=told_to_stop)  # type: ignore[arg-type]
+        finally:
             lambda_runtime.reset()
 
     async def _beat(self, port: int, ready: Callable[[], None]) -> None:
