@@ -1,0 +1,349 @@
+"""The analysis of a window: drifted, stable, or undecided with the reason; and what is published of it."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from botocore.loaders import Loader
+from botocore.model import ServiceModel
+from botocore.validate import ParamValidator
+from capture_records import captures_of, line
+
+from retrain import profile
+from retrain.baseline import MonitorOptions, baseline_of
+from retrain.drift import Verdict
+from retrain.errors import NoBaseline
+from retrain.monitor import Analysis, analyse
+
+WINDOW = datetime(2026, 11, 22, 14, tzinfo=UTC), datetime(2026, 11, 22, 15, tzinfo=UTC)
+FEATURES = {"age": "numeric", "income": "numeric", "channel": "categorical"}
+
+
+def rows(count: int, seed: int = 1, age: float = 40.0, channels: str = "aaabbc") -> list[list[str]]:
+    random = np.random.default_rng(seed)
+    return [
+        [f"{x:.4f}", f"{y:.2f}", channels[index]]
+        for x, y, index in zip(
+            random.normal(age, 10, count),
+            random.lognormal(10, 1, count),
+            random.integers(0, len(channels), count),
+            strict=True,
+        )
+    ]
+
+
+def baseline(predictions=None, count: int = 4000, **options):
+    return baseline_of(rows(count), FEATURES, MonitorOptions.of(options), predictions)
+
+
+BASELINE = baseline()
+
+
+def analysis_of(lines, documents=BASELINE, **options) -> Analysis:
+    found = analyse([("a.jsonl", lines)], *documents, WINDOW, **options)
+    for document in (found.document(), found.statistics(), found.constraints(), found.constraint_violations()):
+        json.dumps(document, allow_nan=False)
+    published = {metric["MetricName"] for metric in found.metrics("e", "s")}
+    assert ("drift_max" in published) == (found.verdict is not Verdict.UNDECIDED)
+    assert (found.reason is None) == (found.verdict is not Verdict.UNDECIDED)
+    if found.drift_max is not None:
+        assert (found.drift_max > found.threshold) == (found.verdict is Verdict.DRIFTED)
+    return found
+
+
+class TestVerdicts:
+    def test_the_same_distribution_is_stable(self):
+        found = analysis_of(captures_of(rows(1000, seed=2)))
+        assert (found.verdict, found.rows, found.triage) == (Verdict.STABLE, 1000, False)
+        assert found.drift_max < 0.1
+        assert found.drift_share == 0.0
+
+    def test_one_feature_that_moved_is_named_with_its_numbers(self):
+        found = analysis_of(captures_of(rows(1000, seed=2, age=50)))
+        worst = found.features[0]
+        assert (found.verdict, found.worst_feature, worst.name) == (Verdict.DRIFTED, "age", "age")
+        assert found.drift_max == worst.distance == pytest.approx(0.38, abs=0.05)  # 2 Φ(1/2) - 1
+        assert found.drift_share == pytest.approx(1 / 3)
+        assert worst.wasserstein == pytest.approx(10, abs=1)
+        assert worst.p_value < 1e-10
+        assert worst.psi > 0.25
+        assert [feature.verdict for feature in found.features[1:]] == [Verdict.STABLE] * 2
+
+    def test_categories_that_moved(self):
+        found = analysis_of(captures_of(rows(1000, seed=2, channels="cccccb")))
+        assert (found.verdict, found.worst_feature) == (Verdict.DRIFTED, "channel")
+        assert found.drift_max == pytest.approx(5 / 6 - 1 / 6, abs=0.05)
+
+    @pytest.mark.parametrize("count", [1, 20, 499])
+    @pytest.mark.parametrize("age", [40, 200])
+    def test_too_few_rows_are_never_stable_and_never_drifted(self, count, age):
+        found = analysis_of(captures_of(rows(count, seed=2, age=age)))
+        assert (found.verdict, found.reason, found.triage) == (Verdict.UNDECIDED, "too_few_rows", False)
+        assert found.drift_max is None
+
+    def test_a_window_that_could_not_have_seen_the_drift_is_undecided(self):
+        documents = baseline(threshold=0.05, min_rows=100)
+        found = analysis_of(captures_of(rows(400, seed=3)), documents)
+        assert (found.verdict, found.reason) == (Verdict.UNDECIDED, "too_few_rows")
+        assert found.min_detectable_drift == pytest.approx(1.8 * ((400 + 4000) / (400 * 4000)) ** 0.5)
+        assert analysis_of(captures_of(rows(6000, seed=3)), documents).verdict is Verdict.STABLE
+
+    def test_no_captures(self):
+        found = analysis_of([])
+        assert (found.verdict, found.reason, found.rows) == (Verdict.UNDECIDED, "capture_missing", 0)
+        assert found.min_detectable_drift == 1.0
+
+    def test_captures_outside_the_window_do_not_count(self):
+        lines = captures_of(rows(900, seed=2)) + captures_of(rows(900, age=90), time="2026-11-22T15:00:00Z")
+        found = analysis_of(lines)
+        assert (found.verdict, found.rows, found.outside_window) == (Verdict.STABLE, 900, 900)
+
+    def test_robust_distances_are_less_what_chance_explains(self):
+        simple = analysis_of(captures_of(rows(600, seed=2, age=50)))
+        robust = analysis_of(captures_of(rows(600, seed=2, age=50)), baseline(method="Robust"))
+        assert robust.features[0].method == "linf_robust"
+        assert robust.features[0].distance == pytest.approx(
+            simple.features[0].distance - simple.features[0].min_detectable_drift
+        )
+
+    def test_chi_square_says_one_less_the_p_value(self):
+        documents = baseline(categorical_method="ChiSquared", categorical_threshold=0.01)
+        stable = analysis_of(captures_of(rows(1000, seed=2)), documents)
+        drifted = analysis_of(captures_of(rows(1000, seed=2, channels="aabbcc")), documents)
+        assert stable.verdict is Verdict.STABLE
+        assert (drifted.verdict, drifted.worst_feature) == (Verdict.DRIFTED, "channel")
+        channel = drifted.features[0]
+        assert (channel.method, channel.threshold) == ("chi_squared", 0.99)
+        assert channel.distance == pytest.approx(1 - channel.p_value)
+
+    def test_a_features_own_threshold_decides_and_drift_max_is_in_the_alarms_unit(self):
+        documents = baseline(thresholds={"age": 0.1})
+        found = analysis_of(captures_of(rows(1000, seed=2, age=45)), documents)
+        assert (found.verdict, found.worst_feature) == (Verdict.DRIFTED, "age")
+        assert found.features[0].distance < 0.3
+        assert found.drift_max == pytest.approx(found.features[0].distance * 3)
+        other = analysis_of(captures_of(rows(1000, seed=2, age=45)), documents, alarm_threshold=1.0)
+        assert other.drift_max == pytest.approx(found.features[0].distance * 10)
+
+    def test_an_ignored_feature_is_reported_and_not_judged(self):
+        found = analysis_of(captures_of(rows(1000, seed=2, age=80)), baseline(ignored=["age"]))
+        assert found.verdict is Verdict.STABLE
+        assert (found.features[0].name, found.features[0].verdict, found.features[0].judged) == (
+            "age",
+            "DRIFTED",
+            False,
+        )
+
+    def test_with_everything_switched_off_nothing_is_concluded(self):
+        statistics, constraints = BASELINE
+        config = constraints["monitoring_config"] | {"evaluate_constraints": "Disabled"}
+        found = analysis_of(captures_of(rows(1000, seed=2)), (statistics, constraints | {"monitoring_config": config}))
+        assert (found.verdict, found.reason) == (Verdict.UNDECIDED, "not_judged")
+
+    def test_a_feature_that_hardly_any_row_has_does_not_leave_the_window_undecided(self):
+        def thinned(table):
+            return [
+                [age, income if number % 100 == 0 else "", channel]
+                for number, (age, income, channel) in enumerate(table)
+            ]
+
+        documents = baseline_of(thinned(rows(4000)), FEATURES)
+        found = analysis_of(captures_of(thinned(rows(1000, seed=2))), documents)
+        income = next(feature for feature in found.features if feature.name == "income")
+        assert (income.verdict, income.reason) == (Verdict.UNDECIDED, "too_few_rows")
+        assert found.verdict is Verdict.STABLE
+
+    def test_the_order_of_the_files_does_not_matter(self):
+        parts = [captures_of(rows(700, seed=seed, age=44)) for seed in (2, 3, 4)]
+        one = analyse([(str(i), part) for i, part in enumerate(parts)], *BASELINE, WINDOW)
+        other = analyse([(str(i), part) for i, part in enumerate(parts[::-1])], *BASELINE, WINDOW)
+        assert [(f.name, f.distance) for f in one.features] == [(f.name, f.distance) for f in other.features]
+
+
+class TestTriage:
+    def check(self, found: Analysis, reason: str, words: str) -> None:
+        assert (found.verdict, found.reason, found.triage) == (Verdict.UNDECIDED, reason, True)
+        assert words in found.detail
+
+    @pytest.mark.parametrize(
+        ("change", "check", "words"),
+        [
+            (lambda row: row[:2], "missing_column_check", "another number of columns, most of them 2"),
+            (lambda row: [*row, "x"], "extra_column_check", "another number of columns, most of them 4"),
+        ],
+    )
+    def test_missing_and_extra_columns_by_position(self, change, check, words):
+        found = analysis_of(captures_of(map(change, rows(1000, seed=2))))
+        self.check(found, "schema_mismatch", words)
+        assert check in {violation.constraint_check_type for violation in found.violations}
+        assert found.bad_rows == {"column_count": 1000}
+
+    @pytest.mark.parametrize(
+        ("change", "check"),
+        [
+            (lambda row: {"age": row[0], "channel": row[2]}, "missing_column_check"),
+            (lambda row: {"age": row[0], "income": row[1], "channel": row[2], "more": 1}, "extra_column_check"),
+        ],
+    )
+    def test_missing_and_extra_columns_by_name(self, change, check):
+        lines = [line(json.dumps(change(row)), encoding="JSON") for row in rows(1000, seed=2)]
+        found = analysis_of(lines)
+        self.check(found, "schema_mismatch", "1000 of 1000 rows")
+        assert check in {violation.constraint_check_type for violation in found.violations}
+
+    def test_text_in_a_numeric_column(self):
+        found = analysis_of(
+            captures_of(
+                [row[0], "unknown" if i % 10 == 0 else row[1], row[2]] for i, row in enumerate(rows(1000, seed=2))
+            )
+        )
+        self.check(found, "schema_mismatch", "100 of 1000 values of income are not numbers")
+        assert "data_type_check" in {violation.constraint_check_type for violation in found.violations}
+
+    def test_a_column_that_went_missing(self):
+        found = analysis_of(captures_of(["", *row[1:]] for row in rows(1000, seed=2)))
+        self.check(found, "schema_mismatch", "age is missing in 100% of the rows, in the baseline in 0%")
+        assert "completeness_check" in {violation.constraint_check_type for violation in found.violations}
+
+    def test_categories_of_another_column(self):
+        found = analysis_of(captures_of(rows(1000, seed=2, channels="xyz")))
+        self.check(found, "schema_mismatch", "100% of the values of channel are unknown to the baseline")
+
+    def test_new_categories_are_a_violation_and_no_triage(self):
+        found = analysis_of(captures_of(rows(1000, seed=2, channels="aaabbcn")))
+        assert found.verdict is Verdict.STABLE
+        assert [violation.constraint_check_type for violation in found.violations] == ["categorical_values_check"]
+        assert next(feature for feature in found.features if feature.name == "channel").new_categories == 1
+
+    def test_too_many_bad_lines(self):
+        found = analysis_of([*captures_of(rows(1000, seed=2)), *[b"{"] * 60])
+        self.check(found, "capture_corrupt", "not_json 60")
+        assert analysis_of([*captures_of(rows(1000, seed=2)), *[b"{"] * 50]).verdict is Verdict.STABLE
+
+    def test_a_folder_of_nothing_but_bad_lines(self):
+        self.check(analysis_of([b"{"] * 10), "capture_corrupt", "10 lines or rows beside 0 good ones")
+
+    def test_collapsed_volume(self):
+        found = analysis_of(captures_of(rows(600, seed=2)), expected_rows=10_000)
+        self.check(found, "volume_collapse", "600 rows, about 10000 were expected")
+        assert analysis_of(captures_of(rows(1100, seed=2)), expected_rows=10_000).verdict is Verdict.STABLE
+
+
+class TestPrediction:
+    def test_drift_of_the_answers_is_reported_beside_the_verdict(self):
+        random = np.random.default_rng(4)
+        documents = baseline(predictions=random.normal(0, 1, 4000).tolist())
+        lines = [
+            line(",".join(row), output=f"{answer}\n")
+            for row, answer in zip(rows(1000, seed=2), random.normal(3, 1, 1000), strict=True)
+        ]
+        found = analysis_of(lines, documents)
+        assert found.verdict is Verdict.STABLE
+        assert (found.prediction.name, found.prediction.verdict) == ("_prediction", Verdict.DRIFTED)
+        assert found.drift_max < 0.3
+        names = {metric["MetricName"] for metric in found.metrics("e", "s")}
+        assert "feature_baseline_drift__prediction" in names
+
+    def test_without_a_baseline_of_it_its_numbers_are_still_there(self):
+        found = analysis_of(captures_of(rows(1000, seed=2), output="5\n"))
+        assert (found.prediction.verdict, found.prediction.reason) == (Verdict.UNDECIDED, "no_baseline")
+        assert found.prediction.distance is None
+        assert found.statistics()["features"][-1]["numerical_statistics"]["mean"] == 5.0
+
+    def test_classes_by_name(self):
+        documents = baseline(predictions=["yes", "no"] * 2000)
+        found = analysis_of(captures_of(rows(1000, seed=2), output="yes\n"), documents)
+        assert (found.prediction.kind, found.prediction.distance) == ("categorical", 0.5)
+
+
+class TestPublishing:
+    DRIFTED = analyse([("a", captures_of(rows(1000, seed=2, age=60)))], *BASELINE, WINDOW)
+
+    def test_metrics_are_what_cloudwatch_takes(self):
+        metrics = self.DRIFTED.metrics("flights", "flights-drift")
+        model = ServiceModel(Loader().load_service_model("cloudwatch", "service-2"))
+        shape = model.operation_model("PutMetricData").input_shape
+        report = ParamValidator().validate({"Namespace": "DriftRetrain", "MetricData": metrics}, shape)
+        assert not report.has_errors(), report.generate_report()
+        assert {metric["Timestamp"] for metric in metrics} == {WINDOW[1]}
+
+    def test_names_and_dimensions(self):
+        metrics = self.DRIFTED.metrics("flights", "flights-drift")
+        found = {metric["MetricName"]: [d["Name"] for d in metric["Dimensions"]] for metric in metrics}
+        for name in ("drift_max", "drift_share", "rows_analyzed", "bad_rows", "min_detectable_drift"):
+            assert found[name] == ["Endpoint"]
+        assert (
+            found["feature_baseline_drift_age"] == found["feature_non_null_age"] == ["Endpoint", "MonitoringSchedule"]
+        )
+
+    def test_an_undecided_window_publishes_its_rows_and_no_distance(self):
+        found = analysis_of(captures_of(rows(50, age=90)))
+        names = {metric["MetricName"] for metric in found.metrics("e", "s")}
+        assert {"rows_analyzed", "bad_rows", "min_detectable_drift", "feature_non_null_age"} <= names
+        assert not [
+            name for name in names if "drift_" in name and name != "min_detectable_drift" and "non_null" not in name
+        ]
+
+    def test_the_number_of_metrics_is_bounded_and_the_worst_come_first(self):
+        names = [metric["MetricName"] for metric in self.DRIFTED.metrics("e", "s", most_features=1)]
+        assert [name for name in names if "feature_baseline" in name] == [
+            "feature_baseline_drift_age",
+            "feature_baseline_drift__prediction",
+        ][: 1 + (self.DRIFTED.prediction.verdict is not Verdict.UNDECIDED)]
+
+    def test_names_that_cloudwatch_would_not_take(self):
+        features = {"größe in cm": "numeric", "x" * 300: "numeric", "y" * 300: "numeric"}
+        table = [[str(number)] * 3 for number in range(1000)]
+        found = analyse([("a", captures_of(table))], *baseline_of(table, features), WINDOW)
+        names = [metric["MetricName"] for metric in found.metrics("e", "s")]
+        assert len(set(names)) == len(names) == 5 + 2 * 3 + 1
+        assert all(name.isascii() and len(name) <= 255 and " " not in name for name in names)
+
+    def test_the_same_window_gives_the_same_files(self):
+        again = analyse([("a", captures_of(rows(1000, seed=2, age=60)))], *BASELINE, WINDOW)
+        assert again.document() == self.DRIFTED.document()
+        assert again.statistics() == self.DRIFTED.statistics()
+
+    def test_violations_in_model_monitors_words(self):
+        (violation,) = self.DRIFTED.constraint_violations()["violations"]
+        assert violation["feature_name"] == "age"
+        assert violation["constraint_check_type"] == "baseline_drift_check"
+        distance = self.DRIFTED.features[0].distance
+        assert violation["description"] == f"Baseline drift distance: {distance} exceeds threshold: 0.3"
+
+    def test_the_windows_statistics_can_be_the_next_baseline(self):
+        window = captures_of(rows(1000, seed=2, age=60))
+        documents = self.DRIFTED.statistics(), self.DRIFTED.constraints()
+        found = analyse([("a", window)], *documents, WINDOW)
+        assert (found.verdict, found.drift_max) == (Verdict.STABLE, 0.0)
+
+    def test_the_document_says_everything(self):
+        document = self.DRIFTED.document()
+        assert document["verdict"] == "DRIFTED"
+        assert (document["window_start"], document["window_end"]) == ("2026-11-22T14:00:00Z", "2026-11-22T15:00:00Z")
+        assert document["features"][0]["name"] == document["worst_feature"] == "age"
+        assert document["features"][0]["distance"] == document["drift_max"]
+        assert document["bad_rows"] == {"total": 0, "by_reason": {}, "examples": []}
+
+
+def test_an_unreadable_baseline_is_named():
+    with pytest.raises(NoBaseline, match=r"statistics\.json"):
+        analyse([], "{", BASELINE[1], WINDOW)
+
+
+def test_memory_does_not_grow_with_the_window(monkeypatch):
+    monkeypatch.setattr(profile, "_CELLS", 3000)  # blocks of a thousand rows
+    template = captures_of(rows(1000, seed=2))
+
+    def peak(blocks: int) -> int:
+        tracemalloc.start()
+        analyse([(str(number), template) for number in range(blocks)], *BASELINE, WINDOW)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    assert peak(24) < 1.2 * peak(6)
