@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from platform import machine
@@ -38,8 +39,12 @@ class Stack:
 
     def deploy(self, parameters: dict[str, str]) -> None:
         """The stack exists with `parameters` on top of those that samconfig.toml's `local` names."""
-        given = [f"{name}={value}" for name, value in parameters.items()]
-        self._sam("deploy", "--config-env", "local", "--parameter-overrides", *self._machine(), *given)
+        # sam takes its overrides from the command line or from samconfig.toml, not from both.
+        config = tomllib.loads((ROOT / "samconfig.toml").read_text())
+        named = config["local"]["deploy"]["parameters"]["parameter_overrides"]
+        merged = dict(item.split("=", 1) for item in [*named, *self._machine()]) | parameters
+        overrides = [f'{name}="{value}"' for name, value in merged.items()]
+        self._sam("deploy", "--config-env", "local", "--parameter-overrides", *overrides)
         self.read_outputs()
 
     def read_outputs(self) -> None:
