@@ -11,7 +11,7 @@ import csv
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -45,6 +45,8 @@ METHODS = MappingProxyType({"simple": "Simple", "linf_simple": "Simple", "robust
 CATEGORICAL_METHODS = MappingProxyType(
     {"linfinity": "LInfinity", "linf": "LInfinity", "chisquared": "ChiSquared", "chi_squared": "ChiSquared"}
 )
+DEFAULT_THRESHOLD = 0.3
+_UNCHOSEN = "default_thresholds"
 _AWS_THRESHOLD = 0.1  # what the documentation says is meant if a file says nothing
 
 
@@ -55,7 +57,7 @@ class MonitorOptions:
     The first part becomes Model Monitor's own fields of constraints.json, the second travels beside them.
     """
 
-    threshold: float = 0.3  # distance of a numeric feature above which it has drifted
+    threshold: float | None = None  # distance above which a numeric feature has drifted; None: the alarm's, else 0.3
     categorical_threshold: float | None = None  # None: the same
     method: str = "Simple"  # Simple | Robust
     categorical_method: str = "LInfinity"  # LInfinity | ChiSquared
@@ -80,9 +82,17 @@ class MonitorOptions:
         return cls(**values)
 
     @property
+    def _categorical(self) -> float | None:
+        return self.threshold if self.categorical_threshold is None else self.categorical_threshold
+
+    @property
     def carried(self) -> dict[str, Any]:
-        """The options that Model Monitor has no field for."""
-        return {name: getattr(self, name) for name in _CARRIED}
+        """The options that Model Monitor has no field for, and which of its thresholds nobody chose."""
+        unchosen = {"numeric": self.threshold, "categorical": self._categorical}
+        return {
+            **{name: getattr(self, name) for name in _CARRIED},
+            _UNCHOSEN: [kind for kind, value in unchosen.items() if value is None],
+        }
 
 
 _CARRIED = ("min_rows", "max_bad_share", "max_missing_increase", "max_unknown_categories", "min_volume_share")
@@ -153,7 +163,10 @@ class FeatureConstraints:
 
 @dataclass(frozen=True)
 class Constraints:
-    """constraints.json. Thresholds and methods apply to features that have none of their own."""
+    """constraints.json. Thresholds and methods apply to features that have none of their own.
+
+    `unchosen` are the kinds (numeric, categorical) whose threshold is a default that the alarm's may replace.
+    """
 
     features: Mapping[str, FeatureConstraints]
     threshold: float
@@ -164,7 +177,16 @@ class Constraints:
     domain_threshold: float
     judged: bool
     options: MonitorOptions
+    unchosen: frozenset[str]
     monitoring_config: Mapping[str, Any]
+
+    def with_threshold(self, threshold: float) -> Constraints:
+        """The same with that threshold, as far as nobody chose another one."""
+        return replace(
+            self,
+            threshold=threshold if "numeric" in self.unchosen else self.threshold,
+            categorical_threshold=threshold if "categorical" in self.unchosen else self.categorical_threshold,
+        )
 
     def feature(self, name: str) -> FeatureConstraints:
         """What is demanded of that feature."""
@@ -333,7 +355,8 @@ def _feature_constraints(name: str, column: ColumnProfile, options: MonitorOptio
 
 
 def _monitoring_config(options: MonitorOptions) -> dict[str, Any]:
-    categorical = options.categorical_threshold
+    numeric = DEFAULT_THRESHOLD if options.threshold is None else options.threshold
+    categorical = numeric if options.categorical_threshold is None else options.categorical_threshold
     return {
         "evaluate_constraints": "Enabled",
         "emit_metrics": "Enabled",
@@ -341,9 +364,9 @@ def _monitoring_config(options: MonitorOptions) -> dict[str, Any]:
         "domain_content_threshold": 1.0,
         "distribution_constraints": {
             "perform_comparison": "Enabled",
-            "comparison_threshold": options.threshold,
+            "comparison_threshold": numeric,
             "comparison_method": options.method,
-            "categorical_comparison_threshold": options.threshold if categorical is None else categorical,
+            "categorical_comparison_threshold": categorical,
             "categorical_drift_method": options.categorical_method,
         },
         OPTIONS_KEY: options.carried,
@@ -418,6 +441,7 @@ def read_constraints(document: Mapping[str, Any] | str | bytes, file: str = "con
         domain_threshold=reader.share(config, "domain_content_threshold", None, 1.0),
         judged=reader.enabled(config, "evaluate_constraints") and reader.enabled(comparison, "perform_comparison"),
         options=options,
+        unchosen=frozenset(map(str, unchosen)) if isinstance(unchosen := carried.get(_UNCHOSEN), list) else frozenset(),
         monitoring_config=config,
     )
 

@@ -208,6 +208,7 @@ def _capture(record: dict[str, Any], notes: Counter[str]) -> Capture:
     identity = metadata.get("inferenceId") or metadata.get("eventId")
     if not isinstance(identity, str) or not identity:
         raise UnreadableError("no_id", "eventMetadata has neither inferenceId nor eventId")
+    _check_unicode(identity)
     data = _object(record, "captureData")
     asked, answered = data.get("endpointInput"), data.get("endpointOutput") or data.get("batchTransformOutput")
     names, rows = decode(asked) if isinstance(asked, dict) else (None, [])
@@ -272,8 +273,18 @@ def _object(record: dict[str, Any], key: str) -> dict[str, Any]:
 
 def _string(data: Any) -> str:
     if isinstance(data, str):
+        _check_unicode(data)
         return data
     raise UnreadableError("no_data", "the data is not a text")
+
+
+def _check_unicode(text: str) -> None:
+    """Half a surrogate pair, which JSON can say and UTF-8 can't, must not reach those who write files."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise UnreadableError("bad_unicode", "a text holds half a surrogate pair") from None
 
 
 def _csv_rows(text: str) -> list[Row]:
@@ -328,6 +339,7 @@ def _text(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
+        _check_unicode(value)
         return value
     if isinstance(value, bool):
         return "1" if value else "0"

@@ -242,14 +242,16 @@ def analyse(
     """The analysis of the captures of the window [start, end) against the baseline.
 
     `captures` are (source, lines) of capture files, read one after the other; they may hold more than the window.
-    Memory does not grow with them. `options` replace those in the constraints. `alarm_threshold` is the unit that
-    `drift_max` is expressed in, by default the constraints' numeric threshold; features may have their own thresholds.
+    Memory does not grow with them. `options` replace those in the constraints. `alarm_threshold` is the threshold of
+    features for which model.toml chose none, and the unit of `drift_max`, so that the alarm and the verdict agree.
     `expected_rows` is how many rows the window should have had, where somebody knows. Raises NoBaseline.
     """
     if not isinstance(statistics, Statistics):
         statistics = read_statistics(statistics)
     if not isinstance(constraints, Constraints):
         constraints = read_constraints(constraints)
+    if alarm_threshold is not None:
+        constraints = constraints.with_threshold(alarm_threshold)
     quarantine = Quarantine()
     names = tuple(statistics.features)
     files = (read(lines, source, quarantine, window, names) for source, lines in captures)

@@ -38,7 +38,7 @@ CONSTRAINTS = json.loads(
     {"perform_comparison":"Enabled","comparison_threshold":0.3,"comparison_method":"Simple",
     "categorical_comparison_threshold":0.3,"categorical_drift_method":"LInfinity"},
     "drift_retrain":{"min_rows":500,"max_bad_share":0.05,"max_missing_increase":0.3,"max_unknown_categories":0.5,
-    "min_volume_share":0.1}}}"""
+    "min_volume_share":0.1,"default_thresholds":["numeric","categorical"]}}}"""
 )
 
 

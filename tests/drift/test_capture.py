@@ -168,6 +168,9 @@ class TestQuarantine:
             (line('{"a": {"b": 1}}', encoding="JSON"), "nested_value"),
             (line('[[1], {"a": 1}]', encoding="JSON"), "mixed_rows"),
             (line("[[1], 2]", encoding="JSON"), "mixed_rows"),
+            (line("1,\ud800"), "bad_unicode"),
+            (line(r'["\ud800"]', encoding="JSON"), "bad_unicode"),
+            (line(event_id="\ud800"), "bad_unicode"),
             (line('1,"' + "x" * 200_000 + '"'), "bad_csv"),
         ],
     )

@@ -129,6 +129,21 @@ class TestVerdicts:
         other = analysis_of(captures_of(rows(1000, seed=2, age=45)), documents, alarm_threshold=1.0)
         assert other.drift_max == pytest.approx(found.features[0].distance * 10)
 
+    @pytest.mark.parametrize(
+        ("options", "thresholds"),
+        [
+            ({}, (0.5, 0.5)),
+            ({"threshold": 0.2}, (0.2, 0.2)),
+            ({"categorical_threshold": 0.2}, (0.5, 0.2)),
+            ({"thresholds": {"age": 0.1}}, (0.1, 0.5)),
+        ],
+    )
+    def test_the_alarms_threshold_is_that_of_features_for_which_none_was_chosen(self, options, thresholds):
+        found = analysis_of(captures_of(rows(1000, seed=2, age=50)), baseline(**options), alarm_threshold=0.5)
+        by_name = {feature.name: feature.threshold for feature in found.features}
+        assert (by_name["age"], by_name["channel"]) == thresholds
+        assert found.threshold == 0.5
+
     def test_an_ignored_feature_is_reported_and_not_judged(self):
         found = analysis_of(captures_of(rows(1000, seed=2, age=80)), baseline(ignored=["age"]))
         assert found.verdict is Verdict.STABLE
