@@ -126,6 +126,7 @@ def test_the_challenger_is_registered_pending_with_its_evidence():
     assert container["Environment"] == {
         "SAGEMAKER_PROGRAM": "inference.py",
         "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code",
+        "OMP_WAIT_POLICY": "PASSIVE",
     }
     assert {"episode_id", "dataset_uri", "evaluation_uri"} <= set(arguments["CustomerMetadataProperties"])
 
