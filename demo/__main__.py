@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from rich.box import SIMPLE
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -21,6 +22,7 @@ from demo import flights
 from demo.replay import Replay, WindowResult, summary
 from demo.report import write_report
 from demo.stack import DemoError, Stack, wait_for
+from demo.windows import Window
 from local import LocalAws
 
 GOAL = 0.30  # how much lower than the never-retrained model's the served RMSE has to be, over the months of the goal
@@ -47,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     console.print(_table(replay.results))
     console.print(_sentence(report))
     console.print(f"report   {out / 'report.html'}\nsummary  {out / 'summary.json'}")
-    console.print(f"Look around in what it left: `make local-up`, then for example `sam list resources`.\n")
+    console.print("Look around in what it left: `make local-up`, then for example `sam list resources`.\n")
     faults = shortcomings(report)
     for fault in faults:
         console.print(f"[bold red]✗[/] {fault}")
@@ -100,7 +102,7 @@ def _run(
     return stack, replay
 
 
-def _replay(stack: Stack, windows: list[flights.Window], console: Console) -> Replay:
+def _replay(stack: Stack, windows: list[Window], console: Console) -> Replay:
     """The replay, done, its progress shown while it ran."""
     bars = Progress(
         SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console
@@ -136,23 +138,23 @@ def _upload(aws: LocalAws, folder: Path) -> str:
 
 
 def _table(results: list[WindowResult]) -> Table:
-    table = Table(title="RMSE in minutes of air time, month by month")
-    for column in ("month", "drift", "worst feature", "alarm", "episode ended as"):
-        table.add_column(column)
-    for column in ("served by", "served", "never retrained"):
-        table.add_column(column, justify="right")
+    table = Table(title="RMSE in minutes of air time, month by month", box=SIMPLE, pad_edge=False)
+    for column in ("month", "drift", "worst feature", "alarm", "episode"):
+        table.add_column(column, no_wrap=True)
+    for column in ("model", "served", "never retrained"):
+        table.add_column(column, justify="right", overflow="fold")
     for result in results:
-        drift = f"{result.verdict} {result.drift_max:.2f}" if result.drift_max is not None else result.verdict
-        ended = " · ".join(part for part in (result.outcome, result.reason) if part)
-        better = result.served_metric < result.stale_metric
+        distance = f" {result.drift_max:.2f}" if result.drift_max is not None else ""
+        ended = {"promoted": "[green]promoted[/]", "champion_kept": "[yellow]champion kept[/]", None: ""}
+        better = "green" if result.served_metric < result.stale_metric else "default"
         table.add_row(
             result.name,
-            drift,
+            result.verdict + distance,
             result.worst_feature,
             "fired" if result.alarm else "",
-            ended,
+            ended.get(result.outcome, f"[red]{result.outcome}: {result.reason}[/]"),
             result.served_model,
-            f"[{'green' if better else 'white'}]{result.served_metric:.1f}[/]",
+            f"[{better}]{result.served_metric:.1f}[/]",
             f"{result.stale_metric:.1f}",
         )
     return table

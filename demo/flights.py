@@ -11,11 +11,12 @@ import calendar
 import csv
 import math
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+
+from demo.windows import Row, Window
 
 LABEL = "air_time"
 FEATURES = {
@@ -66,25 +67,6 @@ subsample = 0.8
 colsample_bytree = 0.8
 num_boost_round = 300
 """
-
-
-@dataclass(frozen=True)
-class Row:
-    """One labelled row of the replayed table: what the client knows when it asks, and what came true later."""
-
-    time: datetime
-    values: tuple[str, ...]
-    label: float
-
-
-@dataclass(frozen=True)
-class Window:
-    """A span of the replay, [start, end), after which the drift monitor looks back."""
-
-    name: str
-    start: datetime
-    end: datetime
-    rows: Sequence[Row]
 
 
 def initial(folder: Path) -> None:

@@ -14,37 +14,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from itertools import count, groupby
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from demo.stack import DemoError, Stack, wait_for
+from demo.windows import Row, Window
 
 ROWS_PER_REQUEST = 8
 HOURS_PER_STEP = 6
 CLIENTS = 4
 SAME = 1e-3  # two predictions of one model differ by float formatting only
-
-
-@dataclass(frozen=True)
-class Row:
-    """One labelled row of the replayed table: what the client knows when it asks, and what came true later."""
-
-    time: datetime
-    values: tuple[str, ...]
-    label: float
-
-
-@dataclass(frozen=True)
-class Window:
-    """A span of the replay, [start, end), after which the drift monitor looks back."""
-
-    name: str
-    start: datetime
-    end: datetime
-    rows: Sequence[Row]
 
 
 @dataclass
