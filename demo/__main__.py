@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shutil
 import sys
 import tempfile
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console, Group
@@ -39,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     seconds: dict[str, float] = {}
     try:
         with LocalAws(port=options.port, root=options.state, fresh=True, wait_scale=options.wait_scale) as aws:
-            stack, replay = _run(aws, out, console, seconds, options)
+            replay = _run(aws, out, console, seconds, options)
     except DemoError as error:
         console.print(f"[bold red]The demo stopped:[/] {error}")
         return 1
@@ -58,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(
     aws: LocalAws, out: Path, console: Console, seconds: dict[str, float], options: argparse.Namespace
-) -> tuple[Stack, Replay]:
+) -> Replay:
     stack = Stack(aws, out / "sam.log")
 
     @contextmanager
@@ -99,7 +101,7 @@ def _run(
     began = time.monotonic()
     replay = _replay(stack, windows[: options.windows], console)
     seconds["replay"] = time.monotonic() - began
-    return stack, replay
+    return replay
 
 
 def _replay(stack: Stack, windows: list[Window], console: Console) -> Replay:
@@ -160,16 +162,16 @@ def _table(results: list[WindowResult]) -> Table:
     return table
 
 
-def improvement(report: dict) -> float | None:
+def improvement(report: dict[str, Any]) -> float | None:
     """How much lower the served models' mean metric is than the never-retrained model's, over the goal's windows."""
     windows = [window for window in report["windows"] if window["name"] in GOAL_WINDOWS]
     if not windows:
         return None
-    stale = sum(window["stale_metric"] for window in windows)
-    return 1.0 - sum(window["served_metric"] for window in windows) / stale
+    served, stale = (math.fsum(window[name] for window in windows) for name in ("served_metric", "stale_metric"))
+    return 1.0 - served / stale
 
 
-def _sentence(report: dict) -> str:
+def _sentence(report: dict[str, Any]) -> str:
     better = improvement(report)
     promoted = sum(window["outcome"] == "promoted" for window in report["windows"])
     kept = sum(window["outcome"] == "champion_kept" for window in report["windows"])
@@ -177,12 +179,13 @@ def _sentence(report: dict) -> str:
         f"Mean RMSE April to October: {better:.0%} below the never-retrained model's. " if better is not None else ""
     )
     return (
-        f"{lower}{promoted} challengers promoted, {kept} refused by the gate. {report['predictions_sent']:,} predictions "
-        f"asked for, {report['predictions_failed']} failed, {report['predictions_misversioned']} by a wrong model."
+        f"{lower}{promoted} challengers promoted, {kept} refused by the gate. "
+        f"{report['predictions_sent']:,} predictions asked for, {report['predictions_failed']} failed, "
+        f"{report['predictions_misversioned']} by a wrong model."
     )
 
 
-def shortcomings(report: dict) -> list[str]:
+def shortcomings(report: dict[str, Any]) -> list[str]:
     """One sentence for each thing that the loop should have done and did not."""
     faults = []
     for window in report["windows"]:
