@@ -111,7 +111,7 @@ class LocalAws:
             response.read()
 
     def violations(self) -> list[str]:
-        """Calls that no botocore model knows, and answers with what botocore does not define; [] is how it should be."""
+        """Calls that no botocore model knows, and answers that botocore does not define; [] is how it should be."""
         found: list[str] = self._get("/_local/violations")["violations"]
         return found
 

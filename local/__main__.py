@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import shutil
 import socket
 import sys
+import threading
 import time
-from datetime import datetime
 from pathlib import Path
 
 from local import REGION, environment
@@ -31,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 1
     root: Path = options.root.resolve()
     if options.fresh:
-        for name in ("ministack", "s3", "sagemaker", "state"):
+        for name in ("ministack", "s3", "sagemaker", "state", "runtime"):
             shutil.rmtree(root / name, ignore_errors=True)
     (root / "state").mkdir(parents=True, exist_ok=True)
     asyncio.run(_serve(options.port, root, options.wait_scale))
@@ -45,7 +44,9 @@ async def _serve(port: int, root: Path, wait_scale: float) -> None:
     import boto3
 
     from local.clock import clock
+    from local.gateway import Gateway
     from local.sagemaker import SageMaker
+    from local.wire import Wire
     from local.xray import XRay
 
     xray = XRay(time.time)
@@ -53,34 +54,39 @@ async def _serve(port: int, root: Path, wait_scale: float) -> None:
     session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=REGION)
     url = f"http://127.0.0.1:{port}"
     clients: dict[str, object] = {}
+    making = threading.Lock()
 
     def aws(service: str) -> object:
-        return clients.setdefault(service, session.client(service, endpoint_url=url))
+        with making:
+            return clients.setdefault(service, session.client(service, endpoint_url=url))
 
     sagemaker = SageMaker(
-        aws=aws,
-        put_event=lambda *event: platform.put_event(*event),
-        clock=clock,
-        root=root / "sagemaker",
+        aws=aws, put_event=lambda *event: platform.put_event(*event), clock=clock, root=root / "sagemaker"
     )
-    platform = ministack.Platform(clock, sagemaker, xray)
+    wires = {"sagemaker": Wire("sagemaker", sagemaker.handle), "xray": Wire("xray", xray.handle)}
+    platform = ministack.Platform(clock, wires, xray, root / "runtime")
     kept = root / "state"
-    if (kept / "clock.json").exists():
-        clock.set(datetime.fromisoformat(json.loads((kept / "clock.json").read_text())["now"]))
+    clock.load(kept / "clock.json")
     xray.load(kept / "xray.json")
 
     def ready() -> None:
         sagemaker.load(kept / "sagemaker.json")
-        for name, value in environment(url).items():
-            print(f"export {name}={value}", flush=True)
-        print("# the embedded AWS answers there; Ctrl-C stops it, and its state is kept", flush=True)
+        _explain(url, root)
 
     try:
-        await platform.serve(port, ready)
+        await Gateway(platform, sagemaker, clock).serve(port, ready)
     finally:
         sagemaker.save(kept / "sagemaker.json")
         xray.save(kept / "xray.json")
-        (kept / "clock.json").write_text(json.dumps({"now": clock.now().isoformat()}))
+        clock.save(kept / "clock.json")
+
+
+def _explain(url: str, root: Path) -> None:
+    for name, value in environment(url).items():
+        print(f"export {name}={value}")
+    print("# With these in a shell, aws, sam and boto3 speak to this AWS: aws sagemaker list-endpoints")
+    print(f'# Its clock: curl -X PUT {url}/_local/clock -d \'{{"now": "2013-03-01T05:00:00Z"}}\'')
+    print(f"# Ctrl-C stops it; its state stays in {root} for the next time.", flush=True)
 
 
 if __name__ == "__main__":

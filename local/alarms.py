@@ -1,4 +1,8 @@
-"""CloudWatch alarms as AWS evaluates them: dimensions, periods, M out of N, missing data."""
+"""CloudWatch alarms as AWS evaluates them: dimensions, periods, M out of N, missing data.
+
+The rules and the tables of tests/local/test_platform_alarms.py are those of "Configuring how CloudWatch alarms treat
+missing data" in the CloudWatch user guide.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +12,24 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-COMPARISONS: dict[str, Callable[[float, float], bool]] = {
-    "GreaterThanThreshold": lambda value, threshold: value > threshold,
-    "GreaterThanOrEqualToThreshold": lambda value, threshold: value >= threshold,
-    "LessThanThreshold": lambda value, threshold: value < threshold,
-    "LessThanOrEqualToThreshold": lambda value, threshold: value <= threshold,
+COMPARISONS: dict[str, tuple[Callable[[float, float], bool], str]] = {
+    "GreaterThanThreshold": (lambda value, threshold: value > threshold, "greater than"),
+    "GreaterThanOrEqualToThreshold": (lambda value, threshold: value >= threshold, "greater than or equal to"),
+    "LessThanThreshold": (lambda value, threshold: value < threshold, "less than"),
+    "LessThanOrEqualToThreshold": (lambda value, threshold: value <= threshold, "less than or equal to"),
 }
-# CloudWatch looks further back than EvaluationPeriods, so that a datapoint that comes late still counts.
+# CloudWatch looks further back than EvaluationPeriods, so that a datapoint that comes late still counts: its guide
+# shows five periods for an alarm of three.
 EXTRA_PERIODS = 2
+
+
+@dataclass(frozen=True)
+class Datapoint:
+    """One period of a metric: when it began (epoch seconds), its statistic, and how many samples there were."""
+
+    start: float
+    value: float
+    count: float
 
 
 @dataclass(frozen=True)
@@ -24,98 +38,95 @@ class Evaluation:
 
     state: str
     reason: str
-    datapoints: Sequence[tuple[float, float, float]]  # (start of the period, value, sample count)
+    datapoints: Sequence[Datapoint]
 
 
 def statistic(points: Sequence[Mapping[str, Any]], name: str) -> float:
-    """One statistic of a period's metric points (`Value`, `Count`, or a statistic set under `_stat`)."""
-    counts, sums, lows, highs = [], [], [], []
+    """One statistic of a period's metric points (`Value` with `Count`, or a statistic set under `_stat`)."""
+    sets = [point.get("_stat") or _as_set(point) for point in points]
+    if name == "Minimum":
+        return min(float(each["Minimum"]) for each in sets)
+    if name == "Maximum":
+        return max(float(each["Maximum"]) for each in sets)
+    count = sum(float(each["SampleCount"]) for each in sets)
+    total = sum(float(each["Sum"]) for each in sets)
+    if name == "Average":
+        return total / count if count else math.nan
+    return {"SampleCount": count, "Sum": total}[name]
+
+
+def _as_set(point: Mapping[str, Any]) -> dict[str, float]:
+    count, value = float(point.get("Count", 1.0)), float(point["Value"])
+    return {"SampleCount": count, "Sum": value * count, "Minimum": value, "Maximum": value}
+
+
+def datapoints(alarm: Mapping[str, Any], points: Sequence[Mapping[str, Any]], now: float) -> list[Datapoint]:
+    """What there is in the alarm's evaluation range, newest first; the period that `now` is in counts as the newest."""
+    period = float(alarm["Period"])
+    newest = math.floor(now / period)
+    oldest = newest - int(alarm["EvaluationPeriods"]) - EXTRA_PERIODS + 1
+    inside: dict[int, list[Mapping[str, Any]]] = {}
     for point in points:
-        if summary := point.get("_stat"):
-            counts.append(float(summary["SampleCount"]))
-            sums.append(float(summary["Sum"]))
-            lows.append(float(summary["Minimum"]))
-            highs.append(float(summary["Maximum"]))
-        else:
-            count, value = float(point.get("Count", 1.0)), float(point["Value"])
-            counts.append(count)
-            sums.append(value * count)
-            lows.append(value)
-            highs.append(value)
-    return {
-        "SampleCount": sum(counts),
-        "Sum": sum(sums),
-        "Average": sum(sums) / sum(counts) if sum(counts) else math.nan,
-        "Minimum": min(lows),
-        "Maximum": max(highs),
-    }[name]
+        index = math.floor(point["Timestamp"] / period)
+        if oldest <= index <= newest and point["Timestamp"] <= now:
+            inside.setdefault(index, []).append(point)
+    return [
+        Datapoint(index * period, statistic(found, alarm["Statistic"]), statistic(found, "SampleCount"))
+        for index, found in sorted(inside.items(), reverse=True)
+    ]
 
 
 def evaluate(alarm: Mapping[str, Any], points: Sequence[Mapping[str, Any]], now: float) -> Evaluation:
     """The alarm's state at `now` (epoch seconds), given every point of its metric with exactly its dimensions.
 
-    Periods are aligned to multiples of `Period`. The newest `EvaluationPeriods` datapoints of the evaluation range
-    decide; where there are fewer, `TreatMissingData` stands in for the rest.
+    The newest `EvaluationPeriods` datapoints of the evaluation range decide. Only when there are fewer does
+    `TreatMissingData` stand in for the rest.
     """
-    period, wanted = float(alarm["Period"]), int(alarm["EvaluationPeriods"])
+    wanted = int(alarm["EvaluationPeriods"])
     needed = int(alarm.get("DatapointsToAlarm") or wanted)
     treat = alarm.get("TreatMissingData") or "missing"
-    last_start = math.floor(now / period) * period
-    periods = [last_start - index * period for index in range(wanted + EXTRA_PERIODS)]
-    datapoints = []
-    for start in periods:
-        inside = [point for point in points if start <= point["Timestamp"] < start + period]
-        if inside:
-            count = statistic(inside, "SampleCount")
-            datapoints.append((start, statistic(inside, alarm["Statistic"]), count))
-    datapoints = datapoints[:wanted]
-    missing = wanted - len(datapoints)
-    crosses = COMPARISONS[alarm["ComparisonOperator"]]
-    threshold = float(alarm["Threshold"])
-    breaching = sum(crosses(value, threshold) for _, value, _ in datapoints)
-    standing = str(alarm["StateValue"])
-    if not datapoints and treat == "ignore":
-        return Evaluation(standing, str(alarm["StateReason"]), ())
-    if not datapoints and treat == "missing":
-        reason = f"Insufficient Data: {missing} datapoint{'s' * (missing > 1)} were unknown."
-        return Evaluation("INSUFFICIENT_DATA", reason, ())
-    if treat == "breaching":
-        breaching += missing
-    return _verdict(alarm, datapoints, breaching, needed, missing)
+    found = datapoints(alarm, points, now)[:wanted]
+    missing = wanted - len(found)
+    crosses, _ = COMPARISONS[alarm["ComparisonOperator"]]
+    breaching = sum(crosses(point.value, float(alarm["Threshold"])) for point in found)
+    if missing and treat in {"missing", "ignore"} and breaching == len(found) and breaching < needed:
+        # No datapoint speaks for OK, and too few for ALARM.
+        period = float(alarm["Period"])
+        since = math.floor(now / period) - math.floor(found[-1].start / period) + 1 if found else 0
+        if treat == "ignore":
+            return Evaluation(str(alarm["StateValue"]), str(alarm["StateReason"]), found)
+        if since < needed:
+            reason = f"Insufficient Data: {missing} datapoint{'s were' if missing > 1 else ' was'} unknown."
+            return Evaluation("INSUFFICIENT_DATA", reason, found)
+        return _told(alarm, found, "ALARM", breaching, needed, missing)
+    counted = breaching + (missing if treat == "breaching" else 0)
+    return _told(alarm, found, "ALARM" if counted >= needed else "OK", counted, needed, missing)
 
 
-def _verdict(
-    alarm: Mapping[str, Any],
-    datapoints: Sequence[tuple[float, float, float]],
-    breaching: int,
-    needed: int,
-    missing: int,
+def _told(
+    alarm: Mapping[str, Any], found: Sequence[Datapoint], state: str, breaching: int, needed: int, missing: int
 ) -> Evaluation:
-    state = "ALARM" if breaching >= needed else "OK"
-    words = {
-        "GreaterThanThreshold": "greater than",
-        "GreaterThanOrEqualToThreshold": "greater than or equal to",
-        "LessThanThreshold": "less than",
-        "LessThanOrEqualToThreshold": "less than or equal to",
-    }[alarm["ComparisonOperator"]]
-    seen = ", ".join(
-        f"{value:g} ({datetime.fromtimestamp(start, UTC):%d/%m/%y %H:%M:%S})" for start, value, _ in datapoints
-    )
-    if seen:
-        verb = "was" if state == "ALARM" else "was not"
-        old, change = ("OK", "ALARM") if state == "ALARM" else ("ALARM", "OK")
-        total = int(alarm["EvaluationPeriods"])
-        least = needed if state == "ALARM" else total - needed + 1
-        reason = (
-            f"Threshold Crossed: {breaching if state == 'ALARM' else total} out of the last {total} datapoints [{seen}] "
-            f"{verb} {words} the threshold ({float(alarm['Threshold'])}) "
-            f"(minimum {least} datapoint{'s' * (least > 1)} for {old} -> {change} transition)."
-        )
-    else:
+    """The evaluation with the sentence that CloudWatch would write."""
+    if not found:
         kind = "Breaching" if state == "ALARM" else "NonBreaching"
-        reason = f"Threshold Crossed: no datapoints were received for {missing} period{'s' * (missing > 1)} and "
-        reason += f"{missing} missing datapoint{'s were' if missing > 1 else ' was'} treated as [{kind}]."
-    return Evaluation(state, reason, datapoints)
+        reason = (
+            f"Threshold Crossed: no datapoints were received for {missing} period{'s' * (missing > 1)} and "
+            f"{missing} missing datapoint{'s were' if missing > 1 else ' was'} treated as [{kind}]."
+        )
+        return Evaluation(state, reason, found)
+    total = int(alarm["EvaluationPeriods"])
+    _, words = COMPARISONS[alarm["ComparisonOperator"]]
+    seen = ", ".join(
+        f"{point.value:g} ({datetime.fromtimestamp(point.start, UTC):%d/%m/%y %H:%M:%S})" for point in found
+    )
+    alarmed = state == "ALARM"
+    decisive, least = (breaching, needed) if alarmed else (total - breaching, total - needed + 1)
+    reason = (
+        f"Threshold Crossed: {decisive} out of the last {total} datapoints [{seen}] {'was' if alarmed else 'was not'} "
+        f"{words} the threshold ({float(alarm['Threshold'])}) (minimum {least} datapoint{'s' * (least > 1)} for "
+        f"{'OK -> ALARM' if alarmed else 'ALARM -> OK'} transition)."
+    )
+    return Evaluation(state, reason, found)
 
 
 def reason_data(alarm: Mapping[str, Any], evaluation: Evaluation, now: float) -> dict[str, Any]:
@@ -125,37 +136,35 @@ def reason_data(alarm: Mapping[str, Any], evaluation: Evaluation, now: float) ->
         "queryDate": timestamp(now),
         "statistic": alarm["Statistic"],
         "period": alarm["Period"],
-        "recentDatapoints": [value for _, value, _ in reversed(evaluation.datapoints)],
+        "recentDatapoints": [point.value for point in reversed(evaluation.datapoints)],
         "threshold": alarm["Threshold"],
         "evaluatedDatapoints": [
-            {"timestamp": timestamp(start), "sampleCount": count, "value": value}
-            for start, value, count in evaluation.datapoints
+            {"timestamp": timestamp(point.start), "sampleCount": point.count, "value": point.value}
+            for point in evaluation.datapoints
         ],
     }
     if evaluation.datapoints:
-        data["startDate"] = timestamp(evaluation.datapoints[-1][0])
+        data["startDate"] = timestamp(evaluation.datapoints[-1].start)
     return data
 
 
 def state_change(
     alarm: Mapping[str, Any], previous: Mapping[str, Any], current: Mapping[str, Any], metric_id: str
 ) -> dict[str, Any]:
-    """`detail` of the EventBridge event "CloudWatch Alarm State Change" of a single-metric alarm."""
+    """`detail` of the EventBridge event "CloudWatch Alarm State Change", for single-metric and composite alarms."""
+    detail = {"alarmName": alarm["AlarmName"], "previousState": dict(previous), "state": dict(current)}
+    if "AlarmRule" in alarm:
+        return {**detail, "configuration": {"alarmRule": alarm["AlarmRule"]}}
     metric = {
         "namespace": alarm["Namespace"],
         "name": alarm["MetricName"],
         "dimensions": {item["Name"]: item["Value"] for item in alarm.get("Dimensions") or []},
     }
     stat = {"metric": metric, "period": alarm["Period"], "stat": alarm["Statistic"]}
-    return {
-        "alarmName": alarm["AlarmName"],
-        "configuration": {
-            "description": alarm.get("AlarmDescription") or "",
-            "metrics": [{"id": metric_id, "metricStat": stat, "returnData": True}],
-        },
-        "previousState": dict(previous),
-        "state": dict(current),
-    }
+    configuration: dict[str, Any] = {"metrics": [{"id": metric_id, "metricStat": stat, "returnData": True}]}
+    if alarm.get("AlarmDescription"):
+        configuration["description"] = alarm["AlarmDescription"]
+    return {**detail, "configuration": configuration}
 
 
 def timestamp(seconds: float) -> str:

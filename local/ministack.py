@@ -7,33 +7,37 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import copy
 import json
 import os
-import signal
+import re
+import shlex
+import sys
+import threading
 import time as wall
 import uuid
-from collections.abc import Awaitable, Callable
-from datetime import datetime
+from collections import deque
+from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from local import ACCOUNT, REGION, alarms
+from local import ACCOUNT, REGION, alarms, cloudformation
 from local.clock import Clock
+from local.metering import Meter, embedded_metrics
 from local.wire import Wire, model
-
-if TYPE_CHECKING:
-    from local.sagemaker import SageMaker
-    from local.xray import XRay
-
+from local.xray import XRay
 
 SERVICES = (
     "s3,sqs,sns,dynamodb,lambda,iam,sts,logs,events,monitoring,states,cloudformation,kms,cloudtrail,scheduler,ssm,"
     "tagging,ecr"
 )
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+# What AWS's Python runtimes bring along; everything else a function has to be deployed with.
+RUNTIME_LIBRARIES = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urllib3")
 _trace_header: contextvars.ContextVar[str | None] = contextvars.ContextVar("trace_header", default=None)
+_invocation: contextvars.ContextVar[str | None] = contextvars.ContextVar("invocation", default=None)
+_target: contextvars.ContextVar[dict[str, Any]] = contextvars.ContextVar("target")
 
 
 def prepare(port: int, state: Path, wait_scale: float) -> None:
@@ -52,77 +56,140 @@ def prepare(port: int, state: Path, wait_scale: float) -> None:
         S3_PERSIST="1",
         S3_DATA_DIR=str(state / "s3"),
         SFN_WAIT_SCALE=str(wait_scale),
+        # AWS retries an asynchronous invocation after one minute, then after two.
+        LAMBDA_ASYNC_RETRY_BASE_SECONDS=str(60 * wait_scale),
         LAMBDA_EXECUTOR="local",
         LOG_LEVEL=os.environ.get("LOG_LEVEL", "WARNING"),
         AWS_ACCESS_KEY_ID="test",
-        AWS_SECRET_ACCESS_KEY="test",
+        AWS_SECRET_ACCESS_KEY="test",  # noqa: S106 - any secret is right
         AWS_DEFAULT_REGION=REGION,
         AWS_ENDPOINT_URL=f"http://127.0.0.1:{port}",
         # Lambda functions and jobs import what was deployed, never this checkout.
         PYTHONSAFEPATH="1",
     )
-    os.environ.pop("PYTHONPATH", None)
-    os.environ.pop("AWS_PROFILE", None)
+    for name in ("PYTHONPATH", "AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION"):
+        os.environ.pop(name, None)
 
 
 class Platform:
-    """MiniStack with a settable clock, AWS's alarms, X-Ray, SageMaker and the CloudFormation types it lacks."""
+    """MiniStack with a settable clock, AWS's alarms, X-Ray, SageMaker and the CloudFormation types it lacks.
 
-    def __init__(self, clock: Clock, sagemaker: SageMaker, xray: XRay) -> None:
-        self.clock, self.sagemaker, self.xray = clock, sagemaker, xray
-        self.wires = {
-            "sagemaker": Wire("sagemaker", sagemaker.handle),
-            "xray": Wire("xray", xray.handle),
-        }
+    Make it after `prepare`. `decide` and everything that MiniStack's request handlers do happens in the event loop;
+    alarms have no lock because of that.
+    """
+
+    def __init__(self, clock: Clock, wires: dict[str, Wire], xray: XRay, runtime: Path) -> None:
+        from ministack import app
+
+        self.app = app.app
+        self.clock, self.wires, self.xray = clock, wires, xray
+        self.meter = Meter(clock.time)
         self._previous: dict[str, dict[str, Any]] = {}
-        self._ready = False
-        self._xray_paths = {
-            model("xray").operation_model(name).http["requestUri"]: name
-            for name in ("GetTraceSummaries", "BatchGetTraces", "PutTraceSegments")
-        }
+        self._interrupted: list[dict[str, Any]] = []
+        self._ticking = threading.Lock()
         self._use_clock()
+        self._use_schedules()
         self._use_alarms()
+        self._use_lambda(runtime)
+        self._use_async_invocations()
+        self._use_state_machines()
         self._add_services()
         self._add_resource_types()
-        self._follow_traces()
-        clock.on_set(self.tick)
+        self._keep_what_is_forgotten()
 
     # The clock ----------------------------------------------------------------------------------------------------
 
     def _use_clock(self) -> None:
-        from ministack.services import cloudwatch, eventbridge, sqs, stepfunctions
+        from ministack.services import cloudwatch, eventbridge, scheduler, stepfunctions
 
+        clock = self.clock
         shown = SimpleNamespace(**{name: getattr(wall, name) for name in dir(wall) if not name.startswith("_")})
-        shown.time = self.clock.time
-        cloudwatch.time = shown
-        eventbridge.time = shown
-        sqs.time = shown  # EventBridge stamps the messages it sends to queues
-        stepfunctions.now_iso = lambda: _iso(self.clock.now())
+        shown.time = clock.time
 
-    def tick(self) -> None:
-        """Schedules whose time has come have fired, and every alarm says what it should say now."""
+        class Datetime(datetime):
+            """datetime, but for `now`."""
+
+            @classmethod
+            def now(cls, tz: Any = None) -> Any:
+                return clock.now().astimezone(tz or UTC)
+
+        cloudwatch.time = scheduler.time = shown
+        # Only the events' own time: what EventBridge puts into queues is stamped as SQS and Lambda stamp theirs.
+        eventbridge._now_ts = clock.time
+        stepfunctions.now_iso = lambda: _iso(clock.now())
+        stepfunctions.datetime = Datetime
+
+    def _use_schedules(self) -> None:
+        from ministack.services import eventbridge
+
+        fire = eventbridge._tick_scheduled_rules
+
+        def tick() -> None:
+            with self._ticking:
+                now, last = self.clock.time(), eventbridge._rule_last_fired
+                for key, rule in list(eventbridge._rules._data.items()):
+                    # A rule counts from its creation; and if somebody set the clock back, from now.
+                    last[key] = min(last.get(key, rule.get("CreationTime", now)), now)
+                fire()
+
+        eventbridge._tick_scheduled_rules = tick
+
+    def decide(self) -> None:
+        """What services counted is in CloudWatch, schedules that were due have fired, alarms say what they should."""
         from ministack.services import cloudwatch, eventbridge
 
-        _as_account()
+        as_account()
+        self._publish_metrics()
         eventbridge._tick_scheduled_rules()
         cloudwatch._evaluate_all_alarms()
 
-    # Alarms -------------------------------------------------------------------------------------------------------
+    # Metrics and alarms -------------------------------------------------------------------------------------------
+
+    def _publish_metrics(self) -> None:
+        from ministack.services import cloudwatch, sqs
+
+        minute = int(self.clock.time() // 60) * 60
+        for queue in sqs._queues.values():
+            waiting = [message for message in queue["messages"] if message["visible_at"] <= wall.time()]
+            self._sample("AWS/SQS", {"QueueName": queue["name"]}, minute, "ApproximateNumberOfMessagesVisible", waiting)
+        for (namespace, name, dimensions, start), found in self.meter.take().items():
+            bucket = cloudwatch._metric_bucket((namespace, name, cloudwatch._dims_key(dict(dimensions))))
+            if not bucket or bucket[-1]["Timestamp"] != start or "_stat" not in bucket[-1]:
+                bucket.append({"Timestamp": start, "Unit": "None", "Dimensions": dict(dimensions), "_stat": {}})
+            point, kept = bucket[-1], bucket[-1]["_stat"]
+            kept["SampleCount"] = kept.get("SampleCount", 0.0) + found.count
+            kept["Sum"] = kept.get("Sum", 0.0) + found.total
+            kept["Minimum"] = min(kept.get("Minimum", found.low), found.low)
+            kept["Maximum"] = max(kept.get("Maximum", found.high), found.high)
+            point["Value"] = kept["Sum"] / kept["SampleCount"]
+
+    def _sample(self, namespace: str, dimensions: dict[str, str], minute: int, name: str, found: list[Any]) -> None:
+        """A gauge has one point a minute, the latest value; a queue that was never used has none, as on AWS."""
+        from ministack.services import cloudwatch
+
+        key = (namespace, name, cloudwatch._dims_key(dimensions))
+        if not found and key not in cloudwatch._metrics:
+            return
+        bucket = cloudwatch._metric_bucket(key)
+        if not bucket or bucket[-1]["Timestamp"] != minute:
+            bucket.append({"Timestamp": minute, "Unit": "Count", "Dimensions": dimensions})
+        bucket[-1]["Value"] = float(len(found))
 
     def _use_alarms(self) -> None:
-        from ministack.services import cloudwatch, eventbridge
+        from ministack.services import cloudwatch
 
         notify = cloudwatch._dispatch_alarm_actions
 
         def evaluate(alarm: dict[str, Any]) -> None:
-            key = (alarm["Namespace"], alarm["MetricName"], self._dimensions(alarm))
-            now = self.clock.time()
-            found = alarms.evaluate(alarm, cloudwatch._metrics.get(key, []), now)
-            old = alarm["StateValue"]
-            if found.state == old:
-                self._previous.setdefault(alarm["AlarmArn"], _state(alarm, None))
+            if alarm.get("Statistic") is None or alarm.get("MetricName") is None:
                 return
-            self._previous.setdefault(alarm["AlarmArn"], _state(alarm, None))
+            names = cloudwatch._dims_from_list(alarm.get("Dimensions") or [])
+            points = cloudwatch._metrics.get((alarm["Namespace"], alarm["MetricName"], cloudwatch._dims_key(names)), [])
+            now, old = self.clock.time(), alarm["StateValue"]
+            found = alarms.evaluate(alarm, points, now)
+            self._previous.setdefault(alarm["AlarmArn"], _state(alarm, float(alarm["StateUpdatedTimestamp"])))
+            if found.state == old:
+                return
             data = json.dumps(alarms.reason_data(alarm, found, now))
             alarm.update(
                 StateValue=found.state, StateReason=found.reason, StateReasonData=data, StateUpdatedTimestamp=int(now)
@@ -133,30 +200,24 @@ class Platform:
 
         def dispatch(alarm: dict[str, Any], old: str, new: str, reason: str) -> None:
             notify(alarm, old, new, reason)
-            if "MetricName" not in alarm:
+            if "MetricName" not in alarm and "AlarmRule" not in alarm:
                 return
+            arn = alarm["AlarmArn"]
             current = _state(alarm, self.clock.time())
-            previous = self._previous.get(alarm["AlarmArn"]) or {"value": old, "reason": ""}
-            self._previous[alarm["AlarmArn"]] = current
-            metric_id = str(uuid.uuid5(uuid.NAMESPACE_URL, alarm["AlarmArn"]))
+            previous = self._previous.get(arn) or {"value": old, "reason": "", "timestamp": current["timestamp"]}
+            self._previous[arn] = current
+            metric_id = str(uuid.uuid5(uuid.NAMESPACE_URL, arn))
             detail = alarms.state_change(alarm, previous, current, metric_id)
-            self.put_event("aws.cloudwatch", "CloudWatch Alarm State Change", detail, [alarm["AlarmArn"]])
+            self.put_event("aws.cloudwatch", "CloudWatch Alarm State Change", detail, [arn])
 
         cloudwatch._evaluate_alarm = evaluate
         cloudwatch._dispatch_alarm_actions = dispatch
-        eventbridge._rule_last_fired.clear()
-
-    @staticmethod
-    def _dimensions(alarm: dict[str, Any]) -> str:
-        from ministack.services import cloudwatch
-
-        return str(cloudwatch._dims_key(cloudwatch._dims_from_list(alarm.get("Dimensions") or [])))
 
     def put_event(self, source: str, detail_type: str, detail: dict[str, Any], resources: list[str]) -> None:
         """The event is on the default bus as an AWS service puts it there, and its rules' targets were invoked."""
         from ministack.services import eventbridge
 
-        _as_account()
+        as_account()
         entry = {
             "Source": source,
             "DetailType": detail_type,
@@ -165,19 +226,190 @@ class Platform:
         }
         eventbridge._put_events({"Entries": [entry]}, allow_aws_source=True)
 
+    # Lambda ---------------------------------------------------------------------------------------------------------
+
+    def _use_lambda(self, runtime: Path) -> None:
+        """Functions see the runtime's libraries and their own; their exceptions keep their class; EMF is counted."""
+        from ministack.core import lambda_runtime
+        from ministack.services import lambda_svc
+
+        python = _runtime(runtime)
+        # An exception's class is the error that Step Functions sees; and a function that raised stays warm.
+        script = _replaced(
+            lambda_runtime._PYTHON_WORKER_SCRIPT,
+            '{"status": "error", "error": str(e), "trace": traceback.format_exc()}',
+            '{"status": "ok", "result": {"__raised__": {"errorMessage": str(e), "errorType": type(e).__name__, '
+            '"requestId": context.aws_request_id, "stackTrace": traceback.format_tb(e.__traceback__)}}}',
+        )
+        detect = lambda_runtime._detect_runtime_binary
+        lambda_runtime._detect_runtime_binary = lambda name: (
+            (str(python), script) if name.startswith("python") else detect(name)
+        )
+        execute, emit = lambda_svc._execute_function_warm, lambda_svc._emit_lambda_logs
+
+        def execute_warm(func: dict[str, Any], event: Any, request_id: str) -> dict[str, Any]:
+            _invocation.set(None)
+            result: dict[str, Any] = execute(func, event, request_id)
+            body = result.get("body")
+            if isinstance(body, dict) and set(body) == {"__raised__"}:
+                raised = body["__raised__"]
+                said = f"[ERROR] {raised['errorType']}: {raised['errorMessage']}\n{''.join(raised['stackTrace'])}"
+                log = f"{result.get('log') or ''}\n{said}".strip()
+                result = {"body": raised, "error": True, "function_error": "Unhandled", "log": log}
+            if header := _invocation.get():
+                self.xray.close_segment(header, fault=bool(result.get("error")))
+            return result
+
+        def header_for(config: dict[str, Any], inbound: str | None = None) -> str | None:
+            header = inbound or _trace_header.get()
+            if (config.get("TracingConfig") or {}).get("Mode") == "Active":
+                header = self.xray.open_segment(config["FunctionName"], "AWS::Lambda::Function", header)
+                _invocation.set(header)
+            return header
+
+        def emit_logs(func: dict[str, Any], request_id: str, text: str, *rest: Any, **named: Any) -> None:
+            for namespace, dimensions, samples in embedded_metrics(text):
+                self.meter.add(namespace, dimensions, samples)
+            emit(func, request_id, text, *rest, **named)
+
+        lambda_svc._execute_function_warm = execute_warm
+        lambda_svc._xray_trace_id_for_invocation = header_for
+        lambda_svc._emit_lambda_logs = emit_logs
+
+    def _use_async_invocations(self) -> None:
+        """EventBridge invokes functions as AWS does: retries and destinations, and a dead letter if there is none."""
+        from ministack.services import eventbridge, lambda_svc
+
+        invoke = eventbridge._invoke_target
+
+        def invoke_target(target: dict[str, Any], event: Any, rule: Any, view: Any = None) -> None:
+            token = _target.set(target)
+            try:
+                invoke(target, event, rule, view)
+            finally:
+                _target.reset(token)
+
+        def dispatch(arn: str, payload: str) -> None:
+            func, config, _ = lambda_svc._get_func_record_for_ref(arn)
+            if func and config:
+                record = lambda_svc._execution_record_for_config(func, config)
+                for setting in ("event_invoke_config", "event_invoke_configs"):
+                    if setting in func:
+                        record.setdefault(setting, func[setting])
+                lambda_svc.invoke_async_with_retry(record, json.loads(payload))
+                return
+            if letters := (_target.get({}).get("DeadLetterConfig") or {}).get("Arn"):
+                eventbridge._dispatch_to_sqs(eventbridge.parse_arn(letters), payload, {})
+
+        eventbridge._invoke_target = invoke_target
+        eventbridge._dispatch_to_lambda = dispatch
+
+    # Step Functions ---------------------------------------------------------------------------------------------------
+
+    def _use_state_machines(self) -> None:
+        from ministack.services import stepfunctions as sfn
+
+        start, run, load, tell = (
+            sfn._start_execution,
+            sfn._run_execution,
+            sfn.load_persisted_state,
+            sfn._emit_execution_status_event,
+        )
+        task, callback = sfn._execute_task, sfn._invoke_with_callback
+        headers: dict[str, str] = {}
+
+        def start_execution(data: dict[str, Any]) -> Any:
+            machine = sfn._resolve_state_machine_arn(data.get("stateMachineArn", ""))
+            arn = f"{str(machine).replace(':stateMachine:', ':execution:')}:{data.get('name')}"
+            standing = sfn._executions.get(arn)
+            if standing and standing["status"] == "RUNNING" and standing["input"] == data.get("input", "{}"):
+                return sfn.json_response({"executionArn": arn, "startDate": standing["startDate"]})
+            if data.get("traceHeader"):
+                headers[arn] = data["traceHeader"]
+            return start(data)
+
+        def run_execution(arn: str) -> None:
+            header = self.xray.open_segment(
+                arn.split(":")[-2], "AWS::StepFunctions::StateMachine", headers.pop(arn, None)
+            )
+            _trace_header.set(header)
+            try:
+                run(arn)
+            finally:
+                status = (sfn._executions.get(arn) or {}).get("status")
+                self.xray.close_segment(header, fault=status != "SUCCEEDED")
+
+        def execute_task(state: dict[str, Any], given: Any, execution: dict[str, Any], context: dict[str, Any]) -> Any:
+            if isinstance(state.get("TimeoutSeconds"), str):
+                seconds = sfn._jsonata_state_field(state, "TimeoutSeconds", "number", given, context)
+                state = {**state, "TimeoutSeconds": seconds}
+            return task(state, given, execution, context)
+
+        def invoke_with_callback(resource: str, given: dict[str, Any], token: str, state: dict[str, Any]) -> Any:
+            if not resource.startswith("arn:aws:states:::lambda:invoke"):
+                return callback(resource, given, token, state)
+            waiting = {"event": threading.Event(), "result": None, "error": None, "heartbeat": None}
+            sfn._task_tokens[token] = waiting
+            try:
+                # A function that fails has failed the task, whether or not it passed the token on.
+                sfn._invoke_resource(resource.replace(".waitForTaskToken", ""), given)
+                # People are waited for as long as everything else: scaled.
+                seconds = state.get("TimeoutSeconds", 99_999_999) * (sfn._SFN_WAIT_SCALE or 1)
+                if not waiting["event"].wait(timeout=min(seconds, threading.TIMEOUT_MAX)):  # type: ignore[attr-defined]
+                    raise sfn._ExecutionError("States.Timeout", "Task timed out waiting for callback")
+            finally:
+                sfn._task_tokens.pop(token, None)
+            if error := waiting["error"]:
+                raise sfn._ExecutionError(error.get("Error", "TaskFailed"), error.get("Cause", ""))  # type: ignore[attr-defined]
+            return json.loads(waiting["result"])  # type: ignore[arg-type]
+
+        def tell_status(execution: dict[str, Any]) -> None:
+            name = {
+                "RUNNING": "ExecutionsStarted",
+                "SUCCEEDED": "ExecutionsSucceeded",
+                "FAILED": "ExecutionsFailed",
+                "TIMED_OUT": "ExecutionsTimedOut",
+                "ABORTED": "ExecutionsAborted",
+            }[execution["status"]]
+            self.meter.add("AWS/States", {"StateMachineArn": execution["stateMachineArn"]}, {name: 1.0})
+            tell(execution)
+
+        def load_state(data: dict[str, Any] | None) -> None:
+            running = [key for key, saved in (data or {}).get("executions", {}).items() if saved["status"] == "RUNNING"]
+            load(data)
+            # They did not survive; whoever listens has to hear of it.
+            self._interrupted = [sfn._executions[key] for key in running if key in sfn._executions]
+
+        sfn._start_execution = start_execution
+        sfn._run_execution = run_execution
+        sfn._execute_task = execute_task
+        sfn._invoke_with_callback = invoke_with_callback
+        sfn._emit_execution_status_event = tell_status
+        sfn.load_persisted_state = load_state
+
+    def resume(self) -> None:
+        """Executions that the end of the last process interrupted are reported as failed."""
+        from ministack.services import stepfunctions
+
+        as_account()
+        for execution in self._interrupted:
+            stepfunctions._emit_execution_status_event(execution)
+        self._interrupted = []
+
     # Services and resource types that MiniStack lacks -----------------------------------------------------------------
 
     def _add_services(self) -> None:
         from ministack import app
         from ministack.core import router
 
+        paths = {model("xray").operation_model(name).http["requestUri"]: name for name in model("xray").operation_names}
+
         async def sagemaker(method: str, path: str, headers: dict[str, str], body: bytes, query: Any) -> Any:
             operation = headers.get("x-amz-target", "").rpartition(".")[2]
             return await asyncio.to_thread(self.wires["sagemaker"].call_json, operation, body)
 
         async def xray(method: str, path: str, headers: dict[str, str], body: bytes, query: Any) -> Any:
-            operation = self._xray_paths.get(path, path.strip("/"))
-            return await asyncio.to_thread(self.wires["xray"].call_json, operation, body)
+            return await asyncio.to_thread(self.wires["xray"].call_json, paths.get(path, path.strip("/")), body)
 
         app.SERVICE_HANDLERS.update(sagemaker=sagemaker, xray=xray)
         router.SERVICE_PATTERNS["sagemaker"] = {"target_prefixes": ["SageMaker."], "host_patterns": []}
@@ -187,167 +419,90 @@ class Platform:
         from ministack.services import cloudtrail
         from ministack.services.cloudformation import provisioners
 
-        call = self.wires["sagemaker"].call
-
-        def create_group(logical_id: str, props: dict[str, Any], stack: str) -> tuple[str, dict[str, Any]]:
-            wanted = {name: props[name] for name in ("ModelPackageGroupDescription", "Tags") if props.get(name)}
-            arn = call("CreateModelPackageGroup", {"ModelPackageGroupName": props["ModelPackageGroupName"], **wanted})[
-                "ModelPackageGroupArn"
-            ]
-            # AWS refers to the group by its ARN.
-            return arn, {"ModelPackageGroupArn": arn, "ModelPackageGroupStatus": "Completed"}
-
-        def delete_group(physical_id: str, props: dict[str, Any], *_: Any) -> None:
-            call("DeleteModelPackageGroup", {"ModelPackageGroupName": props["ModelPackageGroupName"]})
-
-        def create_trail(logical_id: str, props: dict[str, Any], stack: str) -> tuple[str, dict[str, Any]]:
-            name = props.get("TrailName") or f"{stack}-{logical_id}"
-            status, _, body = cloudtrail._create_trail({**props, "Name": name})
+        def call_cloudtrail(operation: str, params: dict[str, Any]) -> dict[str, Any]:
+            name = re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower()
+            status, _, body = getattr(cloudtrail, f"_{name}")(params)
             if status >= 300:
                 raise ValueError(body.decode())
-            if props.get("IsLogging"):
-                cloudtrail._start_logging({"Name": name})
-            return name, {"Arn": json.loads(body)["TrailARN"]}
+            answer: dict[str, Any] = json.loads(body or b"{}")
+            return answer
 
-        def delete_trail(physical_id: str, props: dict[str, Any], *_: Any) -> None:
-            cloudtrail._delete_trail({"Name": physical_id})
+        provisioners._RESOURCE_HANDLERS["AWS::SageMaker::ModelPackageGroup"] = cloudformation.model_package_group(
+            self.wires["sagemaker"].call
+        )
+        provisioners._RESOURCE_HANDLERS["AWS::CloudTrail::Trail"] = cloudformation.trail(call_cloudtrail)
 
-        provisioners._RESOURCE_HANDLERS["AWS::SageMaker::ModelPackageGroup"] = {
-            "create": create_group,
-            "delete": delete_group,
-        }
-        provisioners._RESOURCE_HANDLERS["AWS::CloudTrail::Trail"] = {"create": create_trail, "delete": delete_trail}
+    def _keep_what_is_forgotten(self) -> None:
+        """CloudTrail's events and the schedules' last firings outlive the process, too."""
+        from ministack.services import cloudtrail, eventbridge
 
-    # One trace from the alarm to the endpoint -------------------------------------------------------------------------
+        trails, restore_trails = cloudtrail.get_state, cloudtrail.load_persisted_state
+        rules, restore_rules = eventbridge.get_state, eventbridge.load_persisted_state
 
-    def _follow_traces(self) -> None:
-        from ministack.services import lambda_svc, stepfunctions
+        def trail_state() -> dict[str, Any]:
+            kept = copy.deepcopy(cloudtrail._events)
+            for key, events in kept._data.items():
+                kept._data[key] = list(events)
+            return {**trails(), "events": kept}
 
-        start, run = stepfunctions._start_execution, stepfunctions._run_execution
-        headers: dict[str, str] = {}
+        def load_trails(data: dict[str, Any]) -> None:
+            restore_trails(data)
+            for key, events in getattr(data.get("events"), "_data", {}).items():
+                cloudtrail._events._data[key] = deque(events, maxlen=cloudtrail._MAX_EVENTS)
 
-        def start_execution(data: dict[str, Any]) -> Any:
-            if data.get("traceHeader"):
-                headers[str(data.get("name"))] = data["traceHeader"]
-            return start(data)
+        def rule_state() -> dict[str, Any]:
+            return {**rules(), "last_fired": [[*key, at] for key, at in eventbridge._rule_last_fired.items()]}
 
-        def run_execution(arn: str) -> None:
-            name = arn.rpartition(":")[2]
-            machine = arn.split(":")[-2]
-            _trace_header.set(
-                self.xray.open_segment(machine, "AWS::StepFunctions::StateMachine", headers.pop(name, None))
-            )
-            run(arn)
+        def load_rules(data: dict[str, Any]) -> None:
+            restore_rules(data)
+            eventbridge._rule_last_fired.update({tuple(key): at for *key, at in data.get("last_fired", [])})
 
-        def header_for(config: dict[str, Any], inbound: str | None = None) -> str | None:
-            if (config.get("TracingConfig") or {}).get("Mode") != "Active":
-                return inbound
-            return self.xray.open_segment(
-                config["FunctionName"], "AWS::Lambda::Function", inbound or _trace_header.get()
-            )
-
-        stepfunctions._start_execution = start_execution
-        stepfunctions._run_execution = run_execution
-        lambda_svc._xray_trace_id_for_invocation = header_for
-
-    # HTTP -------------------------------------------------------------------------------------------------------------
-
-    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        """ASGI: our own paths first (an invocation should cost little), everything else is MiniStack's."""
-        from ministack import app
-
-        path = scope.get("path", "")
-        if scope["type"] == "http" and path.startswith("/endpoints/") and path.endswith("/invocations"):
-            await self._invoke_endpoint(scope, receive, send)
-        elif scope["type"] == "http" and path.startswith("/_local/"):
-            await self._local(scope, receive, send)
-        else:
-            await app.app(scope, receive, send)
-
-    async def _invoke_endpoint(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        body = await _body(receive)
-        headers = {name.decode().lower(): value.decode() for name, value in scope["headers"]}
-        endpoint = scope["path"].split("/")[2]
-        status, answer, content = await asyncio.to_thread(self.sagemaker.invoke_endpoint, endpoint, body, headers)
-        await _answer(send, status, answer, content)
-
-    async def _local(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        body = await _body(receive)
-        path, method = scope["path"], scope["method"]
-        status, content = 200, {}
-        if path == "/_local/clock" and method == "PUT":
-            try:
-                now = datetime.fromisoformat(json.loads(body)["now"])
-                await asyncio.to_thread(self.clock.set, now)
-            except (ValueError, KeyError, TypeError) as error:
-                status, content = 400, {"error": f'PUT {{"now": "2013-03-01T05:00:00Z"}}: {error}'}
-        if path == "/_local/clock" and status == 200:
-            content = {"now": _iso(self.clock.now())}
-        elif path == "/_local/ready":
-            status, content = (200 if self._ready else 503), {"ready": self._ready}
-        elif path == "/_local/violations":
-            content = {"violations": [fault for wire in self.wires.values() for fault in wire.violations]}
-        elif status == 200:
-            status, content = 404, {"error": f"no {path}; there are /_local/clock, /_local/ready, /_local/violations"}
-        await _answer(send, status, {"Content-Type": "application/json"}, json.dumps(content).encode())
-
-    async def serve(self, port: int, ready: Callable[[], None]) -> None:
-        """The embedded AWS answers on 127.0.0.1:`port` until the process is told to stop; then its state is on disk."""
-        from hypercorn.asyncio import serve
-        from hypercorn.config import Config
-        from ministack.core import lambda_runtime
-
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        config = Config()
-        config.bind = [f"127.0.0.1:{port}"]
-        config.keep_alive_timeout = 75
-        config.graceful_timeout = 2
-        config.accesslog = None
-        config.loglevel = os.environ["LOG_LEVEL"]
-        beat = asyncio.create_task(self._beat(port, ready))
-
-        async def told_to_stop() -> None:
-            await stop.wait()
-            beat.cancel()
-            # While S3 still answers: the last captures are written, jobs and model servers end.
-            await asyncio.to_thread(self.sagemaker.shutdown)
-
-        try:
-            await serve(self, config, shutdown_trigger=told_to_stop)  # type: ignore[arg-type]
-        finally:
-            lambda_runtime.reset()
-
-    async def _beat(self, port: int, ready: Callable[[], None]) -> None:
-        """Alarms are evaluated once a second, as time goes by; `ready` is called once the port answers."""
-        from ministack.services import cloudwatch
-
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-                writer.close()
-                break
-            except OSError:
-                await asyncio.sleep(0.05)
-        await asyncio.to_thread(ready)
-        self._ready = True
-        while True:
-            await asyncio.sleep(1)
-            _as_account()
-            await asyncio.to_thread(cloudwatch._evaluate_all_alarms)
+        cloudtrail.get_state, cloudtrail.load_persisted_state = trail_state, load_trails
+        eventbridge.get_state, eventbridge.load_persisted_state = rule_state, load_rules
 
 
-def _as_account() -> None:
+def end_workers() -> None:
+    """No Lambda worker process is left."""
+    from ministack.core import lambda_runtime
+
+    lambda_runtime.reset()
+
+
+def as_account() -> None:
+    """What this thread or task does from here on belongs to the one account and region."""
     from ministack.core.responses import set_request_account_id, set_request_region
 
     set_request_account_id(ACCOUNT)
     set_request_region(REGION)
 
 
-def _state(alarm: dict[str, Any], now: float | None) -> dict[str, Any]:
-    at = float(alarm["StateUpdatedTimestamp"]) if now is None else now
+def _runtime(folder: Path) -> Path:
+    """A Python that has what AWS's runtime has: the standard library and AWS's SDK."""
+    libraries = folder / "libraries"
+    libraries.mkdir(parents=True, exist_ok=True)
+    for name in RUNTIME_LIBRARIES:
+        spec = find_spec(name)
+        if spec is None or spec.origin is None:
+            continue
+        origin = Path(spec.origin)
+        origin = origin.parent if origin.name == "__init__.py" else origin
+        link = libraries / origin.name
+        link.unlink(missing_ok=True)
+        link.symlink_to(origin)
+    python = folder / "python"
+    paths = shlex.quote(str(libraries))
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={paths} exec {shlex.quote(sys.executable)} -S "$@"\n')
+    python.chmod(0o755)
+    return python
+
+
+def _replaced(text: str, old: str, new: str) -> str:
+    if text.count(old) != 1:
+        raise RuntimeError(f"this is not the MiniStack that local/ministack.py was written for: {old!r}")
+    return text.replace(old, new)
+
+
+def _state(alarm: dict[str, Any], at: float) -> dict[str, Any]:
     state = {"value": alarm["StateValue"], "reason": alarm["StateReason"], "timestamp": alarms.timestamp(at)}
     if alarm.get("StateReasonData"):
         state["reasonData"] = alarm["StateReasonData"]
@@ -356,19 +511,3 @@ def _state(alarm: dict[str, Any], now: float | None) -> dict[str, Any]:
 
 def _iso(moment: datetime) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
-
-
-async def _body(receive: Receive) -> bytes:
-    body = b""
-    while True:
-        message = await receive()
-        body += message.get("body", b"")
-        if not message.get("more_body"):
-            return body
-
-
-async def _answer(send: Send, status: int, headers: dict[str, str], content: bytes) -> None:
-    fields = {"Content-Length": str(len(content)), "x-amzn-requestid": str(uuid.uuid4()), **headers}
-    pairs = [(name.lower().encode(), value.encode()) for name, value in fields.items()]
-    await send({"type": "http.response.start", "status": status, "headers": pairs})
-    await send({"type": "http.response.body", "body": content})

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
+import math
+import re
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
 import botocore.session
 from botocore.exceptions import UnknownServiceError
-from botocore.model import ServiceModel
+from botocore.model import ListShape, MapShape, ServiceModel, Shape, StructureShape
 from botocore.validate import ParamValidator
 
 Handler = Callable[[str, dict[str, Any]], dict[str, Any]]
@@ -53,14 +55,16 @@ class Wire:
         shapes = known.operation_model(operation)
         if shapes.input_shape is not None:
             report = ParamValidator().validate(params, shapes.input_shape)
-            if report.has_errors():
-                raise ApiError("ValidationException", report.generate_report())
+            refused = report.generate_report() or "; ".join(unlike(shapes.input_shape, params))
+            if refused:
+                raise ApiError("ValidationException", refused)
         answer = self.handle(operation, params)
         if shapes.output_shape is None:
             return {}
         report = ParamValidator().validate(answer, shapes.output_shape)
-        if report.has_errors():
-            fault = f"{self.service}.{operation} answered what botocore does not define: {report.generate_report()}"
+        undefined = report.generate_report() or "; ".join(unlike(shapes.output_shape, answer, patterns=False))
+        if undefined:
+            fault = f"{self.service}.{operation} answered what botocore does not define: {undefined}"
             self.violations.append(fault)
             raise ApiError("InternalFailure", fault, 500)
         return answer
@@ -69,11 +73,46 @@ class Wire:
         """The same, from and to the bytes of the JSON protocols."""
         headers = {"Content-Type": "application/x-amz-json-1.1"}
         try:
-            answer = self.call(operation, json.loads(body or b"{}"))
+            try:
+                params = json.loads(body or b"{}")
+            except ValueError as error:
+                raise ApiError("SerializationException", f"the body is not JSON: {error}") from error
+            answer = self.call(operation, params)
         except ApiError as error:
             problem = {"__type": error.code, "message": error.message}
             return error.status, {**headers, "x-amzn-ErrorType": error.code}, json.dumps(problem).encode()
         return 200, headers, json.dumps(answer, default=_epoch).encode()
+
+
+def unlike(shape: Shape, value: Any, where: str = "", *, patterns: bool = True) -> Iterator[str]:
+    """What botocore leaves to the service to check: values outside an enumeration, a pattern or a length."""
+    if isinstance(shape, StructureShape):
+        for name, inner in value.items():
+            if name in shape.members:
+                yield from unlike(shape.members[name], inner, f"{where}.{name}", patterns=patterns)
+    elif isinstance(shape, ListShape):
+        for index, inner in enumerate(value):
+            yield from unlike(shape.member, inner, f"{where}[{index}]", patterns=patterns)
+    elif isinstance(shape, MapShape):
+        for key, inner in value.items():
+            yield from unlike(shape.value, inner, f"{where}.{key}", patterns=patterns)
+    rules = shape.metadata
+    if isinstance(value, str):
+        if rules.get("enum") and value not in rules["enum"]:
+            yield f"{where.lstrip('.')}: {value!r} is none of {rules['enum']}"
+        elif patterns and not _matches(rules.get("pattern"), value):
+            yield f"{where.lstrip('.')}: {value!r} must satisfy the pattern {rules['pattern']}"
+    if isinstance(value, str | list | dict) and len(value) > rules.get("max", math.inf):
+        yield f"{where.lstrip('.')}: longer than {rules['max']}"
+
+
+def _matches(pattern: str | None, value: str) -> bool:
+    if pattern is None:
+        return True
+    try:
+        return re.fullmatch(pattern, value) is not None
+    except re.error:  # Java's classes, such as \\p{L}
+        return True
 
 
 def _epoch(value: Any) -> float:

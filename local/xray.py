@@ -11,7 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from local.wire import ApiError
+
 Segment = dict[str, Any]
+PAGE = 100  # trace summaries in one answer
 
 
 class XRay:
@@ -27,7 +30,7 @@ class XRay:
         threading.Thread(target=self._listen, name="xray", daemon=True).start()
 
     def open_segment(self, name: str, origin: str, header: str | None) -> str:
-        """A service (Lambda, Step Functions) has begun work for `header`'s trace, or for a new one; the header to hand on."""
+        """A service (Lambda, Step Functions) works for `header`'s trace from now on, or for a new one; the header to hand on."""
         fields = dict(part.split("=", 1) for part in (header or "").split(";") if "=" in part)
         trace = fields.get("Root") or f"1-{int(self._now()):08x}-{secrets.token_hex(12)}"
         segment: Segment = {
@@ -42,6 +45,15 @@ class XRay:
         self.keep(segment)
         return f"Root={trace};Parent={segment['id']};Sampled=1"
 
+    def close_segment(self, header: str, *, fault: bool) -> None:
+        """The work that `open_segment` returned `header` for is over."""
+        fields = dict(part.split("=", 1) for part in header.split(";"))
+        with self._lock:
+            segment = self._traces[fields["Root"]][fields["Parent"]]
+            segment["end_time"] = self._now()
+            if fault:
+                segment["fault"] = True
+
     def keep(self, segment: Segment) -> None:
         """The segment, or the newer state of one, can be read back."""
         with self._lock:
@@ -49,11 +61,14 @@ class XRay:
 
     def handle(self, operation: str, params: dict[str, Any]) -> dict[str, Any]:
         """The answer of one X-Ray API operation."""
-        return {
+        operations = {
             "GetTraceSummaries": self._summaries,
             "BatchGetTraces": self._batch,
             "PutTraceSegments": self._put,
-        }[operation](params)
+        }
+        if operation not in operations:
+            raise ApiError("UnknownOperationException", f"the embedded X-Ray does not do {operation}", 501)
+        return operations[operation](params)
 
     def _listen(self) -> None:
         while True:
@@ -66,21 +81,31 @@ class XRay:
                 continue  # X-Ray's daemon drops what it can't read, too
 
     def _segments(self, trace: str) -> list[Segment]:
-        """The trace's segments; one that a service opened ends when the last thing inside it did."""
+        """The trace's segments by start; what the SDK sent apart is inside its parent, and nothing ends before that."""
         with self._lock:
-            found = [dict(segment) for segment in self._traces.get(trace, {}).values()]
+            found = {key: dict(segment) for key, segment in self._traces.get(trace, {}).items()}
+        for segment in found.values():
+            segment["subsegments"] = list(segment.get("subsegments") or [])
+        roots = []
+        for segment in found.values():
+            parent = found.get(str(segment.get("parent_id")))
+            if segment.get("type") == "subsegment" and parent is not None:
+                parent["subsegments"].append(segment)
+            else:
+                roots.append(segment)
         children: dict[str, list[Segment]] = {}
-        for segment in found:
+        for segment in found.values():
             children.setdefault(str(segment.get("parent_id")), []).append(segment)
 
         def end(segment: Segment) -> float:
             inside = [end(child) for child in children.get(str(segment["id"]), [])]
             return max([float(segment.get("end_time", segment["start_time"])), *inside])
 
-        for segment in found:
-            segment["end_time"] = end(segment)
+        for segment in found.values():
+            if "end_time" not in segment:
+                segment["end_time"] = end(segment)
             segment.pop("in_progress", None)
-        return sorted(found, key=lambda segment: float(segment["start_time"]))
+        return sorted(roots, key=lambda segment: float(segment["start_time"]))
 
     def _summary(self, trace: str) -> dict[str, Any]:
         segments = self._segments(trace)
@@ -110,10 +135,14 @@ class XRay:
             traces = list(self._traces)
         summaries = [self._summary(trace) for trace in traces]
         inside = [item for item in summaries if start <= item["StartTime"].timestamp() <= end]
+        inside.sort(key=lambda item: str(item["StartTime"]), reverse=True)
+        first = int(params.get("NextToken") or 0)
+        more = {"NextToken": str(first + PAGE)} if len(inside) > first + PAGE else {}
         return {
-            "TraceSummaries": inside,
+            "TraceSummaries": inside[first : first + PAGE],
             "ApproximateTime": datetime.fromtimestamp(self._now(), UTC),
             "TracesProcessedCount": len(inside),
+            **more,
         }
 
     def _batch(self, params: dict[str, Any]) -> dict[str, Any]:
