@@ -54,7 +54,11 @@ def _metric(windows: list[dict[str, Any]], metric: str) -> go.Figure:
 
 
 def _drift(windows: list[dict[str, Any]]) -> go.Figure:
-    names = sorted({name for window in windows for name in window["features"]})
+    most: dict[str, float] = {}
+    for window in windows:
+        for name, distance in window["features"].items():
+            most[name] = max(distance, most.get(name, 0.0))
+    names = sorted(most, key=lambda name: most[name])  # plotly draws from below: the worst ends up on top
     figure = go.Figure(
         go.Heatmap(
             x=[window["name"] for window in windows],
