@@ -70,9 +70,11 @@ def recognise(event: Any, rules: OpeningRules, ledger: Ledger) -> Trigger | str:
     source = (event.get("source"), event.get("detail-type"))
     if source not in {ALARM_EVENT, BOOTSTRAP_EVENT}:
         raise Refused("foreign_source", f"{short(str(source), 200)} is not answered here")
+    if source == BOOTSTRAP_EVENT:  # also put by hand: the endpoint's name is what ties it to this stack
+        return _bootstrap(event, rules)
     if (event.get("account"), event.get("region")) != (rules.account, rules.region):
         raise Refused("foreign_source", f"account {event.get('account')}, region {event.get('region')}")
-    return _bootstrap(event, rules) if source == BOOTSTRAP_EVENT else _alarm(event, rules, ledger)
+    return _alarm(event, rules, ledger)
 
 
 def _bootstrap(event: Mapping[str, Any], rules: OpeningRules) -> Trigger | str:

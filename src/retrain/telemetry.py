@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import wraps
 from typing import Any
+from warnings import filterwarnings
 
 from aws_lambda_powertools import Logger, Metrics, Tracer
 from aws_lambda_powertools.metrics import MetricUnit, single_metric
@@ -19,6 +20,9 @@ NAMESPACE = "DriftRetrain"
 LONGEST = 2000  # characters of somebody else's text in a log line
 
 Handler = Callable[[Any, Any], dict[str, Any]]
+
+# A step that counts nothing is no mistake.
+filterwarnings("ignore", message="No application metrics to publish")
 
 logger = Logger(service="drift-retrain")
 tracer = Tracer(service="drift-retrain", patch_modules=("botocore",))

@@ -39,7 +39,7 @@ STILL_OPEN = "#status = :open"
 ARMED = "(attribute_not_exists(#at) OR #at <= :now)"  # the last episode's cool-down is over
 NEWER = "(attribute_not_exists(last_transition) OR last_transition <= :at)"  # not older than what we know already
 UNDECIDED = "attribute_not_exists(decision)"
-NOT_COUNTED = "(attribute_not_exists(others) OR NOT contains(others, :other))"
+NOT_COUNTED = "(attribute_not_exists(also_raised_by) OR NOT contains(also_raised_by, :other))"
 # A later window than the known one; or the same, if whoever analysed it died before its metrics were out.
 NEWER_ANALYSIS = (
     "(attribute_not_exists(window_end_epoch) OR window_end_epoch < :end"
@@ -166,7 +166,7 @@ class Ledger:
         if owner:
             self._update(
                 {"pk": f"EPISODE#{owner}", "sk": "EPISODE"},
-                "SET occurrences = occurrences + :one ADD others :others",
+                "SET occurrences = occurrences + :one ADD also_raised_by :others",
                 f"{STILL_OPEN} AND {NOT_COUNTED}",
                 {
                     ":one": 1,

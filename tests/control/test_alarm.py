@@ -1,0 +1,218 @@
+"""The front door: which events open an episode."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from control_plane import ALARM, CLOSING, NOW, crowned, opened, opening_rules, step, trigger
+
+from retrain import alarm
+from retrain.errors import Throttled
+
+EVENTS = Path(__file__).parents[2] / "events"
+
+
+@pytest.fixture
+def ask(ledger: Any, machine: Any, rejected: Any, topic: Any) -> Any:
+    def answer(event: Any, **changes: Any) -> dict[str, Any]:
+        return alarm.answer(
+            event, rules=opening_rules(**changes), ledger=ledger, machine=machine, rejected=rejected, topic=topic
+        )
+
+    return answer
+
+
+def event(name: str = "alarm-drift", at: str | None = None, **changes: Any) -> dict[str, Any]:
+    found = json.loads((EVENTS / f"{name}.json").read_text())
+    if at:
+        found["time"] = at
+        found["detail"]["state"]["timestamp"] = at
+    return {**found, **changes}
+
+
+def test_a_drift_alarm_opens_one_episode_with_one_execution(ask: Any, ledger: Any, machine: Any) -> None:
+    answer = ask(event())
+    assert answer["action"] == "opened"
+    item = ledger.episode(answer["episode_id"])
+    assert item["status"] == "OPEN"
+    assert item["execution_arn"] == answer["execution_arn"]
+    assert list(machine.inputs) == [answer["episode_id"]]
+
+
+def test_the_execution_input_is_byte_identical_whenever_it_is_sent(ask: Any, machine: Any) -> None:
+    machine.fails = 1
+    with pytest.raises(Throttled):
+        ask(event())
+    assert ask(event())["action"] == "opened"
+    [text] = machine.inputs.values()
+    assert text == json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("alarm-ok", {"action": "ignored", "reason": "not_alarm"}),
+        ("alarm-insufficient-data", {"action": "ignored", "reason": "insufficient_data"}),
+        ("alarm-unknown", {"action": "refused", "reason": "unknown_alarm"}),
+        ("alarm-foreign-account", {"action": "refused", "reason": "foreign_source"}),
+        ("alarm-contributor", {"action": "refused", "reason": "foreign_source"}),
+        ("alarm-composite", {"action": "refused", "reason": "unsupported_alarm_kind"}),
+        ("alarm-malformed", {"action": "refused", "reason": "malformed_event"}),
+        ("registry-approved", {"action": "refused", "reason": "foreign_source"}),
+    ],
+)
+def test_events_that_open_nothing_say_why(name: str, expected: dict[str, str], ask: Any, machine: Any) -> None:
+    assert ask(event(name)) == expected
+    assert machine.starts == 0
+
+
+def test_a_refused_event_is_kept_and_people_are_told_once(ask: Any, rejected: Any, topic: Any) -> None:
+    ask(event("alarm-unknown"))
+    assert [reason for _, reason in rejected.kept] == ["unknown_alarm"]
+    assert len(topic.messages) == 1
+
+
+def test_a_refusal_stands_even_when_nobody_can_be_told(ask: Any, rejected: Any, topic: Any) -> None:
+    topic.down = True
+    assert ask(event("alarm-unknown"))["action"] == "refused"
+    assert len(rejected.kept) == 1
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        None,
+        [],
+        "text",
+        {**event(), "detail": None},
+        {**event(), "detail": {"state": {"value": "ALARM"}}},
+        {**event(), "detail": {"state": {"value": "ALARM", "timestamp": "soon"}}},
+        {**event(), "detail": {"state": {"value": "ALARM", "timestamp": "2013-04-01T00:00:41"}}},
+        {**event(), "resources": []},
+        {**event(), "resources": [ALARM, ALARM]},
+        {**event(), "resources": None},
+        {**event(), "time": 7},
+    ],
+)
+def test_a_malformed_event_is_refused_and_burns_no_retry(broken: Any, ask: Any, rejected: Any) -> None:
+    assert ask(broken) == {"action": "refused", "reason": "malformed_event"}
+    assert len(rejected.kept) == 1
+
+
+def test_extra_fields_and_a_megabyte_of_reason_are_accepted_and_cut(ask: Any, ledger: Any) -> None:
+    huge = event(extra={"more": 1})
+    huge["detail"]["state"]["reason"] = "x" * 1_000_000
+    answer = ask(huge)
+    assert answer["action"] == "opened"
+    assert len(ledger.episode(answer["episode_id"])["trigger_text"]) < 1000
+
+
+def test_the_same_alarm_twice_is_one_execution(ask: Any, machine: Any) -> None:
+    ask(event())
+    assert ask(event("alarm-duplicate")) == {"action": "ignored", "reason": "duplicate"}
+    assert machine.starts == 1
+
+
+def test_an_alarm_older_than_the_newest_known_transition_is_stale(ask: Any) -> None:
+    ask(event("alarm-ok", at="2013-04-01T00:10:00Z"))
+    assert ask(event(at="2013-04-01T00:05:00Z")) == {"action": "ignored", "reason": "stale"}
+
+
+def test_another_alarm_during_an_episode_is_counted_on_it(ask: Any, ledger: Any) -> None:
+    episode = ask(event())["episode_id"]
+    later = event(at="2013-04-01T00:20:00Z")
+    assert ask(later) == {"action": "ignored", "reason": "episode_open"}
+    assert ask(later) == {"action": "ignored", "reason": "episode_open"}
+    assert ledger.episode(episode)["occurrences"] == 2
+
+
+def test_two_alarms_in_the_same_second_open_one_episode(ask: Any, ledger: Any, machine: Any) -> None:
+    both = frozenset({ALARM, f"{ALARM}-2"})
+    first = ask(event(), alarm_arns=both)
+    assert ask(event(resources=[f"{ALARM}-2"]), alarm_arns=both)["reason"] == "episode_open"
+    assert ledger.episode(first["episode_id"])["occurrences"] == 2
+    assert len(machine.inputs) == 1
+
+
+def test_flapping_within_the_cooldown_opens_nothing(ask: Any, ledger: Any) -> None:
+    episode = opened(ledger)
+    end = NOW + timedelta(minutes=30)
+    ledger.close(episode, closed_at=end, rearm_at=end + CLOSING.cooldown, outcome="champion_kept", reason="", detail="")
+    assert ask(event(at="2013-04-01T01:00:00Z")) == {"action": "ignored", "reason": "cooldown"}
+    assert ask(event(at="2013-04-01T02:00:00Z"))["action"] == "opened"
+
+
+def test_a_replayed_event_is_too_old(ask: Any, ledger: Any) -> None:
+    ledger.record_analysis("flights", {"window_end": "2013-04-09T00:00:00Z"}, NOW + timedelta(days=8))
+    assert ask(event()) == {"action": "ignored", "reason": "too_old"}
+
+
+def test_an_event_that_was_delivered_a_day_late_is_too_old(ask: Any) -> None:
+    assert ask(event(time="2013-04-02T06:00:00Z")) == {"action": "ignored", "reason": "too_old"}
+
+
+def test_the_kill_switch_ignores_every_alarm(ask: Any) -> None:
+    assert ask(event(), enabled=False) == {"action": "ignored", "reason": "disabled"}
+    assert ask(event("bootstrap-requested"), enabled=False) == {"action": "ignored", "reason": "disabled"}
+
+
+def test_a_suppressed_alarm_opens_nothing(ask: Any) -> None:
+    suppressed = event()
+    suppressed["detail"]["state"]["actionsSuppressedBy"] = "WaitPeriod"
+    assert ask(suppressed) == {"action": "ignored", "reason": "suppressed"}
+
+
+def test_the_bootstrap_opens_an_episode_without_a_champion_only(ask: Any, ledger: Any, machine: Any) -> None:
+    answer = ask(event("bootstrap-requested"))
+    assert answer["action"] == "opened"
+    assert json.loads(machine.inputs[answer["episode_id"]])["episode"]["bootstrap"] is True
+
+
+def test_a_bootstrap_with_a_champion_is_ignored(ask: Any, ledger: Any) -> None:
+    crowned(ledger)
+    assert ask(event("bootstrap-requested")) == {"action": "ignored", "reason": "champion_exists"}
+
+
+def test_a_bootstrap_of_another_endpoint_is_refused(ask: Any) -> None:
+    other = event("bootstrap-requested", detail={"endpoint_name": "other"})
+    assert ask(other) == {"action": "refused", "reason": "unknown_endpoint"}
+
+
+def test_the_window_is_the_one_whose_drift_raised_the_alarm(ask: Any, ledger: Any) -> None:
+    analysis = {"window_start": "2013-03-05T00:00:00Z", "window_end": "2013-04-01T00:00:00Z"}
+    ledger.record_analysis("flights", analysis, NOW)
+    item = ledger.episode(ask(event())["episode_id"])
+    assert (item["window_start"], item["window_end"]) == ("2013-03-05T00:00:00Z", "2013-04-01T00:00:00Z")
+
+
+def test_without_a_recent_analysis_the_window_obeys_the_rearming_rule(ask: Any, ledger: Any) -> None:
+    crowned(ledger)
+    item = ledger.episode(ask(event())["episode_id"])
+    assert item["window_end"] == "2013-04-01T00:00:41.318Z"
+    assert item["window_start"] == "2013-03-01T00:00:41.318Z"
+
+
+def test_an_execution_that_ended_and_left_its_episode_open_is_an_orphan(ask: Any, ledger: Any, machine: Any) -> None:
+    machine.status = "FAILED"
+    assert ask(event()) == {"action": "refused", "reason": "orphaned"}
+    item = ledger.episode(trigger().episode_id)
+    assert (item["status"], item["reason"]) == ("CLOSED", "orphaned")
+    assert ledger.open_episode_id("flights") is None
+
+
+def test_an_alarm_handler_that_died_after_starting_converges(ask: Any, ledger: Any, machine: Any) -> None:
+    cause = trigger()
+    assert ledger.open(cause, (NOW, NOW), NOW + timedelta(hours=1)) is None
+    assert ask(event())["action"] == "opened"
+    assert ask(event())["reason"] == "duplicate"
+    assert step(opened_again(ledger)).episode.fence == 1
+
+
+def opened_again(ledger: Any) -> Any:
+    from retrain.episode import Episode
+
+    return Episode(trigger().episode_id, "flights", ledger.lock("flights")["fence"], False)

@@ -1,0 +1,334 @@
+"""The gate's evidence is verified, and a decision is made once."""
+
+from __future__ import annotations
+
+import json
+import math
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from control_plane import APPROVAL, GATE, MODEL, NOW, PACKAGE, REGISTRY, RUN, crowned, evaluated, opened, step, trigger
+
+from retrain.approval import ApprovalRules, hear_decision, judge_challenger, request_approval
+from retrain.errors import InvalidSettings, MalformedEvent, NoArtifact, Refused, Throttled
+
+EVENTS = Path(__file__).parents[2] / "events"
+
+
+@pytest.fixture
+def episode(ledger: Any, store: Any, sagemaker: Any) -> Any:
+    """Its pipeline succeeded with a good challenger."""
+    crowned(ledger)
+    episode = opened(ledger)
+    ledger.note(episode, pipeline_execution_arn=RUN)
+    evaluated(store, episode)
+    sagemaker.registers(episode.episode_id)
+    return episode
+
+
+@pytest.fixture
+def judge(ledger: Any, store: Any, sagemaker: Any) -> Any:
+    def call(episode: Any, rules: Any = APPROVAL) -> dict[str, Any]:
+        return judge_challenger(step(episode, "judge"), rules=rules, ledger=ledger, store=store, sagemaker=sagemaker)
+
+    return call
+
+
+@pytest.fixture
+def request_(ledger: Any, sagemaker: Any, callbacks: Any, topic: Any) -> Any:
+    def call(episode: Any, token: Any = "token") -> dict[str, Any]:
+        asked = step(episode, "request_approval", task_token=token)
+        return request_approval(
+            asked, rules=REGISTRY, ledger=ledger, sagemaker=sagemaker, callbacks=callbacks, topic=topic
+        )
+
+    return call
+
+
+@pytest.fixture
+def hear(ledger: Any, sagemaker: Any, callbacks: Any, topic: Any) -> Any:
+    def call(name: str = "registry-approved", **detail: Any) -> dict[str, Any]:
+        event = json.loads((EVENTS / f"{name}.json").read_text())
+        event["detail"].update(detail)
+        if status := event["detail"].get("ModelApprovalStatus"):
+            sagemaker.package["ModelApprovalStatus"] = status
+        return hear_decision(
+            event, rules=REGISTRY, ledger=ledger, sagemaker=sagemaker, callbacks=callbacks, topic=topic
+        )
+
+    return call
+
+
+def test_a_better_challenger_is_approved_by_the_automatic_policy(
+    judge: Any, episode: Any, ledger: Any, sagemaker: Any
+) -> None:
+    assert judge(episode) == {"decision": "approved"}
+    item = ledger.episode(episode.episode_id)
+    assert (item["decision"], item["decided_by"]) == ("approved", "policy:auto")
+    assert item["model_sha256"] == sha256(MODEL).hexdigest()
+    assert item["dataset_uri"] == f"s3://bucket/episodes/{episode.episode_id}/dataset"
+    assert sagemaker.approvals[0][:2] == (PACKAGE, "Approved")
+
+
+def test_judging_again_says_the_same(judge: Any, episode: Any) -> None:
+    assert judge(episode) == judge(episode)
+
+
+def test_in_registry_mode_a_person_decides(judge: Any, episode: Any, ledger: Any, sagemaker: Any) -> None:
+    assert judge(episode, REGISTRY) == {"decision": "await"}
+    assert "decision" not in ledger.episode(episode.episode_id)
+    assert sagemaker.approvals == []
+
+
+def test_a_bootstrap_is_approved_by_its_policy_even_in_registry_mode(
+    judge: Any, ledger: Any, store: Any, sagemaker: Any
+) -> None:
+    episode = opened(ledger, trigger(cause="bootstrap", bootstrap=True))
+    ledger.note(episode, pipeline_execution_arn=RUN)
+    evaluated(store, episode, decision="bootstrap", champion=None, interval=None, margin=None)
+    sagemaker.registers(episode.episode_id)
+    assert judge(episode, REGISTRY) == {"decision": "approved"}
+    assert ledger.episode(episode.episode_id)["decided_by"] == "policy:bootstrap"
+
+
+def test_a_challenger_that_is_not_better_keeps_the_champion(judge: Any, episode: Any, store: Any) -> None:
+    reasons = [{"code": "not_better", "detail": "by 0.1"}, {"code": "forgets_reference", "detail": "by 5"}]
+    evaluated(store, episode, decision="keep_champion", reasons=reasons)
+    assert judge(episode) == {"decision": "keep_champion", "reason": "not_better", "detail": "by 0.1; by 5"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"challenger": math.nan}, "bad_metric"),
+        ({"challenger": None}, "bad_metric"),
+        ({"challenger": "12.0"}, "bad_metric"),
+        ({"champion": None}, "no_champion_metric"),
+        ({"champion": math.inf}, "no_champion_metric"),
+        ({"interval": None}, "bad_metric"),
+        ({"interval": [1.0, math.nan]}, "bad_metric"),
+        ({"interval": [0.1, 2.0]}, "not_better"),
+        ({"interval": [-1.0, 2.0], "margin": -5.0}, "not_better"),
+        ({"margin": math.nan}, "not_better"),
+        ({"reasons": [{"code": "forgets_reference", "detail": ""}]}, "not_better"),
+        ({"decision": "bootstrap"}, "no_champion"),
+    ],
+)
+def test_evidence_that_does_not_support_the_gate_is_refused(
+    changes: dict[str, Any], code: str, judge: Any, episode: Any, store: Any, sagemaker: Any
+) -> None:
+    evaluated(store, episode, **changes)
+    with pytest.raises(Refused) as caught:
+        judge(episode)
+    assert caught.value.code == code
+    assert sagemaker.approvals == []
+
+
+@pytest.mark.parametrize("text", [None, "", "not json", "[]", "{}", '{"gate": {}}', '{"gate": null}'])
+def test_an_evaluation_that_is_missing_or_unreadable_is_no_artifact(
+    text: str | None, judge: Any, episode: Any, store: Any
+) -> None:
+    uri = f"s3://bucket/episodes/{episode.episode_id}/evaluation/evaluation.json"
+    del store.objects[uri]
+    if text is not None:
+        store.objects[uri] = text.encode()
+    with pytest.raises(NoArtifact):
+        judge(episode)
+
+
+def test_an_unknown_decision_of_the_gate_deploys_nothing(judge: Any, episode: Any, store: Any) -> None:
+    evaluated(store, episode, decision="maybe")
+    with pytest.raises(NoArtifact):
+        judge(episode)
+
+
+@pytest.mark.parametrize(
+    "package",
+    [
+        {"ModelPackageStatus": "Failed"},
+        {"ModelPackageGroupName": "others"},
+        {"CustomerMetadataProperties": {"episode_id": "another"}},
+        {"CustomerMetadataProperties": {}},
+        {"InferenceSpecification": {"Containers": []}},
+    ],
+)
+def test_a_package_that_is_not_this_episodes_is_no_artifact(
+    package: dict[str, Any], judge: Any, episode: Any, sagemaker: Any
+) -> None:
+    sagemaker.package.update(package)
+    with pytest.raises(NoArtifact):
+        judge(episode)
+
+
+def test_a_pipeline_that_registered_nothing_is_no_artifact(judge: Any, episode: Any, sagemaker: Any) -> None:
+    sagemaker.steps = []
+    with pytest.raises(NoArtifact):
+        judge(episode)
+
+
+def test_a_package_that_is_still_being_registered_is_waited_for(judge: Any, episode: Any, sagemaker: Any) -> None:
+    sagemaker.package["ModelPackageStatus"] = "InProgress"
+    with pytest.raises(Throttled):
+        judge(episode)
+
+
+def test_a_missing_baseline_is_no_artifact(judge: Any, episode: Any, store: Any) -> None:
+    del store.objects[f"s3://bucket/episodes/{episode.episode_id}/baseline/constraints.json"]
+    with pytest.raises(NoArtifact, match="baseline"):
+        judge(episode)
+
+
+def test_a_person_is_asked_without_the_token(judge: Any, request_: Any, episode: Any, ledger: Any, topic: Any) -> None:
+    judge(episode, REGISTRY)
+    assert request_(episode, "secret-token") == {"status": "requested"}
+    [(subject, text)] = topic.messages
+    assert "approve" in subject
+    assert PACKAGE in text
+    assert "secret-token" not in subject + text
+    assert ledger.episode(episode.episode_id)["task_token"] == "secret-token"
+
+
+def test_the_token_is_kept_even_when_nobody_can_be_asked(
+    judge: Any, request_: Any, episode: Any, ledger: Any, topic: Any
+) -> None:
+    judge(episode, REGISTRY)
+    topic.down = True
+    assert request_(episode) == {"status": "requested"}
+    assert ledger.episode(episode.episode_id)["task_token"] == "token"
+
+
+@pytest.mark.parametrize("token", [None, "", 7])
+def test_a_request_without_a_token_is_malformed(token: Any, judge: Any, request_: Any, episode: Any) -> None:
+    judge(episode, REGISTRY)
+    with pytest.raises(MalformedEvent):
+        request_(episode, token)
+
+
+@pytest.mark.parametrize(("name", "decision"), [("registry-approved", "approved"), ("registry-rejected", "rejected")])
+def test_the_registrys_decision_wakes_the_state_machine(
+    name: str, decision: str, judge: Any, request_: Any, hear: Any, episode: Any, ledger: Any, callbacks: Any
+) -> None:
+    judge(episode, REGISTRY)
+    request_(episode)
+    assert hear(name) == {"decision": decision, "status": "passed_on"}
+    assert callbacks.outputs == [("token", {"decision": decision})]
+    item = ledger.episode(episode.episode_id)
+    assert (item["decision"], item["decided_by"]) == (decision, "arn:aws:iam::000000000000:user/ada")
+
+
+def test_a_decision_before_the_request_is_found_by_it(
+    judge: Any, request_: Any, hear: Any, episode: Any, callbacks: Any
+) -> None:
+    judge(episode, REGISTRY)
+    assert hear()["status"] == "recorded"
+    assert request_(episode) == {"status": "decided"}
+    assert callbacks.outputs == [("token", {"decision": "approved"})]
+
+
+def test_a_decision_whose_event_was_lost_is_read_from_the_registry(
+    judge: Any, request_: Any, episode: Any, sagemaker: Any, callbacks: Any
+) -> None:
+    judge(episode, REGISTRY)
+    sagemaker.package["ModelApprovalStatus"] = "Rejected"
+    assert request_(episode) == {"status": "decided"}
+    assert callbacks.outputs == [("token", {"decision": "rejected"})]
+
+
+def test_the_same_decision_twice_is_one(judge: Any, request_: Any, hear: Any, episode: Any, callbacks: Any) -> None:
+    judge(episode, REGISTRY)
+    request_(episode)
+    hear()
+    callbacks.waiting = False
+    assert hear() == {"action": "ignored", "reason": "already_decided"}
+    assert len(callbacks.outputs) == 1
+
+
+def test_the_first_decision_is_final_and_the_second_one_is_told_so(
+    judge: Any, request_: Any, hear: Any, episode: Any, ledger: Any, topic: Any
+) -> None:
+    judge(episode, REGISTRY)
+    request_(episode)
+    hear("registry-approved")
+    assert hear("registry-rejected") == {"action": "ignored", "reason": "already_decided"}
+    assert ledger.episode(episode.episode_id)["decision"] == "approved"
+    assert "first decision is final" in topic.messages[-1][1]
+
+
+def test_an_approver_that_died_half_way_passes_the_decision_on(
+    judge: Any, request_: Any, hear: Any, episode: Any, ledger: Any, callbacks: Any
+) -> None:
+    judge(episode, REGISTRY)
+    request_(episode)
+    ledger.decide(episode.episode_id, "approved", "ada", NOW)  # … and the function died here
+    hear()
+    assert callbacks.outputs == [("token", {"decision": "approved"})]
+
+
+def test_an_approval_after_the_timeout_deploys_nothing(
+    judge: Any, request_: Any, hear: Any, episode: Any, callbacks: Any
+) -> None:
+    judge(episode, REGISTRY)
+    request_(episode)
+    callbacks.waiting = False
+    assert hear() == {"action": "ignored", "reason": "expired"}
+
+
+def test_an_approval_outside_any_episode_is_told_and_changes_nothing(
+    hear: Any, sagemaker: Any, callbacks: Any, topic: Any
+) -> None:
+    assert hear() == {"action": "ignored", "reason": "no_open_episode"}
+    assert callbacks.outputs == []
+    assert "Nothing was deployed" in topic.messages[0][1]
+
+
+def test_the_rejection_that_an_episodes_end_writes_is_no_news(hear: Any, topic: Any) -> None:
+    assert hear("registry-rejected")["reason"] == "no_open_episode"
+    assert topic.messages == []
+
+
+def test_another_package_than_the_judged_one_decides_nothing(
+    judge: Any, request_: Any, hear: Any, episode: Any, callbacks: Any
+) -> None:
+    judge(episode, REGISTRY)
+    request_(episode)
+    assert hear(ModelPackageArn=PACKAGE.replace("/2", "/3"))["reason"] == "no_open_episode"
+    assert callbacks.outputs == []
+
+
+def test_a_package_that_points_elsewhere_now_is_refused(
+    judge: Any, request_: Any, hear: Any, episode: Any, sagemaker: Any, callbacks: Any
+) -> None:
+    judge(episode, REGISTRY)
+    request_(episode)
+    sagemaker.package["InferenceSpecification"]["Containers"][0]["ModelDataUrl"] = "s3://evil/model.tar.gz"
+    with pytest.raises(Refused, match="artifact_tampered"):
+        hear()
+    assert callbacks.outputs == []
+
+
+@pytest.mark.parametrize(
+    ("name", "detail", "reason"),
+    [
+        ("registry-pending", {}, "not_a_decision"),
+        ("registry-approved", {"ModelPackageGroupName": "others"}, "foreign_source"),
+        ("registry-approved", {"ModelApprovalStatus": "approve"}, "not_a_decision"),
+    ],
+)
+def test_events_that_decide_nothing(name: str, detail: dict[str, Any], reason: str, hear: Any) -> None:
+    assert hear(name, **detail) == {"action": "ignored", "reason": reason}
+
+
+def test_an_event_without_a_package_is_malformed(hear: Any) -> None:
+    with pytest.raises(MalformedEvent):
+        hear(ModelPackageArn=None)
+
+
+def test_an_unknown_mode_is_invalid() -> None:
+    with pytest.raises(InvalidSettings):
+        ApprovalRules("flights", "sometimes", "1", "r", "flights")
+
+
+def test_the_gate_of_these_tests_is_one_the_gate_could_have_written() -> None:
+    assert GATE["interval"][0] > GATE["margin"]  # type: ignore[index,operator]

@@ -1,0 +1,236 @@
+"""One pipeline execution per episode, and what its end means."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from control_plane import NOW, PATIENCE, PIPELINE, RUN, crowned, opened, step, trigger
+
+from retrain.errors import (
+    ExecutionLost,
+    InvalidSettings,
+    PipelineFailed,
+    PipelineMissing,
+    PipelineTimeout,
+    QuotaExceeded,
+    Refused,
+    Throttled,
+)
+from retrain.retraining import PatienceRules, PipelineSettings, check_pipeline, start_retraining
+
+
+@pytest.fixture
+def data(store: Any) -> None:
+    store.put("capture/flights/AllTraffic/2013/03/05/10/a.jsonl", "{}")
+    store.put("capture/flights/AllTraffic/2013/01/05/10/too-old.jsonl", "{}")
+    store.put("labels/2013/03/06/10/a.jsonl", "{}")
+    store.put("labels/2013/04/01/00/late.jsonl", "{}")
+
+
+@pytest.fixture
+def start(ledger: Any, store: Any, sagemaker: Any) -> Any:
+    def call(episode: Any, now: Any = NOW) -> dict[str, Any]:
+        return start_retraining(
+            step(episode, now=now), settings=PIPELINE, ledger=ledger, store=store, sagemaker=sagemaker
+        )
+
+    return call
+
+
+@pytest.fixture
+def check(ledger: Any, sagemaker: Any) -> Any:
+    def call(episode: Any, **fields: Any) -> dict[str, Any]:
+        return check_pipeline(step(episode, "pipeline", **fields), rules=PATIENCE, ledger=ledger, sagemaker=sagemaker)
+
+    return call
+
+
+@pytest.fixture
+def running(ledger: Any, start: Any, data: None) -> Any:
+    crowned(ledger)
+    episode = opened(ledger)
+    start(episode)
+    return episode
+
+
+def test_the_pipeline_gets_the_windows_captures_and_the_labels_since(
+    ledger: Any, start: Any, store: Any, sagemaker: Any, data: None
+) -> None:
+    crowned(ledger)
+    episode = opened(ledger)
+    start(episode)
+    [parameters] = sagemaker.runs.values()
+    captures = json.loads(store.read(parameters["CapturesManifestUri"]))
+    labels = json.loads(store.read(parameters["LabelsManifestUri"]))
+    assert captures == [{"prefix": "s3://bucket/"}, "capture/flights/AllTraffic/2013/03/05/10/a.jsonl"]
+    assert labels[1:] == ["labels/2013/03/06/10/a.jsonl", "labels/2013/04/01/00/late.jsonl"]
+    assert parameters["ReferenceUri"] == "s3://bucket/episodes/old/dataset"
+    assert parameters["ChampionModelUri"] == "s3://bucket/old/model.tar.gz"
+    assert parameters["Bootstrap"] == "false"
+    assert parameters["OutputUri"] == f"s3://bucket/episodes/{episode.episode_id}"
+
+
+def test_the_bootstrap_has_no_champion_no_captures_and_no_labels(
+    ledger: Any, start: Any, store: Any, sagemaker: Any
+) -> None:
+    start(opened(ledger, trigger(cause="bootstrap", bootstrap=True)))
+    [parameters] = sagemaker.runs.values()
+    nothing = [{"prefix": "s3://bucket/code/1/none/"}, "none.jsonl"]
+    assert json.loads(store.read(parameters["CapturesManifestUri"])) == nothing
+    assert json.loads(store.read(parameters["LabelsManifestUri"])) == nothing
+    assert parameters["ChampionModelUri"] == "s3://bucket/code/1/none/"
+    assert parameters["ReferenceUri"] == "s3://data/2013/"
+    assert parameters["Bootstrap"] == "true"
+
+
+def test_the_parameters_are_those_of_the_pipelines_definition(start: Any, running: Any, sagemaker: Any) -> None:
+    from retrain.pipeline_code import definition
+
+    [parameters] = sagemaker.runs.values()
+    assert sorted(parameters) == sorted(parameter["Name"] for parameter in definition()["Parameters"])
+
+
+def test_starting_again_finds_the_same_execution(start: Any, running: Any, sagemaker: Any) -> None:
+    assert start(running)["pipeline_execution_arn"] == RUN
+    assert len(sagemaker.runs) == 1
+
+
+def test_a_starter_that_died_before_writing_uses_the_same_token_again(
+    ledger: Any, start: Any, store: Any, sagemaker: Any, data: None
+) -> None:
+    crowned(ledger)
+    episode = opened(ledger)
+
+    class Forgetful:
+        def __getattr__(self, name: str) -> Any:
+            if name == "note":
+                raise Throttled("the function died here")
+            return getattr(ledger, name)
+
+    with pytest.raises(Throttled):
+        start_retraining(step(episode), settings=PIPELINE, ledger=Forgetful(), store=store, sagemaker=sagemaker)
+    start(episode)
+    assert len(sagemaker.runs) == 1
+
+
+def test_a_window_without_captures_is_refused(ledger: Any, start: Any) -> None:
+    crowned(ledger)
+    with pytest.raises(Refused, match="capture_missing"):
+        start(opened(ledger))
+
+
+def test_a_window_without_labels_is_refused(ledger: Any, start: Any, store: Any) -> None:
+    crowned(ledger)
+    store.put("capture/flights/AllTraffic/2013/03/05/10/a.jsonl", "{}")
+    with pytest.raises(Refused, match="labels_insufficient"):
+        start(opened(ledger))
+
+
+def test_without_a_champion_only_a_bootstrap_may_start(ledger: Any, start: Any, data: None) -> None:
+    with pytest.raises(Refused, match="no_champion"):
+        start(opened(ledger))
+
+
+def test_a_closed_episode_starts_nothing(ledger: Any, start: Any, data: None, sagemaker: Any) -> None:
+    crowned(ledger)
+    episode = opened(ledger)
+    ledger.close(episode, closed_at=NOW, rearm_at=NOW, outcome="failed", reason="", detail="")
+    with pytest.raises(Refused, match="fenced"):
+        start(episode)
+    assert sagemaker.runs == {}
+
+
+def test_a_missing_pipeline_is_permanent(ledger: Any, start: Any, data: None, sagemaker: Any) -> None:
+    crowned(ledger)
+
+    def gone(*_: Any) -> str:
+        raise PipelineMissing("no such pipeline")
+
+    sagemaker.start_pipeline = gone
+    with pytest.raises(PipelineMissing):
+        start(opened(ledger))
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"), [("Executing", "running"), ("Stopping", "running"), ("Succeeded", "succeeded")]
+)
+def test_a_pipeline_that_goes_on_or_is_done(
+    status: str, expected: str, check: Any, running: Any, sagemaker: Any
+) -> None:
+    sagemaker.status = status
+    assert check(running) == {"status": expected}
+
+
+def test_a_pipeline_that_somebody_stopped_is_refused(check: Any, running: Any, sagemaker: Any) -> None:
+    sagemaker.status = "Stopped"
+    with pytest.raises(Refused, match="stopped_by_operator"):
+        check(running)
+
+
+@pytest.mark.parametrize("status", ["Failed", "CompletedWithFailures", "Hibernating", ""])
+def test_every_other_status_fails_closed(status: str, check: Any, running: Any, sagemaker: Any) -> None:
+    sagemaker.status = status
+    sagemaker.steps = [{"StepName": "TrainChallenger", "StepStatus": "Failed", "FailureReason": "out of memory"}]
+    with pytest.raises(PipelineFailed, match="TrainChallenger: out of memory"):
+        check(running)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("labels_insufficient: 12 of 900 rows have a label", "labels_insufficient"),
+        ("AlgorithmError: schema_mismatch: column 3 is text, exit code: 1", "schema_mismatch"),
+        ("ClientError: Please see log\nbad_metric: rmse is nan", "bad_metric"),
+    ],
+)
+def test_what_a_job_refused_is_refused_with_its_code(
+    text: str, code: str, check: Any, running: Any, sagemaker: Any
+) -> None:
+    sagemaker.status = "Failed"
+    sagemaker.steps = [
+        {"StepName": "ComputeBaseline", "StepStatus": "Succeeded"},
+        {"StepName": "BuildDriftDataset", "StepStatus": "Failed", "FailureReason": "ClientError: see the job"},
+    ]
+    sagemaker.texts = {"BuildDriftDataset": text}
+    with pytest.raises(Refused) as caught:
+        check(running)
+    assert caught.value.code == code
+
+
+def test_a_used_up_quota_is_named(check: Any, running: Any, sagemaker: Any) -> None:
+    sagemaker.status = "Failed"
+    reason = "ResourceLimitExceeded: ml.m5.xlarge for training job usage"
+    sagemaker.steps = [{"StepName": "TrainChallenger", "StepStatus": "Failed", "FailureReason": reason}]
+    with pytest.raises(QuotaExceeded, match="ml.m5.xlarge"):
+        check(running)
+
+
+@pytest.mark.parametrize("fields", [{"overdue": True}, {"now": NOW + timedelta(hours=13)}])
+def test_an_overdue_pipeline_is_stopped(fields: Any, check: Any, running: Any, sagemaker: Any) -> None:
+    sagemaker.status = "Executing"
+    with pytest.raises(PipelineTimeout):
+        check(running, **fields)
+    assert sagemaker.stopped == [RUN]
+
+
+def test_an_unknown_execution_is_lost_not_running(check: Any, running: Any, sagemaker: Any) -> None:
+    def unknown(arn: str) -> dict[str, Any]:
+        raise ExecutionLost(arn)
+
+    sagemaker.pipeline_execution = unknown
+    with pytest.raises(ExecutionLost):
+        check(running)
+
+
+@pytest.mark.parametrize("uri", ["", "bucket/code", "s3://bucket/code/"])
+def test_settings_without_a_usable_code_uri_are_invalid(uri: str) -> None:
+    with pytest.raises(InvalidSettings):
+        PipelineSettings("p", uri, "", "role", "image", "t", "t", "g")
+
+
+def test_no_patience_is_invalid() -> None:
+    with pytest.raises(InvalidSettings):
+        PatienceRules(timedelta(0))
