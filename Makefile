@@ -26,8 +26,9 @@ $(VENV)/.test: requirements/test.txt | $(BIN)/uv
 
 setup: $(VENV)/.demo  ## create .venv with what the demo needs
 
-demo: setup  ## watch a model decay, be retrained, judged and redeployed (no AWS account)
-	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=src:. $(BIN)/python -m demo --port $(PORT)
+demo: setup  ## watch a model decay and be replaced; your own: MODEL= DATA= TIME= [WINDOW=]
+	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=src:. $(BIN)/python -m demo --port $(PORT) \
+	  $(if $(MODEL),--model $(MODEL) --data $(DATA) --time $(TIME) --window $(or $(WINDOW),month))
 
 test: $(VENV)/.test  ## run every test, the whole loop included
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest

@@ -78,7 +78,7 @@ def main() -> None:
 def _drift_dataset(spec: Spec, window: flights.Window, dataset: Dataset) -> Dataset:
     known = [row for row in window.rows if row.time + timedelta(days=1) <= window.end]
     asked = [Capture(f"{number:06d}", row.time, [list(row.values)], []) for number, row in enumerate(window.rows)]
-    labels = Labels({f"{number:06d}": (f"{row.label:g}",) for number, row in enumerate(known)})
+    labels = Labels({f"{number:06d}": (row.label,) for number, row in enumerate(known)})
     parts = dataset.parts
     reference = Reference(concat([parts["train"], parts["validation"]]), concat([parts["reference"], parts["holdout"]]))
     return drift_dataset(spec, Read(asked, labels), reference, (window.start, window.end))
@@ -128,7 +128,7 @@ def _table(spec: Spec, rows: Sequence[flights.Row]) -> Table:
     for index, feature in enumerate(spec.features):
         texts = [row.values[index] for row in rows]
         columns[feature.name] = category(texts) if feature.type == "categorical" else parse_numbers(texts)[0]
-    columns[spec.label] = np.array([row.label for row in rows])
+    columns[spec.label] = np.array([float(row.label) for row in rows])
     return Table(columns)
 
 

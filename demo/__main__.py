@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,14 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from demo import flights
-from demo.replay import Replay, WindowResult, summary
+from demo import flights, tables
+from demo.replay import Replay, WindowResult, metric_of, summary
 from demo.report import write_report
 from demo.stack import DemoError, Stack, wait_for
-from demo.windows import Window
+from demo.windows import Source, Window
 from local import LocalAws
 
+INITIAL_BUCKET = "initial-data-of-the-demo"
 GOAL = 0.30  # how much lower than the never-retrained model's the served RMSE has to be, over the months of the goal
 GOAL_WINDOWS = ("April", "May", "June", "July", "August", "September", "October")
 
@@ -45,10 +46,10 @@ def main(arguments: list[str] | None = None) -> int:
     except DemoError as error:
         console.print(f"[bold red]The demo stopped:[/] {error}")
         return 1
-    report = summary(replay, "rmse", seconds)
+    report = summary(replay, seconds)
     (out / "summary.json").write_text(json.dumps(report, indent=2) + "\n")
     write_report(out / "report.html", report)
-    console.print(_table(replay.results))
+    console.print(_table(replay.results, report["metric"], report["direction"]))
     console.print(_sentence(report))
     console.print(f"report   {out / 'report.html'}\nsummary  {out / 'summary.json'}")
     console.print("Look around in what it left: `make local-up`, then for example `sam list resources`.\n")
@@ -58,9 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if faults else 0
 
 
-def _run(
-    aws: LocalAws, out: Path, console: Console, seconds: dict[str, float], options: argparse.Namespace
-) -> Replay:
+def _run(aws: LocalAws, out: Path, console: Console, seconds: dict[str, float], options: argparse.Namespace) -> Replay:
     stack = Stack(aws, out / "sam.log")
 
     @contextmanager
@@ -71,11 +70,13 @@ def _run(
         seconds[name] = time.monotonic() - began
         console.print(f"[green]✓[/] {text} [dim]{seconds[name]:.0f} s[/]")
 
-    with phase("data", "The flights of 2013: January and February to train on, March to December to come"):
-        windows = flights.months()
+    with phase("data", "The table: what comes first to train on, the rest to come"):
+        source = _source(options)
+        windows = source.windows[: options.windows]
         with tempfile.TemporaryDirectory() as folder:
-            flights.initial(Path(folder))
+            source.write_initial(Path(folder))
             initial = _upload(aws, Path(folder))
+    console.print(f"[dim]  {source.title}; {len(source.initial):,} rows to train on, {len(windows)} windows to come[/]")
     with phase("build", "sam build"):
         stack.build()
     aws.set_clock(windows[0].start)
@@ -99,12 +100,23 @@ def _run(
                 f"the bootstrap ended as {episode['outcome']}: {episode.get('reason')} {episode.get('detail')}"
             )
     began = time.monotonic()
-    replay = _replay(stack, windows[: options.windows], console)
+    replay = _replay(stack, source, windows, console)
     seconds["replay"] = time.monotonic() - began
     return replay
 
 
-def _replay(stack: Stack, windows: list[Window], console: Console) -> Replay:
+def _source(options: argparse.Namespace) -> Source:
+    given = [options.model, options.data, options.time]
+    if not any(given):
+        return flights.source()
+    if not all(given):
+        raise DemoError("your own table takes all three: --model model.toml --data table.csv --time COLUMN")
+    return tables.read(
+        options.model, options.data, time=options.time, window=options.window, train_windows=options.train_windows
+    )
+
+
+def _replay(stack: Stack, source: Source, windows: Sequence[Window], console: Console) -> Replay:
     """The replay, done, its progress shown while it ran."""
     bars = Progress(
         SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console
@@ -122,9 +134,9 @@ def _replay(stack: Stack, windows: list[Window], console: Console) -> Replay:
             name = result.name if result else ""
             bars.update(bar, description=f"{name}: {doing[stage]}", completed=share)
             if stage == "window":
-                live.update(Group(_table(replay.results), bars))
+                live.update(Group(_table(replay.results, metric_of(source.spec), source.spec.direction), bars))
 
-        replay = Replay(stack, windows, tell)
+        replay = Replay(stack, source.title, source.spec, windows, tell)
         replay.run()
         live.update(Group())
     return replay
@@ -133,22 +145,25 @@ def _replay(stack: Stack, windows: list[Window], console: Console) -> Replay:
 def _upload(aws: LocalAws, folder: Path) -> str:
     """The initial data lies in a bucket of its user's; its URI."""
     s3 = aws.client("s3")
-    s3.create_bucket(Bucket="flights-initial-data")
+    s3.create_bucket(Bucket=INITIAL_BUCKET)
     for file in sorted(folder.iterdir()):
-        s3.upload_file(str(file), "flights-initial-data", f"2013/{file.name}")
-    return "s3://flights-initial-data/2013/"
+        s3.upload_file(str(file), INITIAL_BUCKET, f"first/{file.name}")
+    return f"s3://{INITIAL_BUCKET}/first/"
 
 
-def _table(results: list[WindowResult]) -> Table:
-    table = Table(title="RMSE in minutes of air time, month by month", box=SIMPLE, pad_edge=False)
-    for column in ("month", "drift", "worst feature", "alarm", "episode"):
+def _table(results: list[WindowResult], metric: str, direction: str) -> Table:
+    table = Table(title=f"{metric} of the answers that clients got", box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
+    table.caption = "stale: the first model, never retrained"
+    digits = 1 if metric in {"rmse", "mae"} else 3
+    sign = 1 if direction == "min" else -1
+    for column in ("window", "drift", "worst feature", "alarm", "episode"):
         table.add_column(column, no_wrap=True)
-    for column in ("model", "served", "never retrained"):
-        table.add_column(column, justify="right", overflow="fold")
+    for column in ("model", "served", "stale"):
+        table.add_column(column, justify="right", no_wrap=True)
     for result in results:
         distance = f" {result.drift_max:.2f}" if result.drift_max is not None else ""
         ended = {"promoted": "[green]promoted[/]", "champion_kept": "[yellow]champion kept[/]", None: ""}
-        better = "green" if result.served_metric < result.stale_metric else "default"
+        better = "green" if sign * (result.stale_metric - result.served_metric) > 0 else "default"
         table.add_row(
             result.name,
             result.verdict + distance,
@@ -156,8 +171,8 @@ def _table(results: list[WindowResult]) -> Table:
             "fired" if result.alarm else "",
             ended.get(result.outcome, f"[red]{result.outcome}: {result.reason}[/]"),
             result.served_model,
-            f"[{better}]{result.served_metric:.1f}[/]",
-            f"{result.stale_metric:.1f}",
+            f"[{better}]{result.served_metric:.{digits}f}[/]",
+            f"{result.stale_metric:.{digits}f}",
         )
     return table
 
@@ -219,7 +234,13 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument(
         "--state", type=Path, default=Path(".local"), help="folder of the embedded AWS's state (.local)"
     )
-    parser.add_argument("--windows", type=int, default=None, help="replay only the first N months")
+    parser.add_argument("--windows", type=int, default=None, help="replay only the first N windows")
+    own = parser.add_argument_group("your own table, instead of the flights")
+    own.add_argument("--model", type=Path, help="model.toml of the table")
+    own.add_argument("--data", type=Path, help="the table: a CSV with a header")
+    own.add_argument("--time", help="the column of ISO times that orders it")
+    own.add_argument("--window", default="month", help="month, a number of rows, or the name of a column (month)")
+    own.add_argument("--train-windows", type=int, default=1, help="windows that the first model is trained on (1)")
     parser.add_argument("--wait-scale", type=float, default=0.02, help="a waiting second of the loop in seconds (0.02)")
     return parser
 

@@ -8,15 +8,14 @@ and that is what the model is not told. Of the flights that arrived, sorted by s
 from __future__ import annotations
 
 import calendar
-import csv
 import math
 import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cache
-from pathlib import Path
 
-from demo.windows import Row, Window
+from demo.windows import Row, Source, Window
+from retrain.spec import parse_spec
 
 LABEL = "air_time"
 FEATURES = {
@@ -69,14 +68,11 @@ num_boost_round = 300
 """
 
 
-def initial(folder: Path) -> None:
-    """The folder holds what the first model is made of: `train.csv` with January and February, and `model.toml`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "model.toml").write_text(MODEL, encoding="utf-8")
-    with (folder / "train.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*FEATURES, LABEL])
-        writer.writerows([*row.values, f"{row.label:g}"] for row in _rows() if row.time.month <= TRAINED_ON)
+def source() -> Source:
+    """The flights as the demo replays them: January and February to train on, a window for every month after."""
+    trained_on = [row for row in _rows() if row.time.month <= TRAINED_ON]
+    title = "Flights from New York, 2013: minutes in the air, predicted at departure"
+    return Source(title, MODEL, parse_spec(MODEL), trained_on, months())
 
 
 def months() -> list[Window]:
@@ -119,7 +115,7 @@ def _as_rows(known, features) -> Iterator[Row]:  # type: ignore[no-untyped-def] 
         yield Row(
             datetime(year, month, day, minute // 60, minute % 60, tzinfo=UTC),
             tuple(_text(value) for value in values),
-            float(label),
+            f"{label:g}",
         )
 
 

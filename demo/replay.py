@@ -17,10 +17,14 @@ from itertools import count, groupby
 from typing import Any
 from urllib.parse import urlparse
 
+import numpy as np
 from botocore.exceptions import BotoCoreError, ClientError
 
 from demo.stack import DemoError, Stack, wait_for
 from demo.windows import Row, Window
+from retrain import evaluation
+from retrain.jobs import inference
+from retrain.spec import Spec
 
 ROWS_PER_REQUEST = 8
 HOURS_PER_STEP = 6
@@ -34,7 +38,7 @@ class Answer:
 
     inference_id: str
     rows: Sequence[Row]
-    predictions: list[float]  # empty: the request failed
+    predictions: list[str]  # a line for each row; empty: the request failed
     sent_at: float  # time.monotonic()
 
 
@@ -69,6 +73,8 @@ class Replay:
     """
 
     stack: Stack
+    title: str
+    spec: Spec
     windows: Sequence[Window]
     tell: Callable[[str, WindowResult | None, float], None]
     results: list[WindowResult] = field(default_factory=list)
@@ -122,7 +128,7 @@ class Replay:
         inference_id = f"request-{next(self._ids):07d}"
         body = "".join(",".join(row.values) + "\n" for row in rows)
         sent_at = time.monotonic()
-        predictions: list[float] = []
+        predictions: list[str] = []
         try:
             response = self.stack.aws.client("sagemaker-runtime").invoke_endpoint(
                 EndpointName=self.stack["EndpointName"],
@@ -131,8 +137,8 @@ class Replay:
                 InferenceId=inference_id,
                 Body=body,
             )
-            predictions = [float(line) for line in response["Body"].read().decode().split()]
-        except (ClientError, BotoCoreError, ValueError):
+            predictions = response["Body"].read().decode().splitlines()
+        except (ClientError, BotoCoreError, UnicodeDecodeError):
             predictions = []
         return Answer(inference_id, rows, predictions if len(predictions) == len(rows) else [], sent_at)
 
@@ -143,7 +149,7 @@ class Replay:
             self.failed += len(answer.rows)
             return
         label = {
-            "groundTruthData": {"data": "\n".join(f"{row.label:g}" for row in answer.rows), "encoding": "CSV"},
+            "groundTruthData": {"data": "\n".join(row.label for row in answer.rows), "encoding": "CSV"},
             "eventMetadata": {"eventId": answer.inference_id},
             "eventVersion": "0",
         }
@@ -260,10 +266,8 @@ class Replay:
 
     # Scores, by the models' own artefacts ---------------------------------------------------------------------------
 
-    def _predict(self, uri: str, rows: Sequence[Row]) -> list[float]:
+    def _predict(self, uri: str, rows: Sequence[Row]) -> list[str]:
         """What the model of that artefact says of the rows, asked outside the endpoint."""
-        from retrain.jobs import inference
-
         if uri not in self._models:
             folder = tempfile.mkdtemp(prefix="model-")
             with tarfile.open(fileobj=io.BytesIO(self._read(uri))) as tar:
@@ -271,9 +275,8 @@ class Replay:
             self._models[uri] = inference.model_fn(folder)
         model = self._models[uri]
         body = "".join(",".join(row.values) + "\n" for row in rows)
-        answer = inference.output_fn(inference.predict_fn(inference.input_fn(body, "text/csv"), model), "text/csv")
-        text = answer[0] if isinstance(answer, tuple) else answer
-        return [float(line) for line in (text.decode() if isinstance(text, bytes) else text).split()]
+        answer, _ = inference.output_fn(inference.predict_fn(inference.input_fn(body, "text/csv"), model), "text/csv")
+        return str(answer).splitlines()
 
     def _check_versions(self, answers: Sequence[Answer], uris: Sequence[str]) -> None:
         """`misversioned` counts the rows of the answers that none of the models would have given."""
@@ -284,23 +287,41 @@ class Replay:
         given = [value for answer in answered for value in answer.predictions]
         possible = list(zip(*(self._predict(uri, rows) for uri in uris), strict=True))
         self.misversioned += sum(
-            all(abs(value - candidate) > SAME * max(1.0, abs(candidate)) for candidate in candidates)
+            not any(_same(value, candidate) for candidate in candidates)
             for value, candidates in zip(given, possible, strict=True)
         )
 
     def _score(self, result: WindowResult, answers: Sequence[Answer]) -> None:
-        """RMSE of the predictions that clients got, and of those that the never-retrained model would have given."""
+        """The metric of the answers that clients got, and of those the never-retrained model would have given."""
         answered = [answer for answer in answers if answer.predictions]
         rows = [row for answer in answered for row in answer.rows]
         result.rows = len(rows)
-        result.served_metric = _rmse(rows, [value for answer in answered for value in answer.predictions])
-        result.stale_metric = _rmse(rows, self._predict(self._stale, rows))
+        truth = [row.label for row in rows]
+        result.served_metric = score(self.spec, truth, [line for answer in answered for line in answer.predictions])
+        result.stale_metric = score(self.spec, truth, self._predict(self._stale, rows))
 
 
-def summary(replay: Replay, metric: str, seconds: dict[str, float]) -> dict[str, Any]:
+def metric_of(spec: Spec) -> str:
+    """What served answers are scored by: the model's main metric; accuracy where only classes are answered."""
+    return "accuracy" if spec.task == "multiclass" else spec.metric
+
+
+def score(spec: Spec, truth: Sequence[str], lines: Sequence[str]) -> float:
+    """`metric_of` the answered lines; NaN if there are none."""
+    if not truth:
+        return math.nan
+    if spec.task == "multiclass":
+        return sum(a == b for a, b in zip(truth, lines, strict=True)) / len(truth)
+    values = np.array([float(label) for label in truth])
+    return evaluation.score(spec.metric, values, np.array([float(line) for line in lines]))
+
+
+def summary(replay: Replay, seconds: dict[str, float]) -> dict[str, Any]:
     """The demo's result as plain data: what summary.json holds."""
     return {
-        "metric": metric,
+        "title": replay.title,
+        "metric": metric_of(replay.spec),
+        "direction": replay.spec.direction,
         "windows": [asdict(result) for result in replay.results],
         "predictions_sent": replay.sent,
         "predictions_failed": replay.failed,
@@ -318,11 +339,14 @@ def _floor(time_: datetime, hours: int) -> datetime:
     return time_.replace(hour=time_.hour - time_.hour % hours, minute=0, second=0, microsecond=0)
 
 
-def _rmse(rows: Sequence[Row], predictions: Sequence[float]) -> float:
-    if not rows:
-        return math.nan
-    squares = ((row.label - value) ** 2 for row, value in zip(rows, predictions, strict=True))
-    return math.sqrt(math.fsum(squares) / len(rows))
+def _same(one: str, other: str) -> bool:
+    """Whether two answers are one model's: equal, but for how a float is written."""
+    if one == other:
+        return True
+    try:
+        return math.isclose(float(one), float(other), rel_tol=SAME, abs_tol=SAME)
+    except ValueError:
+        return False
 
 
 def _version(champion: dict[str, Any]) -> str:

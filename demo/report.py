@@ -33,7 +33,11 @@ def write_report(path: Path, summary: dict[str, Any]) -> None:
     page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
         (Path(__file__).parent / "report.html.j2").read_text()
     )
-    path.write_text(page.render(summary=summary, windows=windows, plots=plots))
+    path.write_text(
+        page.render(
+            summary=summary, windows=windows, plots=plots, digits=1 if summary["metric"] in {"rmse", "mae"} else 3
+        )
+    )
 
 
 def _metric(windows: list[dict[str, Any]], metric: str) -> go.Figure:
@@ -49,7 +53,7 @@ def _metric(windows: list[dict[str, Any]], metric: str) -> go.Figure:
         text=[w["served_model"] for w in windows],
         textposition="bottom center",
     )
-    figure.update_layout(**LAYOUT, height=380, yaxis_title=f"{metric.upper()}, minutes", yaxis_rangemode="tozero")
+    figure.update_layout(**LAYOUT, height=380, yaxis_title=metric.upper(), yaxis_rangemode="tozero")
     return figure
 
 

@@ -1,10 +1,14 @@
-"""What the demo replays: labelled rows in time order, cut into windows."""
+"""What is replayed: labelled rows in time order, the first of them to train on, the others cut into windows."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
+
+from retrain.spec import Spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +17,7 @@ class Row:
 
     time: datetime
     values: tuple[str, ...]
-    label: float
+    label: str
 
 
 @dataclass(frozen=True)
@@ -24,3 +28,22 @@ class Window:
     start: datetime
     end: datetime
     rows: Sequence[Row]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A table to replay: its model.toml, the rows that the first model is trained on, and what comes after."""
+
+    title: str
+    model: str
+    spec: Spec
+    initial: Sequence[Row]
+    windows: Sequence[Window]
+
+    def write_initial(self, folder: Path) -> None:
+        """The folder holds what InitialDataUri asks for: `model.toml` and `train.csv`."""
+        (folder / "model.toml").write_text(self.model, encoding="utf-8")
+        with (folder / "train.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow([*self.spec.names, self.spec.label])
+            writer.writerows([*row.values, row.label] for row in self.initial)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:pkg_resources")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("initial")
-    flights.initial(folder)
+    flights.source().write_initial(folder)
     return folder
 
 
@@ -57,7 +57,7 @@ def test_a_row_is_what_a_request_carries():
         "pressure": "1004.4",
         "visibility": "10",
     }
-    assert row.label == 199.0
+    assert row.label == "199"
 
 
 def test_the_initial_data_makes_a_dataset(folder: Path):
