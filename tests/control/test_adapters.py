@@ -1,0 +1,355 @@
+"""What is sent to AWS, parameter by parameter, and what its errors become."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import EndpointConnectionError
+from botocore.stub import Stubber
+from moto import mock_aws
+
+from retrain import errors
+from retrain.aws.calls import classified
+from retrain.aws.cloudformation import respond
+from retrain.aws.cloudwatch import CloudWatch
+from retrain.aws.events import Bus
+from retrain.aws.s3 import Store
+from retrain.aws.sagemaker import SageMaker
+from retrain.aws.sns import Topic
+from retrain.aws.sqs import RejectedEvents
+from retrain.aws.stepfunctions import Callbacks, StateMachine
+from retrain.clock import parse
+
+ROLE = "arn:aws:iam::000000000000:role/job-role"
+PIPELINE = "arn:aws:sagemaker:us-east-1:000000000000:pipeline/flights-retrain"
+RUN = f"{PIPELINE}/execution/abcdefghijkl"
+MACHINE = "arn:aws:states:us-east-1:000000000000:stateMachine:machine"
+PACKAGE = "arn:aws:sagemaker:us-east-1:000000000000:model-package/flights/2"
+TOKEN = "t" * 40
+
+
+@pytest.fixture
+def aws() -> Iterator[Any]:
+    """Makes a stubbed client of a service; everything stubbed has to be called."""
+    stubbers = []
+
+    def client(service: str) -> tuple[Any, Stubber]:
+        made = boto3.client(service, region_name="us-east-1")
+        stubber = Stubber(made)
+        stubber.activate()
+        stubbers.append(stubber)
+        return made, stubber
+
+    yield client
+    for stubber in stubbers:
+        stubber.assert_no_pending_responses()
+
+
+# SageMaker ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_pipeline_is_started_with_its_token_and_sorted_parameters(aws: Any) -> None:
+    client, stub = aws("sagemaker")
+    stub.add_response(
+        "start_pipeline_execution",
+        {"PipelineExecutionArn": RUN},
+        {
+            "PipelineName": "flights-retrain",
+            "PipelineExecutionDisplayName": "episode",
+            "PipelineParameters": [{"Name": "A", "Value": "1"}, {"Name": "B", "Value": "2"}],
+            "ClientRequestToken": TOKEN,
+        },
+    )
+    assert SageMaker(client).start_pipeline("flights-retrain", TOKEN, "episode", {"B": "2", "A": "1"}) == RUN
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "expected"),
+    [
+        ("ResourceNotFound", "Pipeline 'flights-retrain' does not exist", errors.PipelineMissing),
+        ("ResourceLimitExceeded", "ml.m5.xlarge", errors.QuotaExceeded),
+        ("ThrottlingException", "Rate exceeded", errors.Throttled),
+        ("AccessDeniedException", "no", errors.AccessDenied),
+        ("ValidationException", "1 validation error", errors.AwsRejected),
+        ("InternalFailure", "", errors.Throttled),
+    ],
+)
+def test_errors_of_a_start_are_classified(code: str, message: str, expected: type[Exception], aws: Any) -> None:
+    client, stub = aws("sagemaker")
+    stub.add_client_error("start_pipeline_execution", code, message)
+    with pytest.raises(expected):
+        SageMaker(client).start_pipeline("flights-retrain", TOKEN, "episode", {})
+
+
+def test_an_existing_pipeline_is_updated(aws: Any) -> None:
+    client, stub = aws("sagemaker")
+    stub.add_client_error("create_pipeline", "ValidationException", "Pipeline names must be unique; already exists")
+    stub.add_response(
+        "update_pipeline",
+        {"PipelineArn": PIPELINE},
+        {"PipelineName": "flights-retrain", "PipelineDefinition": "{}", "RoleArn": ROLE},
+    )
+    assert SageMaker(client).put_pipeline("flights-retrain", "{}", ROLE, TOKEN) == PIPELINE
+
+
+def test_deleting_a_pipeline_that_is_gone_is_no_error(aws: Any) -> None:
+    client, stub = aws("sagemaker")
+    stub.add_client_error("delete_pipeline", "ResourceNotFound", "Pipeline does not exist")
+    SageMaker(client).delete_pipeline("flights-retrain", TOKEN)
+
+
+def test_an_unknown_execution_is_lost(aws: Any) -> None:
+    client, stub = aws("sagemaker")
+    stub.add_client_error("describe_pipeline_execution", "ResourceNotFound", "")
+    with pytest.raises(errors.ExecutionLost):
+        SageMaker(client).pipeline_execution(RUN)
+
+
+@pytest.mark.parametrize(("status", "calls"), [("Executing", 1), ("Succeeded", 0), ("Stopping", 0)])
+def test_only_an_execution_that_runs_is_stopped(status: str, calls: int, aws: Any) -> None:
+    client, stub = aws("sagemaker")
+    stub.add_response("describe_pipeline_execution", {"PipelineExecutionStatus": status})
+    if calls:
+        token = "stop-abcdefghijkl".ljust(32, "-")
+        expected = {"PipelineExecutionArn": RUN, "ClientRequestToken": token}
+        stub.add_response("stop_pipeline_execution", {"PipelineExecutionArn": RUN}, expected)
+    SageMaker(client).stop_pipeline_if_running(RUN)
+
+
+def test_steps_come_from_every_page(aws: Any) -> None:
+    client, stub = aws("sagemaker")
+    first = {"PipelineExecutionSteps": [{"StepName": "A"}], "NextToken": "more"}
+    stub.add_response("list_pipeline_execution_steps", first)
+    stub.add_response("list_pipeline_execution_steps", {"PipelineExecutionSteps": [{"StepName": "B"}]})
+    assert [step["StepName"] for step in SageMaker(client).pipeline_steps(RUN)] == ["A", "B"]
+
+
+def test_a_jobs_own_words_are_found(aws: Any) -> None:
+    client, stub = aws("sagemaker")
+    arn = "arn:aws:sagemaker:us-east-1:000000000000:processing-job/pipelines-1"
+    job = {
+        "ProcessingJobName": "pipelines-1",
+        "ProcessingResources": {
+            "ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.xlarge", "VolumeSizeInGB": 30}
+        },
+        "AppSpecification": {"ImageUri": "image"},
+        "ProcessingJobArn": arn,
+        "ProcessingJobStatus": "Failed",
+        "CreationTime": datetime(2013, 4, 1, tzinfo=UTC),
+        "ExitMessage": "labels_insufficient: none",
+    }
+    stub.add_response("describe_processing_job", job, {"ProcessingJobName": "pipelines-1"})
+    assert SageMaker(client).job_text({"Metadata": {"ProcessingJob": {"Arn": arn}}}) == "labels_insufficient: none"
+    assert SageMaker(client).job_text({"Metadata": {}}) == ""
+
+
+def test_an_endpoint_that_is_not_there_is_none(aws: Any) -> None:
+    client, stub = aws("sagemaker")
+    stub.add_client_error("describe_endpoint", "ValidationException", 'Could not find endpoint "flights".')
+    assert SageMaker(client).endpoint("flights") is None
+
+
+def test_an_endpoint_that_is_being_updated_is_busy(aws: Any) -> None:
+    client, stub = aws("sagemaker")
+    stub.add_client_error("update_endpoint", "ValidationException", "Cannot update in-progress endpoint flights.")
+    with pytest.raises(errors.EndpointBusy):
+        SageMaker(client).update_endpoint("flights", "config", {}, keep_counts=False)
+
+
+MODEL = {
+    "Containers": [{"ModelPackageName": PACKAGE}],
+    "ExecutionRoleArn": ROLE,
+    "EnableNetworkIsolation": True,
+}
+
+
+def described(**changes: Any) -> dict[str, Any]:
+    return {
+        "ModelName": "m",
+        "ModelArn": "arn:aws:sagemaker:us-east-1:000000000000:model/m",
+        "CreationTime": datetime(2013, 4, 1, tzinfo=UTC),
+        **MODEL,
+        **changes,
+    }
+
+
+def test_a_model_that_exists_with_the_same_content_is_fine(aws: Any) -> None:
+    client, stub = aws("sagemaker")
+    stub.add_client_error("create_model", "ValidationException", "Cannot create already existing model")
+    stub.add_response("describe_model", described(), {"ModelName": "m"})
+    SageMaker(client).put_model("m", MODEL)
+
+
+def test_a_model_that_exists_with_other_content_is_a_collision(aws: Any) -> None:
+    client, stub = aws("sagemaker")
+    stub.add_client_error("create_model", "ValidationException", "Cannot create already existing model")
+    stub.add_response("describe_model", described(Containers=[{"ModelPackageName": PACKAGE + "0"}]))
+    with pytest.raises(errors.NameCollision, match="Containers"):
+        SageMaker(client).put_model("m", MODEL)
+
+
+def test_a_package_is_approved_with_a_reason(aws: Any) -> None:
+    client, stub = aws("sagemaker")
+    expected = {"ModelPackageArn": PACKAGE, "ModelApprovalStatus": "Approved", "ApprovalDescription": "w" * 1024}
+    stub.add_response("update_model_package", {"ModelPackageArn": PACKAGE}, expected)
+    SageMaker(client).set_approval(PACKAGE, "Approved", "w" * 5000)
+
+
+# Step Functions -------------------------------------------------------------------------------------------------------
+
+
+def test_an_execution_is_started_with_name_input_and_trace(aws: Any) -> None:
+    client, stub = aws("stepfunctions")
+    arn = MACHINE.replace("stateMachine", "execution") + ":episode"
+    expected = {"stateMachineArn": MACHINE, "name": "episode", "input": "{}", "traceHeader": "Root=1"}
+    stub.add_response("start_execution", {"executionArn": arn, "startDate": datetime(2013, 4, 1, tzinfo=UTC)}, expected)
+    assert StateMachine(client, MACHINE).start("episode", "{}", "Root=1") == (arn, "RUNNING")
+
+
+@pytest.mark.parametrize("status", ["RUNNING", "FAILED", "SUCCEEDED"])
+def test_an_execution_that_exists_already_tells_its_status(status: str, aws: Any) -> None:
+    client, stub = aws("stepfunctions")
+    arn = MACHINE.replace("stateMachine", "execution") + ":episode"
+    stub.add_client_error("start_execution", "ExecutionAlreadyExists", "")
+    answer = {
+        "executionArn": arn,
+        "stateMachineArn": MACHINE,
+        "status": status,
+        "startDate": datetime(2013, 4, 1, tzinfo=UTC),
+    }
+    stub.add_response("describe_execution", answer, {"executionArn": arn})
+    assert StateMachine(client, MACHINE).start("episode", "{}", None) == (arn, status)
+
+
+@pytest.mark.parametrize("code", ["TaskTimedOut", "TaskDoesNotExist", "InvalidToken"])
+def test_a_state_that_waits_no_more_is_not_an_error(code: str, aws: Any) -> None:
+    client, stub = aws("stepfunctions")
+    stub.add_client_error("send_task_success", code, "")
+    assert Callbacks(client).succeed("token", {"decision": "approved"}) is False
+
+
+def test_a_waiting_state_gets_the_decision(aws: Any) -> None:
+    client, stub = aws("stepfunctions")
+    stub.add_response("send_task_success", {}, {"taskToken": "token", "output": '{"decision": "approved"}'})
+    assert Callbacks(client).succeed("token", {"decision": "approved"}) is True
+
+
+# The others -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_subject_is_what_sns_accepts(aws: Any) -> None:
+    client, stub = aws("sns")
+    expected = {"TopicArn": "arn:topic", "Subject": "drift? " + "x" * 93, "Message": "text"}
+    stub.add_response("publish", {"MessageId": "1"}, expected)
+    Topic(client, "arn:topic").publish("drift… " + "x" * 200, "text")
+
+
+def test_a_huge_event_is_cut_to_what_a_queue_takes(aws: Any) -> None:
+    with mock_aws():
+        client = boto3.client("sqs", region_name="us-east-1")
+        url = client.create_queue(QueueName="rejected")["QueueUrl"]
+        RejectedEvents(client, url).keep({"detail": "x" * 1_000_000}, "malformed_event", "too long")
+        [message] = client.receive_message(QueueUrl=url)["Messages"]
+    body = json.loads(message["Body"])
+    assert body["reason"] == "malformed_event"
+    assert len(body["event"]) == 200_000
+
+
+def test_an_event_that_the_bus_refused_is_an_error(aws: Any) -> None:
+    client, stub = aws("events")
+    stub.add_response("put_events", {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "InternalFailure"}]})
+    with pytest.raises(errors.Throttled):
+        Bus(client).put("Bootstrap Requested", {"endpoint_name": "flights"})
+
+
+def test_an_event_has_the_source_that_the_rule_expects(aws: Any) -> None:
+    client, stub = aws("events")
+    entry = {"Source": "retrain", "DetailType": "Bootstrap Requested", "Detail": '{"endpoint_name": "flights"}'}
+    stub.add_response("put_events", {"FailedEntryCount": 0, "Entries": [{"EventId": "1"}]}, {"Entries": [entry]})
+    Bus(client).put("Bootstrap Requested", {"endpoint_name": "flights"})
+
+
+def test_metrics_are_published_in_requests_of_limited_size(aws: Any) -> None:
+    client, stub = aws("cloudwatch")
+    metrics = [{"MetricName": f"m{number}", "Value": 1.0} for number in range(501)]
+    stub.add_response("put_metric_data", {}, {"Namespace": "DriftRetrain", "MetricData": metrics[:500]})
+    stub.add_response("put_metric_data", {}, {"Namespace": "DriftRetrain", "MetricData": metrics[500:]})
+    CloudWatch(client, "DriftRetrain").put_metrics(metrics)
+
+
+def test_alarms_in_alarm_are_named(aws: Any) -> None:
+    client, stub = aws("cloudwatch")
+    alarms = [{"AlarmName": "b", "StateValue": "ALARM"}, {"AlarmName": "a", "StateValue": "OK"}]
+    stub.add_response("describe_alarms", {"MetricAlarms": alarms})
+    assert CloudWatch(client, "DriftRetrain").in_alarm(["a", "b"]) == ["b"]
+    assert CloudWatch(client, "DriftRetrain").in_alarm([]) == []
+
+
+def test_keys_of_a_window_are_those_of_its_hours() -> None:
+    with mock_aws():
+        client = boto3.client("s3", region_name="us-east-1")
+        client.create_bucket(Bucket="bucket")
+        store = Store(client, "bucket")
+        for key in ("28/23/a", "28/22/b", "29/05/c", "30/00/d", "30/01/e"):
+            store.put(f"capture/flights/AllTraffic/2013/03/{key}.jsonl", "x\ny\n")
+        store.put("capture/flights/AllTraffic/2013/03/29/06/empty.jsonl", b"")
+        keys = store.keys_between(
+            "capture/flights/AllTraffic", parse("2013-03-28T23:30:00Z"), parse("2013-03-30T01:00:00Z")
+        )
+        assert [key.rsplit("/", 1)[-1] for key in keys] == ["a.jsonl", "c.jsonl", "d.jsonl"]
+        assert [lines for _, lines in store.files(keys)] == [[b"x", b"y"]] * 3
+        assert store.exists(store.uri(keys[0]))
+        assert not store.exists("s3://bucket/none")
+        assert store.sha256(store.uri(keys[0])) == sha256(b"x\ny\n").hexdigest()
+        with pytest.raises(errors.NoArtifact):
+            store.read("s3://bucket/none")
+        with pytest.raises(errors.NoArtifact):
+            store.sha256("s3://bucket/none")
+
+
+def test_no_answer_at_all_is_worth_another_try() -> None:
+    with pytest.raises(errors.Throttled, match="sagemaker:Anything"), classified("sagemaker:Anything"):
+        raise EndpointConnectionError(endpoint_url="https://nowhere")
+
+
+def test_cloudformation_hears_how_a_request_ended() -> None:
+    heard: list[tuple[str, dict[str, Any]]] = []
+
+    class Listener(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            heard.append((self.headers["Content-Type"], json.loads(body)))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    server = HTTPServer(("127.0.0.1", 0), Listener)
+    thread = threading.Thread(target=server.handle_request, daemon=True)
+    thread.start()
+    event = {
+        "StackId": "stack",
+        "RequestId": "request",
+        "LogicalResourceId": "PublishedPipeline",
+        "ResponseURL": f"http://127.0.0.1:{server.server_port}/response",
+    }
+    respond(event, "FAILED", "physical", {"CodeUri": "s3://code"}, "x" * 9000)
+    thread.join(5)
+    server.server_close()
+    [(content_type, body)] = heard
+    assert content_type == ""
+    assert (body["Status"], body["PhysicalResourceId"], body["Data"]) == (
+        "FAILED",
+        "physical",
+        {"CodeUri": "s3://code"},
+    )
+    assert len(json.dumps(body)) < 4096

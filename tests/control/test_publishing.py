@@ -1,0 +1,147 @@
+"""The custom resource: code and pipeline are published, and CloudFormation always has its answer."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from control_plane import crowned
+
+from retrain.errors import InvalidSettings
+from retrain.publishing import PublishingSettings, answer, code_hash, source_archive
+
+EVENTS = Path(__file__).parents[2] / "events"
+SETTINGS = PublishingSettings("flights-retrain", "arn:aws:iam::000000000000:role/job", "flights", "s3://data/2013/")
+
+
+class Bus:
+    def __init__(self) -> None:
+        self.events: list[tuple[str, dict[str, Any]]] = []
+
+    def put(self, detail_type: str, detail: dict[str, Any]) -> None:
+        self.events.append((detail_type, detail))
+
+
+@pytest.fixture
+def bus() -> Bus:
+    return Bus()
+
+
+@pytest.fixture
+def answers() -> list[tuple[str, str, dict[str, str], str]]:
+    return []
+
+
+@pytest.fixture
+def call(ledger: Any, store: Any, sagemaker: Any, bus: Bus, answers: list[Any]) -> Any:
+    def invoke(name: str, settings: Any = lambda: SETTINGS, **changes: Any) -> dict[str, Any]:
+        event = {**json.loads((EVENTS / f"{name}.json").read_text()), **changes}
+        return answer(
+            event,
+            settings=settings,
+            ledger=lambda: ledger,
+            store=lambda: store,
+            sagemaker=lambda: sagemaker,
+            bus=lambda: bus,
+            respond=lambda _, *said: answers.append(said),
+        )
+
+    return invoke
+
+
+@pytest.mark.parametrize("name", ["custom-resource-create", "custom-resource-update"])
+def test_code_and_pipeline_are_published(name: str, call: Any, store: Any, sagemaker: Any, answers: Any) -> None:
+    call(name)
+    [(status, physical_id, data, _)] = answers
+    assert status == "SUCCESS"
+    assert physical_id == "PublishedPipeline-publish"
+    code = data["CodeUri"]
+    assert code.startswith("s3://bucket/code/")
+    assert store.objects[f"{code}/none/none.jsonl"] == b""
+    assert f"{code}/retrain/jobs/dataset.py" in store.objects
+    with tarfile.open(fileobj=io.BytesIO(store.objects[f"{code}/source.tar.gz"])) as tar:
+        assert {"train.py", "inference.py", "retrain/spec.py"} <= set(tar.getnames())
+    definition = json.loads(sagemaker.pipelines["flights-retrain"])
+    assert definition["Steps"]
+
+
+def test_publishing_again_writes_the_same_bytes(call: Any, store: Any) -> None:
+    call("custom-resource-create")
+    before = dict(store.objects)
+    call("custom-resource-update")
+    assert store.objects == before
+
+
+def test_other_code_goes_to_another_folder(tmp_path: Path) -> None:
+    file = tmp_path / "a.py"
+    file.write_text("1")
+    first = code_hash({"a.py": file})
+    file.write_text("2")
+    assert code_hash({"a.py": file}) != first
+    assert code_hash({"b.py": file}) != code_hash({"a.py": file})
+
+
+def test_an_archive_depends_on_names_and_contents_only(tmp_path: Path) -> None:
+    import os
+
+    file = tmp_path / "a.py"
+    file.write_text("1")
+    first = source_archive({"a.py": file})
+    os.utime(file, (0, 0))
+    assert source_archive({"a.py": file}) == first
+
+
+def test_deleting_the_stack_deletes_the_pipeline(call: Any, sagemaker: Any, answers: Any) -> None:
+    call("custom-resource-create")
+    call("custom-resource-delete")
+    assert sagemaker.pipelines == {}
+    assert answers[-1][0] == "SUCCESS"
+
+
+def test_the_first_episode_is_asked_for_when_there_is_no_champion(call: Any, bus: Bus, answers: Any) -> None:
+    call("custom-resource-bootstrap")
+    assert bus.events == [("Bootstrap Requested", {"endpoint_name": "flights"})]
+    assert answers[0][2] == {"Bootstrap": "requested"}
+
+
+def test_a_champion_is_not_bootstrapped_again(call: Any, bus: Bus, ledger: Any, answers: Any) -> None:
+    crowned(ledger)
+    call("custom-resource-bootstrap")
+    assert bus.events == []
+    assert answers[0][2] == {"Bootstrap": "champion exists"}
+
+
+def test_deleting_asks_for_nothing(call: Any, bus: Bus, answers: Any) -> None:
+    call("custom-resource-bootstrap", RequestType="Delete", PhysicalResourceId="FirstEpisode-bootstrap")
+    assert bus.events == []
+    assert answers[0][:2] == ("SUCCESS", "FirstEpisode-bootstrap")
+
+
+def unset() -> PublishingSettings:
+    raise InvalidSettings("the environment has no PIPELINE_NAME")
+
+
+def test_a_failure_is_answered_so_that_the_stack_does_not_hang(call: Any, answers: Any) -> None:
+    assert call("custom-resource-create", settings=unset) == {"status": "failed"}
+    [(status, _, _, reason)] = answers
+    assert status == "FAILED"
+    assert "PIPELINE_NAME" in reason
+
+
+def test_a_failing_deletion_does_not_keep_the_stack_alive(call: Any, answers: Any) -> None:
+    call("custom-resource-delete", settings=unset)
+    assert answers[0][0] == "SUCCESS"
+
+
+def test_an_unexpected_error_is_answered_as_well(call: Any, answers: Any, sagemaker: Any) -> None:
+    def broken(*_: Any) -> str:
+        raise ZeroDivisionError
+
+    sagemaker.put_pipeline = broken
+    call("custom-resource-create")
+    assert answers[0][0] == "FAILED"
+    assert "ZeroDivisionError" in answers[0][3]

@@ -1,0 +1,273 @@
+"""House rules, on the template as CloudFormation gets it: translated from SAM."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from samcli.yamlhelper import yaml_parse
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+
+ROOT = Path(__file__).parents[2]
+TEMPLATE = yaml_parse((ROOT / "template.yaml").read_text())
+HANDLERS = sorted(file.stem for file in (ROOT / "src" / "handlers").glob("*.py") if file.stem != "__init__")
+# Actions that know no resource, so that "*" is all one can say (AWS's service authorization reference).
+UNBOUND = {
+    "cloudwatch:PutMetricData",
+    "ecr:GetAuthorizationToken",
+    "logs:CreateLogDelivery",
+    "logs:DeleteLogDelivery",
+    "logs:DescribeLogGroups",
+    "logs:DescribeResourcePolicies",
+    "logs:GetLogDelivery",
+    "logs:ListLogDeliveries",
+    "logs:PutResourcePolicy",
+    "logs:UpdateLogDelivery",
+    "states:SendTaskSuccess",
+    "xray:GetSamplingRules",
+    "xray:GetSamplingTargets",
+    "xray:PutTelemetryRecords",
+    "xray:PutTraceSegments",
+}
+Resource = dict[str, Any]
+
+
+@cache
+def translated() -> dict[str, Resource]:
+    source = yaml_parse((ROOT / "template.yaml").read_text())
+    for resource in source["Resources"].values():
+        for key in ("CodeUri", "ContentUri", "DefinitionUri"):
+            if key in resource.get("Properties", {}):
+                resource["Properties"][key] = "s3://bucket/key"
+    source["Globals"]["Function"]["CodeUri"] = "s3://bucket/key"
+    values = {"XGBoostImageUri": "000000000000.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"}
+    translator = Translator({}, Parser())
+    result: dict[str, Resource] = translator.translate(source, values)["Resources"]
+    return result
+
+
+def of_type(kind: str) -> dict[str, Resource]:
+    return {name: item["Properties"] for name, item in translated().items() if item["Type"] == kind}
+
+
+def functions() -> dict[str, Resource]:
+    return of_type("AWS::Lambda::Function")
+
+
+def statements() -> list[tuple[str, Resource]]:
+    """Every statement of every policy that is attached to a role."""
+    found = []
+    for name, item in translated().items():
+        properties = item.get("Properties", {})
+        policies = [*properties.get("Policies", [])] if item["Type"] == "AWS::IAM::Role" else []
+        if item["Type"] == "AWS::IAM::Policy":
+            policies.append(properties)
+        for policy in policies:
+            found += [(name, statement) for statement in policy["PolicyDocument"]["Statement"]]
+    return found
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def test_each_handler_is_a_function_and_each_function_a_handler() -> None:
+    assert sorted(item["Handler"].split(".")[1] for item in functions().values()) == HANDLERS
+
+
+def test_every_function_has_a_role_of_its_own() -> None:
+    roles = [json.dumps(item["Role"]) for item in functions().values()]
+    assert len(set(roles)) == len(roles)
+
+
+def test_every_function_is_traced_and_logs_json_into_a_group_of_its_own() -> None:
+    groups = of_type("AWS::Logs::LogGroup")
+    for name, item in functions().items():
+        assert item["TracingConfig"] == {"Mode": "Active"}
+        assert item["LoggingConfig"] == {"LogFormat": "JSON", "LogGroup": {"Ref": f"{name}Logs"}}
+        assert f"{name}Logs" in groups
+
+
+def test_every_log_group_is_kept_for_a_time_and_encrypted() -> None:
+    for item in of_type("AWS::Logs::LogGroup").values():
+        assert item["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+        assert item["KmsKeyId"] == {"Fn::GetAtt": ["DataKey", "Arn"]}
+
+
+def test_the_runtime_and_the_processor_are_parameters() -> None:
+    assert TEMPLATE["Parameters"]["LambdaRuntime"]["Default"] == "python3.13"
+    assert TEMPLATE["Parameters"]["Architecture"]["Default"] == "arm64"
+    for item in functions().values():
+        assert item["Runtime"] == {"Ref": "LambdaRuntime"}
+        assert item["Architectures"] == [{"Ref": "Architecture"}]
+
+
+def test_every_rule_retries_for_a_limited_time_and_keeps_what_it_cannot_deliver() -> None:
+    rules = of_type("AWS::Events::Rule")
+    assert len(rules) == 5
+    for item in rules.values():
+        for target in item["Targets"]:
+            assert target["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": ["UndeliveredEvents", "Arn"]}}
+            assert {"MaximumEventAgeInSeconds", "MaximumRetryAttempts"} == set(target["RetryPolicy"])
+
+
+def test_every_rule_on_events_pins_source_type_and_account() -> None:
+    for name, item in of_type("AWS::Events::Rule").items():
+        if "EventPattern" in item:
+            pattern = item["EventPattern"]
+            assert {"source", "detail-type", "account"} <= set(pattern), name
+            assert len(pattern["detail-type"]) == 1
+
+
+def test_the_alarm_rule_names_the_alarm_and_no_prefix() -> None:
+    [pattern] = [
+        item["EventPattern"]
+        for item in of_type("AWS::Events::Rule").values()
+        if item.get("EventPattern", {}).get("source") == ["aws.cloudwatch"]
+    ]
+    assert pattern["resources"] == [{"Fn::GetAtt": ["DriftAlarm", "Arn"]}]
+
+
+def test_functions_called_by_events_keep_what_failed_for_good() -> None:
+    kept = {item["FunctionName"]["Ref"]: item for item in of_type("AWS::Lambda::EventInvokeConfig").values()}
+    assert set(kept) == {"AlarmHandler", "Approver", "DriftMonitor", "EpisodeCloser"}
+    for item in kept.values():
+        assert "OnFailure" in item["DestinationConfig"]
+
+
+def test_every_queue_has_an_alarm_and_keeps_its_messages_for_two_weeks() -> None:
+    watched = {
+        dimension["Value"]["Fn::GetAtt"][0]
+        for item in of_type("AWS::CloudWatch::Alarm").values()
+        for dimension in item["Dimensions"]
+        if dimension["Name"] == "QueueName"
+    }
+    queues = of_type("AWS::SQS::Queue")
+    assert watched == set(queues)
+    for item in queues.values():
+        assert item["MessageRetentionPeriod"] == 14 * 24 * 3600
+
+
+def test_permissions_to_call_a_function_name_their_caller() -> None:
+    for name, item in of_type("AWS::Lambda::Permission").items():
+        assert "SourceArn" in item, name
+
+
+@pytest.mark.parametrize(("name", "statement"), statements())
+def test_no_statement_has_a_wildcard_action_or_an_unexplained_wildcard_resource(name: str, statement: Resource) -> None:
+    actions = as_list(statement["Action"])
+    assert not [action for action in actions if "*" in action], name
+    if "*" in as_list(statement["Resource"]):
+        assert set(actions) <= UNBOUND, name
+    if "cloudwatch:PutMetricData" in actions:
+        assert "cloudwatch:namespace" in json.dumps(statement["Condition"])
+
+
+def test_roles_are_passed_by_name_and_to_sagemaker_only() -> None:
+    passing = [(name, item) for name, item in statements() if "iam:PassRole" in as_list(item["Action"])]
+    assert len(passing) == 3
+    for name, statement in passing:
+        assert statement["Condition"] == {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}, name
+        assert statement["Resource"]["Fn::GetAtt"][0] in {"JobRole", "EndpointRole"}
+
+
+def test_sagemakers_roles_are_assumed_for_this_account_only() -> None:
+    roles = of_type("AWS::IAM::Role")
+    for name in ("JobRole", "EndpointRole"):
+        [statement] = roles[name]["AssumeRolePolicyDocument"]["Statement"]
+        assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+
+
+def test_every_bucket_is_private_versioned_encrypted_and_spoken_to_by_tls_only() -> None:
+    policies = {
+        item["Bucket"]["Ref"]: item["PolicyDocument"]["Statement"] for item in of_type("AWS::S3::BucketPolicy").values()
+    }
+    for name, item in of_type("AWS::S3::Bucket").items():
+        assert all(item["PublicAccessBlockConfiguration"].values())
+        assert len(item["PublicAccessBlockConfiguration"]) == 4
+        assert item["VersioningConfiguration"] == {"Status": "Enabled"}
+        assert item["BucketEncryption"]
+        denied = [statement for statement in policies[name] if statement["Effect"] == "Deny"]
+        assert denied[0]["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+        assert denied[0]["Action"] == "s3:*"
+
+
+def test_messages_and_the_ledger_are_encrypted_with_the_stacks_key() -> None:
+    key = {"Fn::GetAtt": ["DataKey", "Arn"]}
+    assert all(item["KmsMasterKeyId"] == key for item in of_type("AWS::SQS::Queue").values())
+    assert all(item["KmsMasterKeyId"] == {"Ref": "DataKey"} for item in of_type("AWS::SNS::Topic").values())
+    [ledger] = of_type("AWS::DynamoDB::Table").values()
+    assert ledger["SSESpecification"]["KMSMasterKeyId"] == key
+    assert ledger["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert ledger["BillingMode"] == "PAY_PER_REQUEST"
+    [data_key] = of_type("AWS::KMS::Key").values()
+    assert data_key["EnableKeyRotation"] is True
+
+
+def test_what_holds_data_outlives_the_stack() -> None:
+    for name in ("DataKey", "DataBucket", "Ledger", "ModelPackages", "TrailBucket"):
+        item = translated()[name]
+        assert (item["DeletionPolicy"], item["UpdateReplacePolicy"]) == ("Retain", "Retain")
+
+
+def test_the_machine_is_traced_and_logs_no_execution_data() -> None:
+    [machine] = of_type("AWS::StepFunctions::StateMachine").values()
+    assert machine["TracingConfiguration"] == {"Enabled": True}
+    assert machine["LoggingConfiguration"]["IncludeExecutionData"] is False
+
+
+def test_functions_time_out_before_the_states_that_call_them() -> None:
+    states = json.loads((ROOT / "statemachine" / "retrain.asl.json").read_text())["States"]
+    timeouts = {name: item["Timeout"] for name, item in functions().items()}
+    for name, state in states.items():
+        if state["Type"] == "Task" and isinstance(state["TimeoutSeconds"], int):
+            called = re.sub(r"\$\{(\w+)Arn\}", r"\1", state["Arguments"]["FunctionName"])
+            assert timeouts[called] < state["TimeoutSeconds"], name
+
+
+def test_the_drift_alarm_watches_what_the_monitor_publishes() -> None:
+    alarm = of_type("AWS::CloudWatch::Alarm")["DriftAlarm"]
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("DriftRetrain", "drift_max")
+    assert alarm["TreatMissingData"] == "notBreaching"
+    silence = of_type("AWS::CloudWatch::Alarm")["SilenceAlarm"]
+    assert silence["TreatMissingData"] == "breaching"
+
+
+def test_every_parameter_is_described_used_and_checked() -> None:
+    text = (ROOT / "template.yaml").read_text()
+    body = text[text.index("\nConditions:") :]
+    for name, parameter in TEMPLATE["Parameters"].items():
+        assert parameter["Description"], name
+        assert re.search(rf"!Ref {name}\b|\$\{{{name}\}}", body), f"{name} does nothing"
+        assert {"AllowedPattern", "AllowedValues", "MinValue"} & set(parameter), name
+
+
+def test_every_output_is_described() -> None:
+    assert all(output["Description"] for output in TEMPLATE["Outputs"].values())
+
+
+def test_the_dashboard_is_json() -> None:
+    [dashboard] = of_type("AWS::CloudWatch::Dashboard").values()
+    body = json.loads(re.sub(r"\$\{[\w.:]+\}", "1", dashboard["DashboardBody"]["Fn::Sub"]))
+    assert len(body["widgets"]) == 7
+
+
+def test_no_account_id_is_in_the_template() -> None:
+    assert set(re.findall(r"\b\d{12}\b", (ROOT / "template.yaml").read_text())) == set()
+    assert set(re.findall(r"\b\d{12}\b", (ROOT / "samconfig.toml").read_text())) <= {"000000000000"}
+
+
+def test_every_function_of_the_control_plane_is_built_by_the_makefile() -> None:
+    targets = set(re.findall(r"^build-(\w+):", (ROOT / "src" / "Makefile").read_text(), re.M))
+    made = {
+        name
+        for name, item in TEMPLATE["Resources"].items()
+        if item["Type"] == "AWS::Serverless::Function" and item.get("Metadata", {}).get("BuildMethod") == "makefile"
+    }
+    assert targets == made
+    assert set(functions()) - made == {"DriftMonitor"}
