@@ -157,8 +157,8 @@ def _table(results: list[WindowResult], metric: str, direction: str) -> Table:
     digits = 1 if metric in {"rmse", "mae"} else 3
     sign = 1 if direction == "min" else -1
     for column in ("window", "drift", "worst feature", "alarm", "episode"):
-        table.add_column(column, no_wrap=True)
-    for column in ("model", "served", "stale"):
+        table.add_column(column, no_wrap=True, max_width=14)
+    for column in ("by", "served", "stale"):
         table.add_column(column, justify="right", no_wrap=True)
     for result in results:
         distance = f" {result.drift_max:.2f}" if result.drift_max is not None else ""
@@ -216,6 +216,7 @@ def shortcomings(report: dict[str, Any]) -> list[str]:
         faults.append(f"{report['predictions_failed']} predictions failed")
     if report["predictions_misversioned"]:
         faults.append(f"{report['predictions_misversioned']} predictions came from a wrong model")
+    faults += report["violations"]
     better = improvement(report)
     complete = {window["name"] for window in report["windows"]} >= set(GOAL_WINDOWS)
     if complete and better is not None and better < GOAL:

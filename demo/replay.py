@@ -69,7 +69,7 @@ class Replay:
 
     After `run`, `results` has one entry per window, `sent`, `failed` and `misversioned` count predictions: sent to
     InvokeEndpoint, not answered, and answered by a model that was neither the champion nor, during a roll-out, its
-    challenger.
+    challenger. `violations` lists AWS calls and answers that botocore's models do not define.
     """
 
     stack: Stack
@@ -81,6 +81,7 @@ class Replay:
     sent: int = 0
     failed: int = 0
     misversioned: int = 0
+    violations: list[str] = field(default_factory=list)
     _models: dict[str, Any] = field(default_factory=dict)
     _labels_due: list[tuple[datetime, str]] = field(default_factory=list)
     _ids: Iterator[int] = field(default_factory=lambda: count(1))
@@ -103,6 +104,7 @@ class Replay:
             already = self._look_back(window, following, result, model)
             result.seconds = time.monotonic() - began
             self.tell("window", result, 1.0)
+        self.violations = self.stack.aws.violations()
 
     # Traffic ------------------------------------------------------------------------------------------------------
 
@@ -326,6 +328,7 @@ def summary(replay: Replay, seconds: dict[str, float]) -> dict[str, Any]:
         "predictions_sent": replay.sent,
         "predictions_failed": replay.failed,
         "predictions_misversioned": replay.misversioned,
+        "violations": replay.violations,
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
     }
 

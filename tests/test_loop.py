@@ -104,8 +104,8 @@ def test_the_report_needs_nothing_from_the_network(summary: dict[str, Any], fold
     assert "<link" not in page
 
 
-def test_nothing_sagemaker_said_is_unknown_to_botocore(aws: LocalAws) -> None:
-    assert aws.violations() == []
+def test_no_call_and_no_answer_is_unknown_to_botocore(summary: dict[str, Any]) -> None:
+    assert summary["violations"] == []
 
 
 @pytest.mark.parametrize(
@@ -137,6 +137,27 @@ def test_sam_invokes_a_deployed_handler_after_the_demo(aws: LocalAws) -> None:
     event = str(ROOT / "events" / "alarm-ok.json")
     said = _sam(aws, "remote", "invoke", "AlarmHandler", "--stack-name", STACK_NAME, "--event-file", event)
     assert "ignored" in said
+
+
+@pytest.mark.parametrize(
+    ("event", "reason"),
+    [("alarm-malformed.json", "malformed_event"), ("alarm-foreign-account.json", "foreign_source")],
+)
+def test_a_bad_event_is_refused_by_name_and_kept(aws: LocalAws, event: str, reason: str) -> None:
+    stack = _stack(aws)
+    said = _sam(
+        aws,
+        "remote",
+        "invoke",
+        "AlarmHandler",
+        "--stack-name",
+        STACK_NAME,
+        "--event-file",
+        str(ROOT / "events" / event),
+    )
+    assert reason in said
+    kept = aws.client("sqs").receive_message(QueueUrl=stack["RejectedEventsUrl"], MaxNumberOfMessages=10)
+    assert any(reason in message["Body"] for message in kept["Messages"])
 
 
 def test_sam_logs_show_a_demo_episode(aws: LocalAws, summary: dict[str, Any]) -> None:
