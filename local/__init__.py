@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -30,26 +31,27 @@ def environment(url: str) -> dict[str, str]:
 
 
 class LocalAws:
-    """The embedded AWS in a process of its own, as a context manager.
+    """The embedded AWS in a process of its own, as a context manager. Port 0 is any free one.
 
     Inside the context it answers at `url`; afterwards it has stopped and its state lies under `root`, from which the
     next one with `fresh=False` goes on.
     """
 
     def __init__(self, port: int, root: Path, *, fresh: bool, wait_scale: float = 0.02) -> None:
-        self.port, self.root, self.fresh, self.wait_scale = port, root, fresh, wait_scale
-        self.url = f"http://127.0.0.1:{port}"
+        self.port, self.root, self.fresh, self.wait_scale = port or _free_port(), root, fresh, wait_scale
+        self.url = f"http://127.0.0.1:{self.port}"
         self.env = {**os.environ, **environment(self.url), "SAM_CLI_TELEMETRY": "0"}
         # The developer's own profile and account stay out of it.
         self.env.update(AWS_CONFIG_FILE=os.devnull, AWS_SHARED_CREDENTIALS_FILE=os.devnull)
-        self.env.pop("AWS_PROFILE", None)
+        for name in ("AWS_PROFILE", "AWS_REGION", "AWS_SESSION_TOKEN"):
+            self.env.pop(name, None)
         self._process: subprocess.Popen[bytes] | None = None
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
 
     def __enter__(self) -> LocalAws:
         self.root.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "local", "up", "--port", str(self.port), "--root", str(self.root)]
+        command = [sys.executable, "-m", "local", "up", "--port", str(self.port), "--root", str(self.root.resolve())]
         command += ["--wait-scale", str(self.wait_scale), *(["--fresh"] if self.fresh else [])]
         log = self.root / "local.log"
         with log.open("wb") as output:
@@ -93,7 +95,9 @@ class LocalAws:
                 from botocore.config import Config
 
                 self._clients[service] = boto3.Session(
-                    aws_access_key_id="test", aws_secret_access_key="test", region_name=REGION
+                    aws_access_key_id="test",
+                    aws_secret_access_key="test",  # noqa: S106 - any secret is right
+                    region_name=REGION,
                 ).client(
                     service,
                     endpoint_url=self.url,
@@ -118,3 +122,9 @@ class LocalAws:
     def _get(self, path: str) -> Any:
         with urllib.request.urlopen(self.url + path, timeout=30) as response:  # noqa: S310
             return json.load(response)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

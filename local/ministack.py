@@ -319,8 +319,9 @@ class Platform:
         headers: dict[str, str] = {}
 
         def start_execution(data: dict[str, Any]) -> Any:
+            data = {**data, "name": data.get("name") or str(uuid.uuid4())}
             machine = sfn._resolve_state_machine_arn(data.get("stateMachineArn", ""))
-            arn = f"{str(machine).replace(':stateMachine:', ':execution:')}:{data.get('name')}"
+            arn = f"{str(machine).replace(':stateMachine:', ':execution:')}:{data['name']}"
             standing = sfn._executions.get(arn)
             if standing and standing["status"] == "RUNNING" and standing["input"] == data.get("input", "{}"):
                 return sfn.json_response({"executionArn": arn, "startDate": standing["startDate"]})

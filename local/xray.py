@@ -30,7 +30,7 @@ class XRay:
         threading.Thread(target=self._listen, name="xray", daemon=True).start()
 
     def open_segment(self, name: str, origin: str, header: str | None) -> str:
-        """A service (Lambda, Step Functions) works for `header`'s trace from now on, or for a new one; the header to hand on."""
+        """A service (Lambda, Step Functions) works for `header`'s trace, or for a new one; the header to hand on."""
         fields = dict(part.split("=", 1) for part in (header or "").split(";") if "=" in part)
         trace = fields.get("Root") or f"1-{int(self._now()):08x}-{secrets.token_hex(12)}"
         segment: Segment = {
@@ -65,6 +65,7 @@ class XRay:
             "GetTraceSummaries": self._summaries,
             "BatchGetTraces": self._batch,
             "PutTraceSegments": self._put,
+            "GetServiceGraph": self._graph,
         }
         if operation not in operations:
             raise ApiError("UnknownOperationException", f"the embedded X-Ray does not do {operation}", 501)
@@ -157,6 +158,40 @@ class XRay:
             traces.append({"Id": trace, "Duration": duration, "LimitExceeded": False, "Segments": documents})
         return {"Traces": traces, "UnprocessedTraceIds": unknown}
 
+    def _graph(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Who called whom between the two times: a service for each segment's name."""
+        start, end = _seconds(params["StartTime"]), _seconds(params["EndTime"])
+        with self._lock:
+            traces = list(self._traces)
+        services: dict[str, dict[str, Any]] = {}
+        for segments in map(self._segments, traces):
+            inside = {}  # every segment and subsegment, and the segment's service
+            for segment in segments:
+                if not start <= float(segment["start_time"]) <= end:
+                    continue
+                name = str(segment["name"])
+                node = services.setdefault(name, _node(len(services), name, str(segment.get("origin", "remote"))))
+                _count(node, segment)
+                inside.update(dict.fromkeys(_ids(segment), node))
+            for segment in segments:
+                caller, callee = inside.get(str(segment.get("parent_id"))), inside.get(str(segment["id"]))
+                if callee is None:
+                    continue
+                if caller is None:
+                    callee["Root"] = True
+                elif caller is not callee:
+                    edges = {edge["ReferenceId"]: edge for edge in caller["Edges"]}
+                    if callee["ReferenceId"] not in edges:
+                        caller["Edges"].append(edge := {"ReferenceId": callee["ReferenceId"], "Aliases": []})
+                        edges[callee["ReferenceId"]] = edge
+                    _count(edges[callee["ReferenceId"]], segment)
+        return {
+            "StartTime": params["StartTime"],
+            "EndTime": params["EndTime"],
+            "Services": list(services.values()),
+            "ContainsOldGroupVersions": False,
+        }
+
     def _put(self, params: dict[str, Any]) -> dict[str, Any]:
         unprocessed = []
         for document in params["TraceSegmentDocuments"]:
@@ -175,6 +210,38 @@ class XRay:
         """The traces of `path` can be read again; none if there is no such file."""
         if path.exists():
             self._traces.update(json.loads(path.read_text()))
+
+
+def _node(number: int, name: str, kind: str) -> dict[str, Any]:
+    return {"ReferenceId": number, "Name": name, "Names": [name], "Type": kind, "State": "active", "Edges": []}
+
+
+def _ids(segment: Segment) -> list[str]:
+    return [str(segment["id"]), *(each for child in segment.get("subsegments") or [] for each in _ids(child))]
+
+
+def _count(part: dict[str, Any], segment: Segment) -> None:
+    """The segment is one more request of this node or edge of the graph."""
+    start, end = (datetime.fromtimestamp(float(segment[name]), UTC) for name in ("start_time", "end_time"))
+    part["StartTime"], part["EndTime"] = min(part.get("StartTime", start), start), max(part.get("EndTime", end), end)
+    said = part.setdefault(
+        "SummaryStatistics",
+        {
+            "OkCount": 0,
+            "ErrorStatistics": {"ThrottleCount": 0, "OtherCount": 0, "TotalCount": 0},
+            "FaultStatistics": {"OtherCount": 0, "TotalCount": 0},
+            "TotalCount": 0,
+            "TotalResponseTime": 0.0,
+        },
+    )
+    said["TotalCount"] += 1
+    said["TotalResponseTime"] += (end - start).total_seconds()
+    if segment.get("fault") or segment.get("error"):
+        kind = "FaultStatistics" if segment.get("fault") else "ErrorStatistics"
+        said[kind]["OtherCount"] += 1
+        said[kind]["TotalCount"] += 1
+    else:
+        said["OkCount"] += 1
 
 
 def _annotations(segment: Segment) -> list[tuple[str, Any]]:

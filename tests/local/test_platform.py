@@ -1,0 +1,454 @@
+"""The embedded AWS, as its users see it: boto3 and HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from workbench import Bench
+
+from local import LocalAws, ministack
+
+ROOT = Path(__file__).resolve().parents[2]
+MARCH = datetime(2013, 3, 1, 5, 0, tzinfo=UTC)
+ECHO = """
+import json, os
+class Throttled(Exception): pass
+def handler(event, context):
+    if event.get("raise"):
+        raise Throttled("too fast: wait")
+    event["trace"] = os.environ.get("_X_AMZN_TRACE_ID")
+    event["pid"] = os.getpid()
+    return event
+"""
+HEADER = "Root=1-51303280-0123456789abcdef01234567;Parent=0123456789abcdef;Sampled=1"
+
+
+@pytest.fixture(scope="module")
+def echo(bench: Bench) -> str:
+    return bench.function("echo", ECHO, TracingConfig={"Mode": "Active"})
+
+
+def lambda_task(function: str, payload: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    arguments = {"FunctionName": function, "Payload": payload}
+    return {"Type": "Task", "Resource": "arn:aws:states:::lambda:invoke", "Arguments": arguments, **fields}
+
+
+# The clock and what follows it ----------------------------------------------------------------------------------------
+
+
+def test_the_clock_shows_what_it_was_set_to(bench: Bench) -> None:
+    bench.aws.set_clock(MARCH)
+    with urllib.request.urlopen(f"{bench.aws.url}/_local/clock") as answer:
+        shown = datetime.fromisoformat(json.load(answer)["now"])
+    assert timedelta(0) <= shown - MARCH < timedelta(seconds=5)
+
+
+def test_a_time_without_zone_is_refused_with_an_example(bench: Bench) -> None:
+    body = json.dumps({"now": "2013-03-01T05:00:00"}).encode()
+    request = urllib.request.Request(f"{bench.aws.url}/_local/clock", data=body, method="PUT")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request)
+    assert "no time zone" in json.load(refused.value)["error"]
+
+
+def test_setting_the_clock_fires_schedules_with_its_time_even_after_it_was_set_back(bench: Bench) -> None:
+    bench.aws.set_clock(MARCH + timedelta(days=300))
+    queue = bench.listen("schedule", ScheduleExpression="rate(5 minutes)")
+    bench.aws.set_clock(MARCH)
+    assert bench.received(queue) == []
+    bench.aws.set_clock(MARCH + timedelta(hours=1))
+    (event,) = bench.received(queue)
+    assert (event["detail-type"], event["time"]) == ("Scheduled Event", "2013-03-01T06:00:00Z")
+    bench.aws.set_clock(MARCH + timedelta(hours=1, minutes=4))
+    assert bench.received(queue) == []
+    bench.client("events").disable_rule(Name="schedule")
+
+
+def test_executions_and_states_start_on_the_aws_clock(bench: Bench) -> None:
+    bench.aws.set_clock(MARCH)
+    states = {"Tell": {"Type": "Pass", "Output": "{% $states.context.State.EnteredTime %}", "End": True}}
+    done = bench.execute(bench.machine("clock", states, "Tell"))
+    assert json.loads(done["output"]).startswith("2013-03-01T05:00:0")
+    assert done["startDate"].astimezone(UTC).date() == MARCH.date()
+
+
+# Alarms ---------------------------------------------------------------------------------------------------------------
+
+
+def put_alarm(bench: Bench, name: str, **changes: Any) -> None:
+    settings = {
+        "AlarmName": name,
+        "AlarmDescription": "drifted",
+        "Namespace": "Tests",
+        "MetricName": name,
+        "Dimensions": [{"Name": "Endpoint", "Value": "flights"}],
+        "Statistic": "Maximum",
+        "Period": 300,
+        "EvaluationPeriods": 1,
+        "Threshold": 0.3,
+        "ComparisonOperator": "GreaterThanThreshold",
+        "TreatMissingData": "notBreaching",
+    }
+    bench.client("cloudwatch").put_metric_alarm(**{**settings, **changes})
+
+
+def put_metric(bench: Bench, name: str, value: float, endpoint: str = "flights", at: datetime = MARCH) -> None:
+    datum = {"MetricName": name, "Dimensions": [{"Name": "Endpoint", "Value": endpoint}], "Value": value}
+    bench.client("cloudwatch").put_metric_data(Namespace="Tests", MetricData=[{**datum, "Timestamp": at}])
+
+
+def alarm_state(bench: Bench, name: str) -> str:
+    return str(bench.client("cloudwatch").describe_alarms(AlarmNames=[name])["MetricAlarms"][0]["StateValue"])
+
+
+def listen_to_alarm(bench: Bench, name: str) -> str:
+    pattern = {"source": ["aws.cloudwatch"], "detail": {"alarmName": [name]}}
+    return bench.listen(f"rule-{name}", EventPattern=pattern)
+
+
+def test_a_breaching_metric_puts_the_alarms_event_on_the_bus(bench: Bench) -> None:
+    bench.aws.set_clock(MARCH)
+    events = listen_to_alarm(bench, "drift")
+    put_alarm(bench, "drift")
+    put_metric(bench, "drift", 0.9, endpoint="another")
+    assert alarm_state(bench, "drift") != "ALARM"
+    put_metric(bench, "drift", 0.5)
+    assert alarm_state(bench, "drift") == "ALARM"
+    event = [each for each in bench.received(events) if each["detail"]["state"]["value"] == "ALARM"][-1]
+    assert event["detail-type"] == "CloudWatch Alarm State Change"
+    assert event["resources"] == ["arn:aws:cloudwatch:us-east-1:000000000000:alarm:drift"]
+    assert event["time"].startswith("2013-03-01T05:00:")
+    assert event["detail"]["state"]["timestamp"].startswith("2013-03-01T05:00:")
+    assert event["detail"]["state"]["timestamp"].endswith("+0000")
+    assert json.loads(event["detail"]["state"]["reasonData"])["recentDatapoints"] == [0.5]
+    assert event["detail"]["configuration"]["metrics"][0]["metricStat"]["metric"]["dimensions"] == {
+        "Endpoint": "flights"
+    }
+    history = bench.client("cloudwatch").describe_alarm_history(AlarmName="drift", HistoryItemType="StateUpdate")
+    assert "to ALARM" in history["AlarmHistoryItems"][0]["HistorySummary"]
+
+
+def test_time_alone_takes_an_alarm_back(bench: Bench) -> None:
+    bench.aws.set_clock(MARCH)
+    put_alarm(bench, "passing")
+    put_metric(bench, "passing", 0.5)
+    assert alarm_state(bench, "passing") == "ALARM"
+    bench.aws.set_clock(MARCH + timedelta(hours=1))
+    assert alarm_state(bench, "passing") == "OK"
+
+
+def test_silence_raises_an_alarm_without_any_request(bench: Bench) -> None:
+    put_alarm(
+        bench,
+        "silence",
+        Statistic="SampleCount",
+        Threshold=1,
+        ComparisonOperator="LessThanThreshold",
+        TreatMissingData="breaching",
+    )
+    assert bench.eventually(lambda: alarm_state(bench, "silence") == "ALARM", seconds=5)
+
+
+def test_set_alarm_state_tells_event_bus_and_topic_once(bench: Bench) -> None:
+    url, arn = bench.queue("told")
+    topic = bench.client("sns").create_topic(Name="alarms")["TopicArn"]
+    bench.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+    events = listen_to_alarm(bench, "by-hand")
+    put_alarm(bench, "by-hand", AlarmActions=[topic])
+    bench.client("cloudwatch").set_alarm_state(AlarmName="by-hand", StateValue="ALARM", StateReason="a drill")
+    told = [each["detail"]["state"] for each in bench.received(events, seconds=3)]
+    assert [state["reason"] for state in told if state["value"] == "ALARM"] == ["a drill"]
+    (message,) = bench.received(url)
+    assert json.loads(message["Message"])["NewStateReason"] == "a drill"
+
+
+# Lambda ---------------------------------------------------------------------------------------------------------------
+
+
+def test_an_exceptions_class_reaches_the_caller_and_the_worker_stays_warm(bench: Bench, echo: str) -> None:
+    before = bench.invoke(echo, {})
+    raised = bench.invoke(echo, {"raise": True})
+    assert (raised["errorType"], raised["errorMessage"]) == ("Throttled", "too fast: wait")
+    assert bench.invoke(echo, {})["pid"] == before["pid"]
+
+
+def test_a_function_sees_the_runtimes_libraries_and_no_others(bench: Bench) -> None:
+    code = "from importlib.util import find_spec\ndef handler(event, context):\n"
+    code += "    return {name: find_spec(name) is not None for name in event}\n"
+    found = bench.invoke(bench.function("libraries", code), ["boto3", "numpy", "ministack", "retrain", "local"])
+    assert [name for name, there in found.items() if there] == ["boto3"]
+
+
+def test_an_event_that_fails_for_good_lands_in_the_functions_failure_destination(bench: Bench, echo: str) -> None:
+    url, arn = bench.queue("rejected")
+    function = bench.function("failing", ECHO)
+    bench.client("lambda").put_function_event_invoke_config(
+        FunctionName="failing", MaximumRetryAttempts=1, DestinationConfig={"OnFailure": {"Destination": arn}}
+    )
+    bench.client("events").put_rule(Name="fail", EventPattern=json.dumps({"source": ["tests.fail"]}))
+    target = {"Id": "f", "Arn": function, "Input": json.dumps({"raise": True})}
+    bench.client("events").put_targets(Rule="fail", Targets=[target])
+    entry = {"Source": "tests.fail", "DetailType": "t", "Detail": "{}"}
+    bench.client("events").put_events(Entries=[entry])
+    (letter,) = bench.received(url, seconds=10)
+    assert letter["responsePayload"]["errorType"] == "Throttled"
+    assert letter["requestPayload"] == {"raise": True}
+
+
+def test_an_event_that_can_not_be_delivered_lands_in_the_rules_dead_letter_queue(bench: Bench) -> None:
+    url, arn = bench.queue("undelivered")
+    bench.client("events").put_rule(Name="lost", EventPattern=json.dumps({"source": ["tests.lost"]}))
+    gone = "arn:aws:lambda:us-east-1:000000000000:function:gone"
+    target = {"Id": "f", "Arn": gone, "DeadLetterConfig": {"Arn": arn}}
+    bench.client("events").put_targets(Rule="lost", Targets=[target])
+    bench.client("events").put_events(Entries=[{"Source": "tests.lost", "DetailType": "t", "Detail": '{"n": 1}'}])
+    assert [each["detail"] for each in bench.received(url, seconds=3)] == [{"n": 1}]
+
+
+def test_messages_that_wait_in_a_queue_are_a_metric(bench: Bench) -> None:
+    url, _ = bench.queue("waiting")
+    bench.client("sqs").send_message(QueueUrl=url, MessageBody="{}")
+    wanted = {"Namespace": "AWS/SQS", "MetricName": "ApproximateNumberOfMessagesVisible"}
+    wanted["Dimensions"] = [{"Name": "QueueName", "Value": "waiting"}]  # type: ignore[assignment]
+    assert bench.eventually(lambda: bench.client("cloudwatch").list_metrics(**wanted)["Metrics"], seconds=5)
+
+
+def test_metrics_in_a_functions_log_are_counted(bench: Bench) -> None:
+    metric = {"Namespace": "FromLogs", "Dimensions": [["Reason"]], "Metrics": [{"Name": "Closed", "Unit": "Count"}]}
+    line = {"_aws": {"Timestamp": 0, "CloudWatchMetrics": [metric]}, "Reason": "promoted", "Closed": [1.0]}
+    bench.invoke(bench.function("talking", f"def handler(event, context): print({json.dumps(line)!r})"), {})
+    found = bench.eventually(lambda: bench.client("cloudwatch").list_metrics(Namespace="FromLogs")["Metrics"])
+    assert found[0]["Dimensions"] == [{"Name": "Reason", "Value": "promoted"}]
+
+
+# Step Functions -------------------------------------------------------------------------------------------------------
+
+
+def test_a_retry_and_a_catch_see_the_class_of_the_error(bench: Bench, echo: str) -> None:
+    retry = [{"ErrorEquals": ["Throttled"], "IntervalSeconds": 5, "MaxAttempts": 1}]
+    catch = [
+        {
+            "ErrorEquals": ["States.ALL"],
+            "Assign": {"error": "{% $states.errorOutput %}"},
+            "Output": {"seen": "{% $states.errorOutput.Error %}"},
+            "Next": "End",
+        }
+    ]
+    states = {
+        "Try": lambda_task(echo, {"raise": True}, Retry=retry, Catch=catch, Next="End"),
+        "End": {"Type": "Fail", "Error": "{% $error.Error & '!' %}", "Cause": "{% $states.input.seen %}"},
+    }
+    machine = bench.machine("catching", states, "Try")
+    done = bench.execute(machine, name="caught")
+    assert (done["status"], done["error"], done["cause"]) == ("FAILED", "Throttled!", "Throttled")
+    history = bench.client("stepfunctions").get_execution_history(executionArn=done["executionArn"])["events"]
+    assert sum(event["type"] == "TaskFailed" for event in history) == 2
+
+
+@pytest.mark.parametrize(
+    ("payload", "error"), [({"raise": True}, "Throttled"), ({}, "States.Timeout")], ids=["fails", "never answers"]
+)
+def test_waiting_for_a_token_ends_when_its_function(
+    bench: Bench, echo: str, payload: dict[str, Any], error: str
+) -> None:
+    wait = lambda_task(echo, {**payload, "token": "{% $states.context.Task.Token %}"}, End=True)
+    wait.update(Resource="arn:aws:states:::lambda:invoke.waitForTaskToken", TimeoutSeconds="{% 10 * 2 %}")
+    done = bench.execute(bench.machine(f"waiting-{len(payload)}", {"Wait": wait}, "Wait"))
+    assert (done["status"], done["error"]) == ("FAILED", error)
+
+
+def test_a_token_wakes_its_execution(bench: Bench) -> None:
+    code = """
+import boto3, json
+def handler(event, context):
+    boto3.client("stepfunctions").send_task_success(taskToken=event["token"], output=json.dumps({"decision": "yes"}))
+"""
+    function = bench.function("answering", code)
+    wait = lambda_task(function, {"token": "{% $states.context.Task.Token %}"}, End=True, TimeoutSeconds=3600)
+    wait.update(Resource="arn:aws:states:::lambda:invoke.waitForTaskToken", Output="{% $states.result.decision %}")
+    assert bench.execute(bench.machine("waking", {"Wait": wait}, "Wait"))["output"] == '"yes"'
+
+
+def test_starting_a_running_execution_again_answers_with_it(bench: Bench) -> None:
+    sfn = bench.client("stepfunctions")
+    machine = bench.machine("once", {"Wait": {"Type": "Wait", "Seconds": 9999, "End": True}}, "Wait")
+    first = sfn.start_execution(stateMachineArn=machine, name="episode", input='{"a": 1}')
+    again = sfn.start_execution(stateMachineArn=machine, name="episode", input='{"a": 1}')
+    assert again["executionArn"] == first["executionArn"]
+    with pytest.raises(sfn.exceptions.ExecutionAlreadyExists):
+        sfn.start_execution(stateMachineArn=machine, name="episode", input='{"a": 2}')
+    sfn.stop_execution(executionArn=first["executionArn"])
+
+
+def test_the_end_of_an_execution_is_an_event(bench: Bench) -> None:
+    pattern = {"source": ["aws.states"], "detail": {"status": ["FAILED"], "name": ["doomed"]}}
+    events = bench.listen("executions", EventPattern=pattern)
+    bench.execute(bench.machine("doomed", {"No": {"Type": "Fail", "Error": "No", "Cause": "no"}}, "No"), name="doomed")
+    (event,) = bench.received(events, seconds=3)
+    assert event["detail-type"] == "Step Functions Execution Status Change"
+    assert event["detail"]["error"] == "No"
+
+
+def test_one_trace_leads_from_the_caller_through_the_machine_to_its_functions(bench: Bench, echo: str) -> None:
+    states = {
+        "One": lambda_task(echo, {}, Next="Two"),
+        "Two": lambda_task(echo, {}, Output="{% $states.result.Payload.trace %}", End=True),
+    }
+    done = bench.execute(bench.machine("traced", states, "One"), traceHeader=HEADER)
+    seen = dict(part.split("=") for part in json.loads(done["output"]).split(";"))
+    assert (seen["Root"], seen["Sampled"]) == ("1-51303280-0123456789abcdef01234567", "1")
+    (trace,) = bench.client("xray").batch_get_traces(TraceIds=[seen["Root"]])["Traces"]
+    segments = [json.loads(segment["Document"]) for segment in trace["Segments"]]
+    assert [segment["name"] for segment in segments] == ["traced", "echo", "echo"]
+    assert segments[0]["parent_id"] == "0123456789abcdef"
+    assert {segment["parent_id"] for segment in segments[1:]} == {segments[0]["id"]}
+    assert seen["Parent"] == segments[2]["id"]
+
+
+# CloudFormation, CloudTrail, and what stays ---------------------------------------------------------------------------
+
+TEMPLATE = {
+    "Resources": {
+        "Group": {
+            "Type": "AWS::SageMaker::ModelPackageGroup",
+            "Properties": {"ModelPackageGroupName": "challengers", "Tags": [{"Key": "k", "Value": "1"}]},
+        },
+        "Bucket": {"Type": "AWS::S3::Bucket"},
+        "Trail": {
+            "Type": "AWS::CloudTrail::Trail",
+            "Properties": {"S3BucketName": {"Ref": "Bucket"}, "IsLogging": True},
+        },
+    },
+    "Outputs": {
+        "Group": {"Value": {"Fn::GetAtt": ["Group", "ModelPackageGroupArn"]}},
+        "Trail": {"Value": {"Fn::GetAtt": ["Trail", "Arn"]}},
+        "Bucket": {"Value": {"Ref": "Bucket"}},
+    },
+}
+
+
+def stack_in(bench: Bench, name: str, status: str) -> dict[str, Any] | None:
+    (stack,) = bench.client("cloudformation").describe_stacks(StackName=name)["Stacks"]
+    return stack if stack["StackStatus"] == status else None
+
+
+def test_a_stack_creates_changes_and_deletes_the_resource_types_that_were_added(bench: Bench) -> None:
+    stacks = bench.client("cloudformation")
+    stacks.create_stack(StackName="types", TemplateBody=json.dumps(TEMPLATE))
+    created = bench.eventually(lambda: stack_in(bench, "types", "CREATE_COMPLETE"))
+    outputs = {item["OutputKey"]: item["OutputValue"] for item in created["Outputs"]}
+    sagemaker, trails = bench.client("sagemaker"), bench.client("cloudtrail")
+    group = sagemaker.describe_model_package_group(ModelPackageGroupName="challengers")
+    assert group["ModelPackageGroupArn"] == outputs["Group"]
+    assert trails.get_trail_status(Name=outputs["Trail"])["IsLogging"]
+    changed = json.loads(json.dumps(TEMPLATE))
+    changed["Resources"]["Trail"]["Properties"]["IsLogging"] = False
+    changed["Resources"]["Group"]["Properties"]["Tags"] = [{"Key": "k", "Value": "2"}]
+    stacks.update_stack(StackName="types", TemplateBody=json.dumps(changed))
+    bench.eventually(lambda: stack_in(bench, "types", "UPDATE_COMPLETE"))
+    assert not trails.get_trail_status(Name=outputs["Trail"])["IsLogging"]
+    assert sagemaker.list_tags(ResourceArn=outputs["Group"])["Tags"] == [{"Key": "k", "Value": "2"}]
+    stacks.delete_stack(StackName="types")
+    bench.eventually(lambda: not sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"])
+
+
+def test_cloudtrail_tells_who_called_sagemaker(bench: Bench) -> None:
+    bench.client("sagemaker").create_model_package_group(ModelPackageGroupName="audited")
+    wanted = [{"AttributeKey": "EventName", "AttributeValue": "CreateModelPackageGroup"}]
+    events = bench.client("cloudtrail").lookup_events(LookupAttributes=wanted)["Events"]
+    assert any('"audited"' in event["CloudTrailEvent"] for event in events)
+    assert events[0]["EventSource"] == "sagemaker.amazonaws.com"
+
+
+def test_what_sagemaker_refuses_is_refused_with_its_code(bench: Bench) -> None:
+    with pytest.raises(ClientError) as refused:
+        bench.client("sagemaker").describe_endpoint(EndpointName="nobody")
+    assert refused.value.response["Error"]["Code"] == "ValidationException"
+    assert "Could not find endpoint" in refused.value.response["Error"]["Message"]
+
+
+def test_everything_is_there_again_after_a_restart_and_what_was_running_is_reported(tmp_path: Path) -> None:
+    with LocalAws(0, tmp_path, fresh=True) as aws:
+        bench = Bench(aws)
+        aws.set_clock(MARCH)
+        echo = bench.function("echo", ECHO, TracingConfig={"Mode": "Active"})
+        machine = bench.machine("m", {"Call": lambda_task(echo, {"n": 1}, End=True)}, "Call")
+        bench.execute(machine, name="done", traceHeader=HEADER)
+        slow = bench.machine("slow", {"Wait": {"Type": "Wait", "Seconds": 99999, "End": True}}, "Wait")
+        bench.client("stepfunctions").start_execution(stateMachineArn=slow, name="cut")
+        bench.listen("ended", EventPattern={"source": ["aws.states"], "detail": {"status": ["FAILED"]}})
+        bench.client("s3").create_bucket(Bucket="kept")
+        bench.client("s3").put_object(Bucket="kept", Key="a/b", Body=b"body")
+        put_alarm(bench, "drift")
+        put_metric(bench, "drift", 0.5)
+        bench.client("sagemaker").create_model_package_group(ModelPackageGroupName="kept")
+        table = {"AttributeName": "pk", "KeyType": "HASH"}
+        attribute = {"AttributeName": "pk", "AttributeType": "S"}
+        bench.client("dynamodb").create_table(
+            TableName="kept", KeySchema=[table], AttributeDefinitions=[attribute], BillingMode="PAY_PER_REQUEST"
+        )
+        bench.client("dynamodb").put_item(TableName="kept", Item={"pk": {"S": "1"}})
+        stack = {"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}}
+        stacks = bench.client("cloudformation")
+        stacks.create_stack(StackName="kept", TemplateBody=json.dumps(stack))
+        bench.eventually(lambda: stack_in(bench, "kept", "CREATE_COMPLETE"))
+    with LocalAws(0, tmp_path, fresh=False) as aws:
+        bench.aws, bench.client = aws, aws.client
+        queue = aws.client("sqs").get_queue_url(QueueName="ended")["QueueUrl"]
+        (ended,) = bench.received(queue, seconds=3)
+        assert (ended["detail"]["name"], ended["detail"]["error"]) == ("cut", "States.ServiceRestart")
+        assert ended["time"].startswith("2013-03-01T05:")
+        assert bench.client("s3").get_object(Bucket="kept", Key="a/b")["Body"].read() == b"body"
+        assert bench.invoke("echo", {"n": 2})["n"] == 2
+        executions = bench.client("stepfunctions").list_executions(stateMachineArn=machine)["executions"]
+        assert [each["name"] for each in executions] == ["done"]
+        assert alarm_state(bench, "drift") == "ALARM"
+        assert bench.client("dynamodb").get_item(TableName="kept", Key={"pk": {"S": "1"}})["Item"]
+        assert bench.client("cloudformation").describe_stack_resources(StackName="kept")["StackResources"]
+        assert bench.client("sagemaker").describe_model_package_group(ModelPackageGroupName="kept")
+        root = HEADER.partition(";")[0].removeprefix("Root=")
+        assert bench.client("xray").batch_get_traces(TraceIds=[root])["Traces"]
+        names = [event["EventName"] for event in bench.client("cloudtrail").lookup_events()["Events"]]
+        assert "CreateModelPackageGroup" in names
+        streams = bench.client("logs").describe_log_streams(logGroupName="/aws/lambda/echo")["logStreams"]
+        assert streams
+
+
+# The command ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_port_that_is_taken_is_said_in_one_sentence(bench: Bench) -> None:
+    command = [sys.executable, "-m", "local", "up", "--port", str(bench.aws.port)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "is taken" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_with_its_workers(tmp_path: Path, number: signal.Signals) -> None:
+    with LocalAws(0, tmp_path, fresh=True) as aws:
+        bench = Bench(aws)
+        pid = bench.invoke(bench.function("echo", ECHO), {})["pid"]
+        process = aws._process
+        assert process is not None
+        process.send_signal(number)
+        assert process.wait(timeout=20) == 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_another_ministack_than_the_one_it_was_written_for_is_refused() -> None:
+    with pytest.raises(RuntimeError, match="not the MiniStack"):
+        ministack._replaced("other text", "the expected line", "")
