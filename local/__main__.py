@@ -73,10 +73,12 @@ async def _serve(port: int, root: Path, wait_scale: float) -> None:
         sagemaker.load(kept / "sagemaker.json")
         _explain(url, root)
 
+    gateway = Gateway(platform, sagemaker, clock)
     try:
-        await Gateway(platform, sagemaker, clock).serve(port, ready)
+        await gateway.serve(port, ready)
     finally:
-        sagemaker.save(kept / "sagemaker.json")
+        if gateway.ready:  # otherwise it would save less than there was
+            sagemaker.save(kept / "sagemaker.json")
         xray.save(kept / "xray.json")
         clock.save(kept / "clock.json")
 
