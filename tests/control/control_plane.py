@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -111,9 +112,9 @@ class FakeStore:
         spans = tuple(f"s3://bucket/{folder}/{prefix}" for prefix in prefixes(start, end))
         return sorted(uri.removeprefix("s3://bucket/") for uri in self.objects if uri.startswith(spans))
 
-    def files(self, keys: list[str]) -> Iterator[tuple[str, list[bytes]]]:
+    def files(self, keys: list[str]) -> Iterator[tuple[str, io.BytesIO]]:
         for key in keys:
-            yield key, self.read(self.uri(key)).splitlines()
+            yield key, io.BytesIO(self.read(self.uri(key)))
 
 
 class FakeSageMaker:

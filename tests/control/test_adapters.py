@@ -305,7 +305,7 @@ def test_keys_of_a_window_are_those_of_its_hours() -> None:
             "capture/flights/AllTraffic", parse("2013-03-28T23:30:00Z"), parse("2013-03-30T01:00:00Z")
         )
         assert [key.rsplit("/", 1)[-1] for key in keys] == ["a.jsonl", "c.jsonl", "d.jsonl"]
-        assert [lines for _, lines in store.files(keys)] == [[b"x", b"y"]] * 3
+        assert [list(lines) for _, lines in store.files(keys)] == [[b"x\n", b"y\n"]] * 3
         assert store.exists(store.uri(keys[0]))
         assert not store.exists("s3://bucket/none")
         assert store.sha256(store.uri(keys[0])) == sha256(b"x\ny\n").hexdigest()

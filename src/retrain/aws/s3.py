@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -83,13 +84,13 @@ class Store:
                     found += [item["Key"] for item in page.get("Contents", []) if item["Size"] > 0]
         return sorted(found)
 
-    def files(self, keys: Sequence[str]) -> Iterator[tuple[str, list[bytes]]]:
-        """Each object's key and lines, in their order; read a few at a time, and never more of them in memory."""
+    def files(self, keys: Sequence[str]) -> Iterator[tuple[str, io.BytesIO]]:
+        """Each object's key and content, in their order; read a few at a time, and never more of them in memory."""
         with ThreadPoolExecutor(_READERS) as readers:
             for start in range(0, len(keys), _READERS):
                 some = keys[start : start + _READERS]
                 for key, body in zip(some, readers.map(lambda key: self.read(self.uri(key)), some), strict=True):
-                    yield key, body.splitlines()
+                    yield key, io.BytesIO(body)
 
 
 def _split(uri: str) -> tuple[str, str]:

@@ -1,0 +1,190 @@
+"""One window analysed, filed and published for each scheduled time."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from control_plane import crowned, opened, trigger
+
+from retrain.baseline import MonitorOptions, baseline_of
+from retrain.clock import parse, render
+from retrain.errors import InvalidSettings, MalformedEvent, NoBaseline, Throttled
+from retrain.watch import WatchRules, watch_endpoint
+
+EVENT = json.loads((Path(__file__).parents[2] / "events" / "monitor-scheduled.json").read_text())
+RULES = WatchRules("flights", timedelta(hours=744), 0.3)
+FEATURES = {"distance": "numeric", "carrier": "categorical"}
+DAY = "2013/03/15/10"
+
+
+def rows(seed: int, middle: float = 1000.0, count: int = 1500) -> list[list[str]]:
+    random = np.random.default_rng(seed)
+    return [
+        [f"{x:.1f}", "UADL"[i : i + 2]]
+        for x, i in zip(random.normal(middle, 200, count), random.integers(0, 3, count), strict=True)
+    ]
+
+
+def captures(found: list[list[str]], time: str = "2013-03-15T10:30:00Z") -> bytes:
+    lines = []
+    for number, row in enumerate(found):
+        data = {"mode": "INPUT", "observedContentType": "text/csv", "data": ",".join(row) + "\n", "encoding": "CSV"}
+        metadata = {"eventId": f"event-{number}", "inferenceTime": time}
+        lines.append(
+            json.dumps({"captureData": {"endpointInput": data}, "eventMetadata": metadata, "eventVersion": "0"})
+        )
+    return ("\n".join(lines) + "\n").encode()
+
+
+@pytest.fixture
+def watch(ledger: Any, store: Any, cloudwatch: Any, topic: Any) -> Any:
+    def call(time: str = "2013-04-01T00:00:00Z", event: Any = None) -> dict[str, Any]:
+        return watch_endpoint(
+            event or {**EVENT, "time": time},
+            rules=RULES,
+            ledger=ledger,
+            store=store,
+            cloudwatch=cloudwatch,
+            topic=topic,
+        )
+
+    return call
+
+
+@pytest.fixture
+def champion(ledger: Any, store: Any) -> None:
+    """A champion whose baseline is known, since January."""
+    crowned(ledger)
+    statistics, constraints = baseline_of(rows(1), FEATURES, MonitorOptions.of({}), None)
+    store.put("old/statistics.json", json.dumps(statistics))
+    store.put("old/constraints.json", json.dumps(constraints))
+
+
+def metric(cloudwatch: Any, name: str) -> list[float]:
+    return [item["Value"] for item in cloudwatch.published if item["MetricName"] == name]
+
+
+def put(store: Any, body: bytes, hour: str = DAY) -> None:
+    store.put(f"capture/flights/AllTraffic/{hour}/a.jsonl", body)
+
+
+def test_a_drifted_window_is_filed_published_and_in_the_ledger(
+    watch: Any, champion: None, store: Any, ledger: Any, cloudwatch: Any, topic: Any
+) -> None:
+    put(store, captures(rows(2, middle=1500)))
+    answer = watch()
+    assert answer["status"] == "DRIFTED"
+    folder = "s3://bucket/monitor/flights/flights-drift/2013/04/01/00"
+    for name in ("statistics", "constraints", "constraint_violations", "analysis"):
+        json.loads(store.read(f"{folder}/{name}.json"))
+    item = ledger.analysis("flights")
+    assert (item["verdict"], item["worst_feature"], item["published"]) == ("DRIFTED", "distance", True)
+    assert item["report_uri"] == answer["report_uri"] == f"{folder}/analysis.json"
+    [drift_max] = metric(cloudwatch, "drift_max")
+    assert drift_max > RULES.drift_threshold
+    assert topic.messages == []
+
+
+def test_a_stable_window_says_so(watch: Any, champion: None, store: Any, cloudwatch: Any) -> None:
+    put(store, captures(rows(2)))
+    assert watch()["status"] == "STABLE"
+    assert metric(cloudwatch, "drift_max")[0] < RULES.drift_threshold
+
+
+def test_a_window_without_captures_is_undecided_and_arms_the_alarm(watch: Any, champion: None, cloudwatch: Any) -> None:
+    assert watch()["status"] == "UNDECIDED"
+    assert metric(cloudwatch, "drift_max") == []
+    assert metric(cloudwatch, "rows_analyzed") == [0.0]
+
+
+def test_the_same_time_is_published_once(watch: Any, champion: None, store: Any, cloudwatch: Any) -> None:
+    put(store, captures(rows(2, middle=1500)))
+    watch()
+    published = len(cloudwatch.published)
+    assert watch() == {"action": "ignored", "reason": "analysed_already"}
+    assert watch("2013-03-31T00:00:00Z") == {"action": "ignored", "reason": "analysed_already"}
+    assert len(cloudwatch.published) == published
+
+
+def test_a_monitor_that_died_before_publishing_is_made_up_for(
+    watch: Any, champion: None, store: Any, cloudwatch: Any
+) -> None:
+    put(store, captures(rows(2, middle=1500)))
+    publish = cloudwatch.put_metrics
+
+    def dies(_: Any) -> None:
+        cloudwatch.put_metrics = publish
+        raise Throttled("the function died here")
+
+    cloudwatch.put_metrics = dies
+    with pytest.raises(Throttled):
+        watch()
+    assert watch()["status"] == "DRIFTED"
+    assert len(metric(cloudwatch, "drift_max")) == 1
+
+
+def test_evidence_from_before_the_end_of_the_cooldown_is_not_used_again(
+    watch: Any, champion: None, store: Any, ledger: Any, cloudwatch: Any
+) -> None:
+    put(store, captures(rows(2, middle=1500)))
+    episode = opened(ledger, trigger(parse("2013-03-20T00:00:00Z")))
+    end = parse("2013-03-20T01:00:00Z")
+    ledger.close(episode, closed_at=end, rearm_at=end, outcome="champion_kept", reason="", detail="")
+    assert watch()["status"] == "UNDECIDED"
+    assert ledger.analysis("flights")["window_start"] == render(end)
+    assert metric(cloudwatch, "drift_max") == []
+
+
+def test_captures_outside_the_window_do_not_count(watch: Any, champion: None, store: Any, ledger: Any) -> None:
+    put(store, captures(rows(2, middle=1500), time="2013-02-15T10:30:00Z"))
+    assert watch()["status"] == "UNDECIDED"
+    assert ledger.analysis("flights")["rows"] == 0
+
+
+def test_a_gz_file_with_a_corrupt_line_is_read_and_the_line_counted(
+    watch: Any, champion: None, store: Any, ledger: Any
+) -> None:
+    put(store, gzip.compress(captures(rows(2)) + b'{"captureData": \n'))
+    assert watch()["status"] == "STABLE"
+    item = ledger.analysis("flights")
+    assert (item["rows"], item["bad_rows"]) == (1500, 1)
+
+
+def test_broken_data_is_told_once_and_publishes_no_drift(
+    watch: Any, champion: None, store: Any, cloudwatch: Any, topic: Any
+) -> None:
+    put(store, captures([row[:1] for row in rows(2)]))
+    for time in ("2013-04-01T00:00:00Z", "2013-04-01T00:05:00Z"):
+        assert watch(time)["status"] == "UNDECIDED"
+    [(subject, text)] = topic.messages
+    assert "schema_mismatch" in subject
+    assert "analysis.json" in text
+    assert metric(cloudwatch, "drift_max") == []
+
+
+def test_an_endpoint_without_a_champion_is_not_watched(watch: Any) -> None:
+    assert watch() == {"action": "ignored", "reason": "no_champion"}
+
+
+@pytest.mark.parametrize("event", [[], {"no": "time"}, {"time": "noon"}, {"time": 3}])
+def test_an_event_without_a_time_is_malformed(event: Any, ledger: Any, store: Any, cloudwatch: Any, topic: Any) -> None:
+    with pytest.raises(MalformedEvent):
+        watch_endpoint(event, rules=RULES, ledger=ledger, store=store, cloudwatch=cloudwatch, topic=topic)
+
+
+def test_a_baseline_that_cannot_be_read_is_an_error_not_a_verdict(watch: Any, champion: None, store: Any) -> None:
+    store.put("old/statistics.json", "not json")
+    with pytest.raises(NoBaseline):
+        watch()
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0, -1.0])
+def test_a_threshold_out_of_range_is_invalid(threshold: float) -> None:
+    with pytest.raises(InvalidSettings):
+        WatchRules("flights", timedelta(hours=1), threshold)
