@@ -40,7 +40,7 @@ class LocalAws:
     def __init__(self, port: int, root: Path, *, fresh: bool, wait_scale: float = 0.02) -> None:
         self.port, self.root, self.fresh, self.wait_scale = port or _free_port(), root, fresh, wait_scale
         self.url = f"http://127.0.0.1:{self.port}"
-        self.env = {**os.environ, **environment(self.url), "SAM_CLI_TELEMETRY": "0"}
+        self.env = {**os.environ, **environment(self.url), "SAM_CLI_TELEMETRY": "0", "SAM_CLI_POLL_DELAY": "0.1"}
         # The developer's own profile and account stay out of it.
         self.env.update(AWS_CONFIG_FILE=os.devnull, AWS_SHARED_CREDENTIALS_FILE=os.devnull)
         for name in ("AWS_PROFILE", "AWS_REGION", "AWS_SESSION_TOKEN"):

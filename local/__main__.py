@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from local import REGION, environment
 
@@ -60,9 +61,10 @@ async def _serve(port: int, root: Path, wait_scale: float) -> None:
         with making:
             return clients.setdefault(service, session.client(service, endpoint_url=url))
 
-    sagemaker = SageMaker(
-        aws=aws, put_event=lambda *event: platform.put_event(*event), clock=clock, root=root / "sagemaker"
-    )
+    def put_event(source: str, detail_type: str, detail: dict[str, Any], resources: list[str]) -> None:
+        platform.put_event(source, detail_type, detail, resources)
+
+    sagemaker = SageMaker(aws=aws, put_event=put_event, clock=clock, root=root / "sagemaker")
     wires = {"sagemaker": Wire("sagemaker", sagemaker.handle), "xray": Wire("xray", xray.handle)}
     platform = ministack.Platform(clock, wires, xray, root / "runtime")
     kept = root / "state"

@@ -98,15 +98,15 @@ def evaluate(alarm: Mapping[str, Any], points: Sequence[Mapping[str, Any]], now:
         if since < needed:
             reason = f"Insufficient Data: {missing} datapoint{'s were' if missing > 1 else ' was'} unknown."
             return Evaluation("INSUFFICIENT_DATA", reason, found)
-        return _told(alarm, found, "ALARM", breaching, needed, missing)
+        return _told(alarm, found, "ALARM", breaching)
     counted = breaching + (missing if treat == "breaching" else 0)
-    return _told(alarm, found, "ALARM" if counted >= needed else "OK", counted, needed, missing)
+    return _told(alarm, found, "ALARM" if counted >= needed else "OK", counted)
 
 
-def _told(
-    alarm: Mapping[str, Any], found: Sequence[Datapoint], state: str, breaching: int, needed: int, missing: int
-) -> Evaluation:
+def _told(alarm: Mapping[str, Any], found: Sequence[Datapoint], state: str, breaching: int) -> Evaluation:
     """The evaluation with the sentence that CloudWatch would write."""
+    total = int(alarm["EvaluationPeriods"])
+    needed, missing = int(alarm.get("DatapointsToAlarm") or total), total - len(found)
     if not found:
         kind = "Breaching" if state == "ALARM" else "NonBreaching"
         reason = (
@@ -114,7 +114,6 @@ def _told(
             f"{missing} missing datapoint{'s were' if missing > 1 else ' was'} treated as [{kind}]."
         )
         return Evaluation(state, reason, found)
-    total = int(alarm["EvaluationPeriods"])
     _, words = COMPARISONS[alarm["ComparisonOperator"]]
     seen = ", ".join(
         f"{point.value:g} ({datetime.fromtimestamp(point.start, UTC):%d/%m/%y %H:%M:%S})" for point in found

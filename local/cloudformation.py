@@ -14,7 +14,7 @@ Created = tuple[str, Properties]
 def model_package_group(call: Call) -> dict[str, Callable[..., Any]]:
     """AWS::SageMaker::ModelPackageGroup. `call` is the SageMaker API."""
 
-    def create(logical_id: str, props: Properties, stack: str) -> Created:
+    def create(_logical_id: str, props: Properties, _stack: str) -> Created:
         wanted = {name: props[name] for name in ("ModelPackageGroupDescription", "Tags") if props.get(name)}
         arn = call("CreateModelPackageGroup", {"ModelPackageGroupName": props["ModelPackageGroupName"], **wanted})[
             "ModelPackageGroupArn"
@@ -32,7 +32,7 @@ def model_package_group(call: Call) -> dict[str, Callable[..., Any]]:
             call("AddTags", {"ResourceArn": physical_id, "Tags": new["Tags"]})
         return physical_id, {"ModelPackageGroupArn": physical_id, "ModelPackageGroupStatus": "Completed"}
 
-    def delete(physical_id: str, props: Properties, *_: Any) -> None:
+    def delete(physical_id: str, *_: Any) -> None:
         call("DeleteModelPackageGroup", {"ModelPackageGroupName": physical_id.rpartition("/")[2]})
 
     return {"create": create, "update": update, "delete": delete}
@@ -63,10 +63,10 @@ def trail(call: Call) -> dict[str, Callable[..., Any]]:
     def create(logical_id: str, props: Properties, stack: str) -> Created:
         return apply("CreateTrail", props.get("TrailName") or f"{stack}-{logical_id}", props)
 
-    def update(physical_id: str, old: Properties, new: Properties, stack: str) -> Created:
+    def update(physical_id: str, _old: Properties, new: Properties, _stack: str) -> Created:
         return apply("UpdateTrail", physical_id, new)
 
-    def delete(physical_id: str, props: Properties, *_: Any) -> None:
+    def delete(physical_id: str, *_: Any) -> None:
         call("DeleteTrail", {"Name": physical_id})
 
     return {"create": create, "update": update, "delete": delete}

@@ -249,15 +249,21 @@ class Platform:
 
         def execute_warm(func: dict[str, Any], event: Any, request_id: str) -> dict[str, Any]:
             _invocation.set(None)
+            began = wall.perf_counter()
             result: dict[str, Any] = execute(func, event, request_id)
+            took = (wall.perf_counter() - began) * 1000
             body = result.get("body")
             if isinstance(body, dict) and set(body) == {"__raised__"}:
                 raised = body["__raised__"]
                 said = f"[ERROR] {raised['errorType']}: {raised['errorMessage']}\n{''.join(raised['stackTrace'])}"
                 log = f"{result.get('log') or ''}\n{said}".strip()
                 result = {"body": raised, "error": True, "function_error": "Unhandled", "log": log}
+            failed = bool(result.get("error"))
+            name = (func.get("config") or func).get("FunctionName", "")
+            counted = {"Invocations": 1.0, "Errors": float(failed), "Throttles": 0.0, "Duration": took}
+            self.meter.add("AWS/Lambda", {"FunctionName": name}, counted)
             if header := _invocation.get():
-                self.xray.close_segment(header, fault=bool(result.get("error")))
+                self.xray.close_segment(header, fault=failed)
             return result
 
         def header_for(config: dict[str, Any], inbound: str | None = None) -> str | None:
@@ -275,6 +281,8 @@ class Platform:
         lambda_svc._execute_function_warm = execute_warm
         lambda_svc._xray_trace_id_for_invocation = header_for
         lambda_svc._emit_lambda_logs = emit_logs
+        # It counts what the API was asked for only, and would count that twice.
+        lambda_svc._emit_lambda_metrics = lambda *_args, **_named: None
 
     def _use_async_invocations(self) -> None:
         """EventBridge invokes functions as AWS does: retries and destinations, and a dead letter if there is none."""
@@ -306,7 +314,7 @@ class Platform:
 
     # Step Functions ---------------------------------------------------------------------------------------------------
 
-    def _use_state_machines(self) -> None:
+    def _use_state_machines(self) -> None:  # noqa: PLR0915 - one service, replaced in one place
         from ministack.services import stepfunctions as sfn
 
         start, run, load, tell = (
@@ -405,11 +413,11 @@ class Platform:
 
         paths = {model("xray").operation_model(name).http["requestUri"]: name for name in model("xray").operation_names}
 
-        async def sagemaker(method: str, path: str, headers: dict[str, str], body: bytes, query: Any) -> Any:
+        async def sagemaker(_method: str, _path: str, headers: dict[str, str], body: bytes, _query: Any) -> Any:
             operation = headers.get("x-amz-target", "").rpartition(".")[2]
             return await asyncio.to_thread(self.wires["sagemaker"].call_json, operation, body)
 
-        async def xray(method: str, path: str, headers: dict[str, str], body: bytes, query: Any) -> Any:
+        async def xray(_method: str, path: str, _headers: dict[str, str], body: bytes, _query: Any) -> Any:
             return await asyncio.to_thread(self.wires["xray"].call_json, paths.get(path, path.strip("/")), body)
 
         app.SERVICE_HANDLERS.update(sagemaker=sagemaker, xray=xray)

@@ -232,6 +232,15 @@ def test_metrics_in_a_functions_log_are_counted(bench: Bench) -> None:
     assert found[0]["Dimensions"] == [{"Name": "Reason", "Value": "promoted"}]
 
 
+def test_invocations_by_events_and_machines_are_counted_like_direct_ones(bench: Bench, echo: str) -> None:
+    bench.execute(bench.machine("counted", {"Call": lambda_task(echo, {}, End=True)}, "Call"))
+    wanted = {"Namespace": "AWS/Lambda", "MetricName": "Invocations"}
+    dimensions = [{"Name": "FunctionName", "Value": "echo"}]
+    assert bench.eventually(
+        lambda: bench.client("cloudwatch").list_metrics(**wanted, Dimensions=dimensions)["Metrics"], seconds=5
+    )
+
+
 # Step Functions -------------------------------------------------------------------------------------------------------
 
 
