@@ -156,7 +156,7 @@ def _table(results: list[WindowResult], metric: str, direction: str) -> Table:
     table.caption = "stale: the first model, never retrained"
     digits = 1 if metric in {"rmse", "mae"} else 3
     sign = 1 if direction == "min" else -1
-    for column in ("window", "drift", "worst feature", "alarm", "episode"):
+    for column in ("window", "drift", "worst", "alarm", "episode"):
         table.add_column(column, no_wrap=True, max_width=14)
     for column in ("by", "served", "stale"):
         table.add_column(column, justify="right", no_wrap=True)
