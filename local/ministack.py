@@ -22,6 +22,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import parse_qs
 
 from local import ACCOUNT, REGION, alarms, cloudformation
 from local.clock import Clock
@@ -35,6 +36,13 @@ SERVICES = (
 )
 # What AWS's Python runtimes bring along; everything else a function has to be deployed with.
 RUNTIME_LIBRARIES = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urllib3")
+# What CloudTrail calls data events: it records them only for a trail that asks for them.
+UNTRACED = {"xray"}
+DATA_EVENTS = {
+    *("GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query", "Scan", "BatchGetItem", "BatchWriteItem"),
+    *("TransactGetItems", "TransactWriteItems", "Invoke", "PutEvents", "PutMetricData", "PutLogEvents", "Publish"),
+    *("SendMessage", "ReceiveMessage", "DeleteMessage", "SendMessageBatch", "DeleteMessageBatch"),
+}
 _trace_header: contextvars.ContextVar[str | None] = contextvars.ContextVar("trace_header", default=None)
 _invocation: contextvars.ContextVar[str | None] = contextvars.ContextVar("invocation", default=None)
 _target: contextvars.ContextVar[dict[str, Any]] = contextvars.ContextVar("target")
@@ -95,6 +103,7 @@ class Platform:
         self._use_state_machines()
         self._add_services()
         self._add_resource_types()
+        self._use_cloudtrail()
         self._keep_what_is_forgotten()
 
     # The clock ----------------------------------------------------------------------------------------------------
@@ -440,6 +449,30 @@ class Platform:
             self.wires["sagemaker"].call
         )
         provisioners._RESOURCE_HANDLERS["AWS::CloudTrail::Trail"] = cloudformation.trail(call_cloudtrail)
+
+    def _use_cloudtrail(self) -> None:
+        """CloudTrail names every call by its operation, and records management events only, as without a trail."""
+        from ministack import app
+
+        record, name_of = app._maybe_record_cloudtrail, app._ct_event_name
+
+        def record_call(service: str, method: str, path: str, headers: dict[str, str], body: bytes, *rest: Any) -> None:
+            if service in UNTRACED or (service == "s3" and path.strip("/").count("/") > 0):
+                return
+            if headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+                query, *others = rest
+                rest = ({**query, **parse_qs(body.decode(errors="replace"))}, *others)
+            if event_name(service, method, path, headers, rest[0]) not in DATA_EVENTS:
+                record(service, method, path, headers, body, *rest)
+
+        def event_name(
+            service: str, method: str, path: str, headers: dict[str, str], query: dict[str, list[str]]
+        ) -> str:
+            _, found, operation = path.rpartition("/operation/")
+            return operation if found else str(name_of(service, method, path, headers, query))
+
+        app._maybe_record_cloudtrail = record_call
+        app._ct_event_name = event_name
 
     def _keep_what_is_forgotten(self) -> None:
         """CloudTrail's events and the schedules' last firings outlive the process, too."""

@@ -380,6 +380,19 @@ def test_cloudtrail_tells_who_called_sagemaker(bench: Bench) -> None:
     assert events[0]["EventSource"] == "sagemaker.amazonaws.com"
 
 
+def test_cloudtrail_records_management_events_by_the_name_of_their_operation(bench: Bench) -> None:
+    bench.client("sts").get_caller_identity()
+    bench.client("cloudwatch").list_dashboards()
+    bench.client("s3").create_bucket(Bucket="audited")
+    bench.client("s3").put_object(Bucket="audited", Key="a", Body=b"")
+    bench.queue("audited")
+    bench.client("sqs").send_message(QueueUrl=bench.queue("audited")[0], MessageBody="{}")
+    events = bench.client("cloudtrail").lookup_events(MaxResults=10)["Events"]
+    names = [event["EventName"] for event in events]
+    assert {"GetCallerIdentity", "ListDashboards", "CreateBucket", "CreateQueue"} <= set(names)
+    assert not {"PutObject", "SendMessage"} & set(names)
+
+
 def test_what_sagemaker_refuses_is_refused_with_its_code(bench: Bench) -> None:
     with pytest.raises(ClientError) as refused:
         bench.client("sagemaker").describe_endpoint(EndpointName="nobody")
