@@ -91,12 +91,21 @@ def test_errors_of_a_start_are_classified(code: str, message: str, expected: typ
 
 def test_an_existing_pipeline_is_updated(aws: Any) -> None:
     client, stub = aws("sagemaker")
-    stub.add_client_error("create_pipeline", "ValidationException", "Pipeline names must be unique; already exists")
-    stub.add_response(
-        "update_pipeline",
-        {"PipelineArn": PIPELINE},
-        {"PipelineName": "flights-retrain", "PipelineDefinition": "{}", "RoleArn": ROLE},
-    )
+    expected = {"PipelineName": "flights-retrain", "PipelineDefinition": "{}", "RoleArn": ROLE}
+    stub.add_response("update_pipeline", {"PipelineArn": PIPELINE}, expected)
+    assert SageMaker(client).put_pipeline("flights-retrain", "{}", ROLE, TOKEN) == PIPELINE
+
+
+def test_a_pipeline_that_is_not_there_is_created(aws: Any) -> None:
+    client, stub = aws("sagemaker")
+    stub.add_client_error("update_pipeline", "ResourceNotFound", "Pipeline 'flights-retrain' does not exist")
+    expected = {
+        "PipelineName": "flights-retrain",
+        "PipelineDefinition": "{}",
+        "RoleArn": ROLE,
+        "ClientRequestToken": TOKEN,
+    }
+    stub.add_response("create_pipeline", {"PipelineArn": PIPELINE}, expected)
     assert SageMaker(client).put_pipeline("flights-retrain", "{}", ROLE, TOKEN) == PIPELINE
 
 

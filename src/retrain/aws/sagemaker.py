@@ -23,24 +23,15 @@ class SageMaker:
 
     def put_pipeline(self, name: str, definition: str, role_arn: str, token: str) -> str:
         """The pipeline has that definition and role; its ARN."""
-        with classified("sagemaker:CreatePipeline"):
+        wanted = {"PipelineName": name, "PipelineDefinition": definition, "RoleArn": role_arn}
+        with classified("sagemaker:UpdatePipeline"):
             try:
-                made = self._sagemaker.create_pipeline(
-                    PipelineName=name,
-                    PipelineDefinition=definition,
-                    RoleArn=role_arn,
-                    ClientRequestToken=token,
-                    PipelineDescription="Drift dataset, training, evaluation, baseline, registration",
-                )
-                return str(made["PipelineArn"])
+                return str(self._sagemaker.update_pipeline(**wanted)["PipelineArn"])
             except ClientError as error:
-                if "already exist" not in str(error).lower():
+                if not is_missing(error):
                     raise
-        with classified("sagemaker:UpdatePipeline", PipelineMissing):
-            updated = self._sagemaker.update_pipeline(
-                PipelineName=name, PipelineDefinition=definition, RoleArn=role_arn
-            )
-            return str(updated["PipelineArn"])
+        with classified("sagemaker:CreatePipeline"):
+            return str(self._sagemaker.create_pipeline(**wanted, ClientRequestToken=token)["PipelineArn"])
 
     def delete_pipeline(self, name: str, token: str) -> None:
         """There is no pipeline of that name."""
