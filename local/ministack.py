@@ -332,7 +332,7 @@ class Platform:
             sfn.load_persisted_state,
             sfn._emit_execution_status_event,
         )
-        task, callback = sfn._execute_task, sfn._invoke_with_callback
+        task, callback, fail = sfn._execute_task, sfn._invoke_with_callback, sfn._fail_execution
         headers: dict[str, str] = {}
 
         def start_execution(data: dict[str, Any]) -> Any:
@@ -351,11 +351,30 @@ class Platform:
                 arn.split(":")[-2], "AWS::StepFunctions::StateMachine", headers.pop(arn, None)
             )
             _trace_header.set(header)
+            execution = sfn._executions[arn]
+            definition = json.loads(sfn._state_machines[execution["stateMachineArn"]]["definition"])
+            limit = definition.get("TimeoutSeconds", 99_999_999) * (sfn._SFN_WAIT_SCALE or 1)
+            timer = threading.Timer(min(limit, threading.TIMEOUT_MAX), time_out, (execution,))
+            timer.daemon = True
+            timer.start()
             try:
                 run(arn)
             finally:
-                status = (sfn._executions.get(arn) or {}).get("status")
-                self.xray.close_segment(header, fault=status != "SUCCEEDED")
+                timer.cancel()
+                self.xray.close_segment(header, fault=execution["status"] != "SUCCEEDED")
+
+        def time_out(execution: dict[str, Any]) -> None:
+            if execution["status"] != "RUNNING":
+                return
+            as_account()
+            execution.update(status="TIMED_OUT", stopDate=sfn.now_iso())
+            sfn._add_event(execution, "ExecutionTimedOut", {"executionTimedOutEventDetails": {}})
+            sfn._emit_execution_status_event(execution)
+
+        def fail_execution(execution: dict[str, Any], error: str, cause: str) -> None:
+            # One that was stopped or timed out stays so, whatever becomes of its last task.
+            if execution["status"] == "RUNNING":
+                fail(execution, error, cause)
 
         def execute_task(state: dict[str, Any], given: Any, execution: dict[str, Any], context: dict[str, Any]) -> Any:
             if isinstance(state.get("TimeoutSeconds"), str):
@@ -401,6 +420,7 @@ class Platform:
         sfn._start_execution = start_execution
         sfn._run_execution = run_execution
         sfn._execute_task = execute_task
+        sfn._fail_execution = fail_execution
         sfn._invoke_with_callback = invoke_with_callback
         sfn._emit_execution_status_event = tell_status
         sfn.load_persisted_state = load_state

@@ -309,6 +309,28 @@ def test_the_end_of_an_execution_is_an_event(bench: Bench) -> None:
     assert event["detail"]["error"] == "No"
 
 
+def test_a_machine_that_takes_too_long_times_out_and_says_so(bench: Bench) -> None:
+    events = bench.listen("late", EventPattern={"source": ["aws.states"], "detail": {"status": ["TIMED_OUT"]}})
+    states = {"Wait": {"Type": "Wait", "Seconds": 99999, "End": True}}
+    done = bench.execute(bench.machine("late", states, "Wait", TimeoutSeconds=10), name="late")
+    assert done["status"] == "TIMED_OUT"
+    assert [event["detail"]["name"] for event in bench.received(events, seconds=3)] == ["late"]
+
+
+def test_an_execution_that_was_stopped_stays_so(bench: Bench, echo: str) -> None:
+    wait = lambda_task(echo, {"token": "{% $states.context.Task.Token %}"}, End=True, TimeoutSeconds=30)
+    wait.update(Resource="arn:aws:states:::lambda:invoke.waitForTaskToken")
+    events = bench.listen("stopped", EventPattern={"source": ["aws.states"], "detail": {"name": ["stopped"]}})
+    sfn = bench.client("stepfunctions")
+    machine = bench.machine("stopped", {"Wait": wait}, "Wait")
+    arn = sfn.start_execution(stateMachineArn=machine, name="stopped")["executionArn"]
+    sfn.stop_execution(executionArn=arn)
+    history = sfn.get_execution_history
+    bench.eventually(lambda: any(item["type"] == "TaskFailed" for item in history(executionArn=arn)["events"]))
+    assert [each["detail"]["status"] for each in bench.received(events)] == ["RUNNING", "ABORTED"]
+    assert sfn.describe_execution(executionArn=arn)["status"] == "ABORTED"
+
+
 def test_one_trace_leads_from_the_caller_through_the_machine_to_its_functions(bench: Bench, echo: str) -> None:
     states = {
         "One": lambda_task(echo, {}, Next="Two"),

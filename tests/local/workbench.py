@@ -71,9 +71,9 @@ class Bench:
             if not messages:
                 return bodies
 
-    def machine(self, name: str, states: dict[str, Any], start: str) -> str:
+    def machine(self, name: str, states: dict[str, Any], start: str, **fields: Any) -> str:
         """The ARN of a new JSONata state machine."""
-        definition = {"QueryLanguage": "JSONata", "StartAt": start, "States": states}
+        definition = {"QueryLanguage": "JSONata", "StartAt": start, "States": states, **fields}
         created = self.client("stepfunctions").create_state_machine(
             name=name, definition=json.dumps(definition), roleArn=self.role, tracingConfiguration={"enabled": True}
         )
