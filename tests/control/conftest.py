@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,12 +24,30 @@ from moto import mock_aws
 from retrain.aws.ledger import Ledger
 
 
+class Atomic:
+    """A client whose calls happen one after the other: what DynamoDB promises of each, and moto in threads does not."""
+
+    def __init__(self, client: Any) -> None:
+        self._client, self._lock = client, threading.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._client, name)
+        if not callable(found):
+            return found
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            with self._lock:
+                return found(*arguments, **named)
+
+        return call
+
+
 @pytest.fixture
 def dynamodb() -> Iterator[Any]:
     with mock_aws():
         client = boto3.client("dynamodb", region_name=REGION)
         make_table(client, "ledger")
-        yield client
+        yield Atomic(client)
 
 
 @pytest.fixture
