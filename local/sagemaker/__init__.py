@@ -73,8 +73,10 @@ class SageMaker:
         self.store.save(path)
 
     def load(self, path: Path) -> None:
-        """The state is that of `path`, and its endpoints serve."""
+        """The state is that of `path`, its endpoints serve, and what was running then is known to have failed."""
         self.store.load(path)
+        self.jobs.resume()
+        self.pipelines.resume()
         self.hosting.resume()
 
     def shutdown(self) -> None:

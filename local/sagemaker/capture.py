@@ -6,7 +6,6 @@ import base64
 import json
 import random
 import threading
-import time
 import uuid
 from datetime import datetime
 from typing import Any
@@ -25,8 +24,10 @@ class Capture:
         self.store = store
         self._pending: dict[str, list[str]] = {}
         self._lock = threading.Lock()
+        self._flushing = threading.Lock()
         self._stop = threading.Event()
-        threading.Thread(target=self._keep_flushing, name="capture", daemon=True).start()
+        self._writer = threading.Thread(target=self._keep_flushing, name="capture", daemon=True)
+        self._writer.start()
 
     def record(
         self,
@@ -60,14 +61,15 @@ class Capture:
             self.flush()
 
     def flush(self) -> None:
-        """Everything recorded so far is in S3."""
-        with self._lock:
-            pending, self._pending = self._pending, {}
-        for folder, lines in pending.items():
-            bucket, key = files.split(folder)
-            name = f"{self.store.clock.now():%M-%S}-{uuid.uuid4()}.jsonl"
-            body = ("\n".join(lines) + "\n").encode()
-            self.store.aws("s3").put_object(Bucket=bucket, Key=f"{key}/{name}", Body=body)
+        """Everything recorded so far is in S3, also what another thread was about to write."""
+        with self._flushing:
+            with self._lock:
+                pending, self._pending = self._pending, {}
+            for folder, lines in pending.items():
+                bucket, key = files.split(folder)
+                name = f"{self.store.clock.now():%M-%S}-{uuid.uuid4()}.jsonl"
+                body = ("\n".join(lines) + "\n").encode()
+                self.store.aws("s3").put_object(Bucket=bucket, Key=f"{key}/{name}", Body=body)
 
     def _keep_flushing(self) -> None:
         while not self._stop.wait(FLUSH_SECONDS):
@@ -79,7 +81,7 @@ class Capture:
     def close(self) -> None:
         """Nothing is pending, nothing is written any more."""
         self._stop.set()
-        time.sleep(0)
+        self._writer.join()
         self.flush()
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-import time
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+STOP_SECONDS = 5.0
 # What a process of this machine needs besides what its job defines.
 KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID")
 KEPT += ("AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
@@ -35,6 +38,8 @@ class Container:
         self.ml = self.folder / "opt" / "ml"
         self.ml.mkdir(parents=True)
         self._process: subprocess.Popen[str] | None = None
+        self._stopped = threading.Event()
+        self._starting = threading.Lock()
 
     def path(self, inside: str) -> Path:
         """Where a path of the container, /opt/ml/…, is on this machine."""
@@ -45,14 +50,16 @@ class Container:
         return text.replace("/opt/ml", str(self.ml)) if text.startswith("/opt/ml") else text
 
     def run(self, command: Sequence[str], environment: Mapping[str, str], seconds: float) -> Ended:
-        """The command has run to its end, or was stopped after `seconds`."""
+        """The command has run to its end, or was stopped: by `stop`, even before it began, or after `seconds`."""
         program, *arguments = command
         if program in {"python3", "python"}:
             program = sys.executable
         kept = {name: os.environ[name] for name in KEPT if name in os.environ}
         variables = {name: self.mapped(value) for name, value in environment.items()}
         log = self.folder / "output.log"
-        with log.open("w") as output:
+        with log.open("w") as output, self._starting:
+            if self._stopped.is_set():
+                return Ended(None, "")
             self._process = subprocess.Popen(
                 [self.mapped(program), *(self.mapped(argument) for argument in arguments)],
                 cwd=self.folder,
@@ -61,6 +68,7 @@ class Container:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 text=True,
+                start_new_session=True,  # the program's own children end with it
             )
         overdue = False
         try:
@@ -68,20 +76,27 @@ class Container:
         except subprocess.TimeoutExpired:
             self.stop()
             code, overdue = None, True
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         if code is not None and code < 0:
-            code = None if code == -15 else 128 - code
+            code = 128 - code
+        if self._stopped.is_set():
+            code = None
         return Ended(code, log.read_text(errors="replace"), overdue)
 
     def stop(self) -> None:
-        """The process has been asked to end, and made to if it did not."""
-        if self._process is None or self._process.poll() is not None:
+        """The process has been asked to end, and made to if it did not; one that has not begun never will."""
+        with self._starting:
+            self._stopped.set()
+            process = self._process
+        if process is None or process.poll() is not None:
             return
-        self._process.terminate()
-        deadline = time.monotonic() + 5
-        while self._process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.05)
-        if self._process.poll() is None:
-            self._process.kill()
+        process.terminate()
+        try:
+            process.wait(timeout=STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
     def remove(self) -> None:
         """The container's folder is gone."""

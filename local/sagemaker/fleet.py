@@ -21,6 +21,7 @@ from local.sagemaker import s3 as files
 from local.sagemaker.container import KEPT
 
 START_SECONDS = 60
+ANSWER_SECONDS = 60  # SageMaker's limit for one answer of a container
 
 
 class StartError(Exception):
@@ -32,15 +33,18 @@ class Fleet:
 
     def __init__(self, s3: Any, root: Path, model_uri: str, environment: dict[str, str]) -> None:
         root.mkdir(parents=True, exist_ok=True)
+        bucket, key = files.split(model_uri)
+        try:
+            packed = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        except s3.exceptions.NoSuchKey:
+            raise StartError(f"Could not find model data at {model_uri}.") from None
         self.folder = Path(tempfile.mkdtemp(dir=root))
+        model = self.folder / "model"
+        with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+            tar.extractall(model, filter="data")
         # A socket's path may have 108 characters, so it is not in the folder.
         self._sockets = tempfile.mkdtemp(prefix="fleet-")
         self._path = f"{self._sockets}/s"
-        model = self.folder / "model"
-        bucket, key = files.split(model_uri)
-        packed = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-        with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
-            tar.extractall(model, filter="data")
         kept = {name: os.environ[name] for name in KEPT if name in os.environ}
         inside = {
             name: value.replace("/opt/ml/model", str(model)) if value.startswith("/opt/ml/model") else value
@@ -76,6 +80,7 @@ class Fleet:
     def _connect(self) -> tuple[socket.socket, BinaryIO]:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.connect(self._path)
+        connection.settimeout(ANSWER_SECONDS)
         return connection, connection.makefile("rb")
 
     def enter(self) -> None:
@@ -84,7 +89,10 @@ class Fleet:
             self._in_flight += 1
 
     def invoke(self, body: bytes, content_type: str, accept: str) -> tuple[int, str, bytes]:
-        """Status, content type and content of the model's answer to a request that was announced with `enter`."""
+        """Status, content type and content of the model's answer to a request that was announced with `enter`.
+
+        Status 0 says that the container gave none.
+        """
         try:
             try:
                 connection, answers = self._idle.get_nowait()
@@ -96,6 +104,8 @@ class Fleet:
             content = answers.read(said["length"])
             self._idle.put((connection, answers))
             return said["status"], said["content_type"], content
+        except (OSError, ValueError):
+            return 0, "text/plain", b"The container ended, or did not answer in time."
         finally:
             with self._changed:
                 self._in_flight -= 1

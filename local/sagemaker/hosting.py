@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import threading
 import time
@@ -93,9 +94,7 @@ class Hosting:
     def list_models(self, params: Resource) -> Resource:
         """ListModels."""
         wanted = params.get("NameContains", "")
-        found, more = page(
-            [item for item in self.store.kinds["models"].values() if wanted in item["ModelName"]], params
-        )
+        found, more = page([item for item in self.store.each("models") if wanted in item["ModelName"]], params)
         return {"Models": [pick(item, "ModelName", "ModelArn", "CreationTime") for item in found], **more}
 
     def delete_model(self, params: Resource) -> Resource:
@@ -111,8 +110,9 @@ class Hosting:
     def create_endpoint_config(self, params: Resource) -> Resource:
         """CreateEndpointConfig."""
         name = params["EndpointConfigName"]
-        for variant in params["ProductionVariants"]:
-            self._model(variant["ModelName"])
+        if len(params["ProductionVariants"]) > 1 or "ShadowProductionVariants" in params:
+            raise ApiError("UnknownOperationException", "the embedded SageMaker serves one production variant", 501)
+        self._model(params["ProductionVariants"][0]["ModelName"])
         config = {
             **pick(params, *CONFIG_FIELDS),
             "EndpointConfigArn": self.store.arn(f"endpoint-config/{name}"),
@@ -129,7 +129,7 @@ class Hosting:
     def list_endpoint_configs(self, params: Resource) -> Resource:
         """ListEndpointConfigs."""
         wanted = params.get("NameContains", "")
-        configs = [item for item in self.store.kinds["configs"].values() if wanted in item["EndpointConfigName"]]
+        configs = [item for item in self.store.each("configs") if wanted in item["EndpointConfigName"]]
         found, more = page(configs, params)
         names = ("EndpointConfigName", "EndpointConfigArn", "CreationTime")
         return {"EndpointConfigs": [pick(item, *names) for item in found], **more}
@@ -156,6 +156,7 @@ class Hosting:
             "EndpointStatus": "Creating",
             "CreationTime": now,
             "LastModifiedTime": now,
+            "_config": config,  # it serves on if somebody deletes the config
         }
         self.store.add("endpoints", name, endpoint, "endpoint")
         self.store.kinds["tags"][endpoint["EndpointArn"]] = {"Tags": params.get("Tags", [])}
@@ -169,12 +170,9 @@ class Hosting:
         with self.store.lock:
             answer = shown(endpoint)
             if endpoint["EndpointStatus"] in {"InService", "Updating", "RollingBack"}:
-                config = self.store.kinds["configs"].get(endpoint["EndpointConfigName"])
-                # As on AWS, the config of a serving endpoint that somebody deleted is no longer shown.
-                answer["ProductionVariants"] = [
-                    _summary(variant) for variant in (config or {}).get("ProductionVariants", [])
-                ]
-                if capture := (config or {}).get("DataCaptureConfig"):
+                config = endpoint["_config"]
+                answer["ProductionVariants"] = [_summary(variant) for variant in config["ProductionVariants"]]
+                if capture := config.get("DataCaptureConfig"):
                     answer["DataCaptureConfig"] = {
                         "EnableCapture": capture.get("EnableCapture", False),
                         "CaptureStatus": "Started" if capture.get("EnableCapture") else "Stopped",
@@ -189,7 +187,7 @@ class Hosting:
         wanted, status = params.get("NameContains", ""), params.get("StatusEquals")
         endpoints = [
             item
-            for item in self.store.kinds["endpoints"].values()
+            for item in self.store.each("endpoints")
             if wanted in item["EndpointName"] and status in {None, item["EndpointStatus"]}
         ]
         found, more = page(endpoints, params)
@@ -204,7 +202,7 @@ class Hosting:
             if endpoint["EndpointStatus"] != "InService":
                 arn = endpoint["EndpointArn"]
                 raise ApiError("ValidationException", f'Cannot update in-progress endpoint "{arn}".')
-            before = self._config(endpoint["EndpointConfigName"])
+            before = endpoint["_config"]
             names = [[item["VariantName"] for item in part["ProductionVariants"]] for part in (before, config)]
             if params.get("DeploymentConfig") and names[0] != names[1]:
                 raise ApiError(
@@ -213,14 +211,14 @@ class Hosting:
             endpoint["EndpointStatus"] = "Updating"
             endpoint["LastModifiedTime"] = self.store.clock.now()
             endpoint.pop("FailureReason", None)
-            endpoint["_deployment"] = deployment = params.get("DeploymentConfig") or endpoint.get("_deployment") or {}
+            kept = endpoint.get("LastDeploymentConfig") if params.get("RetainDeploymentConfig") else None
+            deployment = params.get("DeploymentConfig") or kept or {}
             endpoint["PendingDeploymentSummary"] = {
                 "EndpointConfigName": config["EndpointConfigName"],
                 "ProductionVariants": [_pending(item) for item in config["ProductionVariants"]],
                 "StartTime": endpoint["LastModifiedTime"],
             }
-            if deployment:
-                endpoint["LastDeploymentConfig"] = deployment
+            endpoint["LastDeploymentConfig"] = deployment or None
         self._tell(endpoint)
         work = (endpoint, config, deployment)
         threading.Thread(target=self._update, args=work, name=endpoint["EndpointName"], daemon=True).start()
@@ -233,7 +231,8 @@ class Hosting:
             raise ApiError("ValidationException", f'Cannot delete in-progress endpoint "{endpoint["EndpointArn"]}".')
         self.capture.flush()
         del self.store.kinds["endpoints"][endpoint["EndpointName"]]
-        traffic = self._traffic.pop(endpoint["EndpointName"], None)
+        with self._switch:
+            traffic = self._traffic.pop(endpoint["EndpointName"], None)
         if traffic and traffic.blue:
             threading.Thread(target=traffic.blue.drain, daemon=True).start()
         return {}
@@ -278,7 +277,7 @@ class Hosting:
             old = traffic.blue
             traffic.blue, traffic.blue_config = green, config
             traffic.green, traffic.green_config, traffic.share = None, None, 0.0
-        self._settle(endpoint, "InService", EndpointConfigName=config["EndpointConfigName"])
+        self._settle(endpoint, "InService", EndpointConfigName=config["EndpointConfigName"], _config=config)
         if old:
             old.drain()
 
@@ -352,9 +351,10 @@ class Hosting:
         status, kind, content = fleet.invoke(body, content_type, accept)  # type: ignore[union-attr]
         variant = config["ProductionVariants"][0]["VariantName"]  # type: ignore[index]
         if status != 200:
+            side = "client" if 400 <= status < 500 else "server"
             problem = {
-                "Message": f'Received client error ({status}) from primary with message "{content.decode()}".',
-                "OriginalStatusCode": status,
+                "Message": f'Received {side} error ({status}) from primary with message "{content.decode()}".',
+                "OriginalStatusCode": status or 500,
                 "OriginalMessage": content.decode(),
                 "LogStreamArn": "",
             }
@@ -371,16 +371,15 @@ class Hosting:
     # The process's life -----------------------------------------------------------------------------------------------
 
     def resume(self) -> None:
-        """Endpoints that were serving when the state was saved serve again."""
-        for endpoint in self.store.kinds["endpoints"].values():
-            if endpoint["EndpointStatus"] in {"InService", "Updating", "RollingBack"}:
-                endpoint.pop("PendingDeploymentSummary", None)
-                self._create(endpoint, self._config(endpoint["EndpointConfigName"]))
+        """Endpoints that were serving when the state was saved serve again, and those that were coming up do, too."""
+        for endpoint in self.store.each("endpoints"):
+            if endpoint["EndpointStatus"] != "Failed":
+                self._create(endpoint, endpoint["_config"])
 
     def close(self) -> None:
         """No model server is left, every capture is in S3."""
         self.capture.close()
-        for traffic in self._traffic.values():
+        for traffic in list(self._traffic.values()):
             for fleet in (traffic.blue, traffic.green):
                 if fleet:
                     fleet.end()
@@ -393,13 +392,13 @@ def _shifts(routing: Resource) -> list[tuple[float, float]]:
         return [(_fraction(routing["CanarySize"]), wait), (1.0, 0.0)]
     if kind == "LINEAR":
         size = _fraction(routing["LinearStepSize"])
-        steps = max(1, round(1 / size))
+        steps = math.ceil(1 / size - 1e-9)
         return [(min(1.0, size * (step + 1)), wait if step + 1 < steps else 0.0) for step in range(steps)]
     return [(1.0, wait)]
 
 
 def _fraction(size: Resource) -> float:
-    """A capacity size as a share of the traffic; one instance of a fleet counts as half, since one process stands for all."""
+    """A capacity size as a share of the traffic; a number of instances is half, since one process stands for all."""
     return float(size["Value"]) / 100 if size["Type"] == "CAPACITY_PERCENT" else 0.5
 
 

@@ -19,6 +19,8 @@ from local.wire import ApiError
 AT_ONCE = 2  # job processes on this machine
 DEFAULT_SECONDS = 86_400
 MESSAGE_LIMIT = 1024
+KINDS = {"processing_jobs": "ProcessingJob", "training_jobs": "TrainingJob"}
+INTERRUPTED = "InternalServerError: The embedded AWS ended before it did."
 
 
 class Jobs:
@@ -56,8 +58,9 @@ class Jobs:
         name = job["ProcessingJobName"]
         container = Container(self.store.root / "jobs", name)
         with self._places:
-            self._begin(job, "ProcessingJob", container)
             try:
+                if not self._begin(job, "ProcessingJob", container):
+                    return
                 for source in job.get("ProcessingInputs", []):
                     if wanted := source.get("S3Input"):
                         files.download(self.store.aws("s3"), wanted, container.path(wanted["LocalPath"]))
@@ -118,8 +121,9 @@ class Jobs:
         name = job["TrainingJobName"]
         container = Container(self.store.root / "jobs", name)
         with self._places:
-            self._begin(job, "TrainingJob", container)
             try:
+                if not self._begin(job, "TrainingJob", container):
+                    return
                 for folder in ("input/config", "model", "output/data", "code"):
                     (container.ml / folder).mkdir(parents=True)
                 channels = {}
@@ -185,15 +189,13 @@ class Jobs:
         return self.store.find(kind, name, could_not_find("requested job with name", arn))
 
     def _list(self, kind: str, what: str, params: Resource) -> tuple[list[Resource], Resource]:
-        with self.store.lock:
-            jobs = list(self.store.kinds[kind].values())
         status = params.get("StatusEquals")
         wanted = [
             job
-            for job in jobs
+            for job in self.store.each(kind)
             if params.get("NameContains", "") in job[f"{what}Name"] and status in {None, job[f"{what}Status"]}
         ]
-        found, more = page(wanted, params)
+        found, more = page(wanted, params, order="Ascending")
         ends = (
             ("ProcessingEndTime", "FailureReason", "ExitMessage") if what == "ProcessingJob" else ("TrainingEndTime",)
         )
@@ -205,21 +207,31 @@ class Jobs:
             if job[f"{what}Status"] != "InProgress":
                 raise ApiError("ValidationException", f"The request was rejected because the {what} is not running.")
             job[f"{what}Status"] = "Stopping"
-        if container := self._running.get(job[f"{what}Name"]):
+            if what == "TrainingJob":
+                job["SecondaryStatus"] = "Stopping"
+            container = self._running.get(job[f"{what}Name"])
+        if container:
             container.stop()
         return {}
 
-    def _begin(self, job: Resource, what: str, container: Container) -> None:
-        self._running[job[f"{what}Name"]] = container
+    def _begin(self, job: Resource, what: str, container: Container) -> bool:
+        """The job runs; false if it was stopped while it waited for its place, and is Stopped now."""
+        with self.store.lock:
+            self._running[job[f"{what}Name"]] = container
+            stopped = job[f"{what}Status"] == "Stopping"
+        if stopped:
+            self._finish(job, what, "Stopped")
+            return False
         job["ProcessingStartTime" if what == "ProcessingJob" else "TrainingStartTime"] = self.store.clock.now()
         if what == "TrainingJob":
             job["SecondaryStatus"] = "Training"
+        return True
 
     def _end(self, job: Resource, what: str, ended: Ended, reason: str) -> None:
         if job[f"{what}Status"] == "Stopping":
             self._finish(job, what, "Stopped")
         elif ended.overdue:
-            self._finish(job, what, "Stopped" if what == "TrainingJob" else "Failed")
+            self._finish(job, what, "Stopped", "MaxRuntimeExceeded")
         elif ended.code == 0:
             self._finish(job, what, "Completed")
         else:
@@ -230,12 +242,12 @@ class Jobs:
         job["FailureReason"] = reason[:MESSAGE_LIMIT]
         self._finish(job, what, "Failed")
 
-    def _finish(self, job: Resource, what: str, status: str) -> None:
+    def _finish(self, job: Resource, what: str, status: str, secondary: str | None = None) -> None:
         now = self.store.clock.now()
         job["ProcessingEndTime" if what == "ProcessingJob" else "TrainingEndTime"] = now
         job["LastModifiedTime"] = now
         if what == "TrainingJob":
-            job["SecondaryStatus"] = status
+            job["SecondaryStatus"] = secondary or status
         self._running.pop(job[f"{what}Name"], None)
         job[f"{what}Status"] = status  # last: whoever waits for it reads the rest
 
@@ -261,9 +273,18 @@ class Jobs:
             print(f"the log of {name} was not kept: {error}", file=sys.stderr)
 
     def stop_all(self) -> None:
-        """No job process is left."""
-        for container in list(self._running.values()):
-            container.stop()
+        """No job process is left, and none begins any more."""
+        for kind, what in KINDS.items():
+            for job in self.store.each(kind):
+                if job[f"{what}Status"] == "InProgress":
+                    self._stop(job, what)
+
+    def resume(self) -> None:
+        """Jobs that the end of the last process cut short are Failed."""
+        for kind, what in KINDS.items():
+            for job in self.store.each(kind):
+                if not settled(job[f"{what}Status"]):
+                    self._fail(job, what, INTERRUPTED)
 
 
 def _resources() -> str:

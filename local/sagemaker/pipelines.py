@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import threading
@@ -13,10 +14,10 @@ from typing import Any
 from botocore.validate import ParamValidator
 
 from local.sagemaker import s3 as files
-from local.sagemaker.jobs import Jobs, settled
+from local.sagemaker.jobs import INTERRUPTED, MESSAGE_LIMIT, Jobs, settled
 from local.sagemaker.registry import Registry
 from local.sagemaker.store import Resource, Store, page, pick, shown
-from local.wire import ApiError, model
+from local.wire import ApiError, model, unlike
 
 PAUSE = 0.05
 EVENT = "SageMaker Model Building Pipeline Execution"
@@ -68,7 +69,7 @@ class Pipelines:
 
     def list_pipelines(self, params: Resource) -> Resource:
         """ListPipelines."""
-        found, more = page(self.store.kinds["pipelines"].values(), params)
+        found, more = page(self.store.each("pipelines"), params)
         names = ("PipelineArn", "PipelineName", "PipelineDescription", "RoleArn", "CreationTime", "LastModifiedTime")
         return {"PipelineSummaries": [pick(item, *names) for item in found], **more}
 
@@ -89,10 +90,13 @@ class Pipelines:
         try:
             definition = json.loads(text)
             names = [step["Name"] for step in _all_steps(definition["Steps"])]
+            never = _never_ready(definition["Steps"])
         except (ValueError, KeyError, TypeError) as error:
             raise ApiError("ValidationException", f"Unable to parse pipeline definition: {error!r}") from None
         if len(set(names)) != len(names):
             raise ApiError("ValidationException", f"Step names must be unique: {', '.join(names)}")
+        if never:
+            raise ApiError("ValidationException", f"Steps that wait for each other, or for none there is: {never}")
         return str(text)
 
     def _pipeline(self, name: str) -> Resource:
@@ -111,7 +115,7 @@ class Pipelines:
         known = {item["Name"]: item for item in definition.get("Parameters", [])}
         if unknown := sorted(set(given) - set(known)):
             raise ApiError("ValidationException", f"Unknown pipeline parameters: {', '.join(unknown)}")
-        values = {name: given.get(name, item.get("DefaultValue")) for name, item in known.items()}
+        values = {name: _typed(item, given.get(name, item.get("DefaultValue"))) for name, item in known.items()}
         if absent := sorted(name for name, value in values.items() if value is None):
             raise ApiError("ValidationException", f"Pipeline parameters without a value: {', '.join(absent)}")
         with self.store.lock:
@@ -143,7 +147,7 @@ class Pipelines:
     def list_pipeline_executions(self, params: Resource) -> Resource:
         """ListPipelineExecutions."""
         arn = self._pipeline(params["PipelineName"])["PipelineArn"]
-        executions = [item for item in self.store.kinds["executions"].values() if item["PipelineArn"] == arn]
+        executions = [item for item in self.store.each("executions") if item["PipelineArn"] == arn]
         found, more = page(executions, params)
         names = ("PipelineExecutionArn", "PipelineExecutionStatus", "PipelineExecutionDescription")
         names += ("PipelineExecutionDisplayName",)
@@ -173,18 +177,32 @@ class Pipelines:
                 status = execution["PipelineExecutionStatus"]
                 raise ApiError("ConflictException", f"Pipeline execution in {status} status cannot be stopped.")
             execution["PipelineExecutionStatus"] = "Stopping"
+            execution["LastModifiedTime"] = self.store.clock.now()
             running = [step for step in execution["_steps"] if step["StepStatus"] == "Executing"]
+        self._tell_execution(execution, "Executing")
         for step in running:
-            for kind, stop in (
-                ("ProcessingJob", self.jobs.stop_processing_job),
-                ("TrainingJob", self.jobs.stop_training_job),
-            ):
-                if kind in step.get("Metadata", {}):
-                    try:
-                        stop({f"{kind}Name": step["_job"]})
-                    except ApiError:
-                        continue  # it has just ended
+            self.stop_job(step)
         return pick(execution, "PipelineExecutionArn")
+
+    def stop_job(self, step: Resource) -> None:
+        """The step's job, if it has one, has been told to stop."""
+        for kind, stop in (
+            ("ProcessingJob", self.jobs.stop_processing_job),
+            ("TrainingJob", self.jobs.stop_training_job),
+        ):
+            if kind in step.get("Metadata", {}):
+                with contextlib.suppress(ApiError):  # it has just ended
+                    stop({f"{kind}Name": step["_job"]})
+
+    def resume(self) -> None:
+        """Executions that the end of the last process cut short are Failed, and so are the steps they were at."""
+        for execution in self.store.each("executions"):
+            if execution["PipelineExecutionStatus"] not in {"Executing", "Stopping"}:
+                continue
+            for step in execution["_steps"]:
+                if step["StepStatus"] == "Executing":
+                    step.update(StepStatus="Failed", FailureReason=INTERRUPTED, EndTime=self.store.clock.now())
+            self._settle(execution, "Failed")
 
     def _execution(self, params: Resource) -> Resource:
         arn = params["PipelineExecutionArn"]
@@ -198,15 +216,19 @@ class Pipelines:
         definition = json.loads(execution["_definition"])
         run = Run(self, execution)
         run.steps(definition["Steps"])
+        failed = any(step["StepStatus"] == "Failed" for step in execution["_steps"])
+        self._settle(execution, "Failed" if failed else "Succeeded")
+
+    def _settle(self, execution: Resource, status: str) -> None:
+        """The execution has ended: Stopped if it was being stopped, else with that status."""
         with self.store.lock:
-            stopping = execution["PipelineExecutionStatus"] == "Stopping"
-            failed = [step for step in execution["_steps"] if step["StepStatus"] == "Failed"]
-            if failed:
-                execution["FailureReason"] = "Step failure: One or multiple steps failed."
+            previous = execution["PipelineExecutionStatus"]
             execution["LastModifiedTime"] = self.store.clock.now()
-            status = "Stopped" if stopping else "Failed" if failed else "Succeeded"
+            status = "Stopped" if previous == "Stopping" else status
+            if status == "Failed":
+                execution["FailureReason"] = "Step failure: One or multiple steps failed."
             execution["PipelineExecutionStatus"] = status
-        self._tell_execution(execution, "Executing")
+        self._tell_execution(execution, previous)
 
     def _tell_execution(self, execution: Resource, previous: str | None) -> None:
         arns = [execution["PipelineArn"], execution["PipelineExecutionArn"]]
@@ -219,7 +241,7 @@ class Pipelines:
             "pipelineArn": arns[0],
             "pipelineExecutionArn": arns[1],
         }
-        if previous:
+        if execution["PipelineExecutionStatus"] not in {"Executing", "Stopping"}:
             detail["executionEndTime"] = f"{execution['LastModifiedTime']:%Y-%m-%dT%H:%M:%SZ}"
         self.store.put_event("aws.sagemaker", f"{EVENT} Status Change", detail, arns)
 
@@ -253,7 +275,10 @@ class Run:
         self.definitions: dict[str, Any] = {}
 
     def steps(self, steps: list[dict[str, Any]]) -> bool:
-        """Every step has run that could; true if all of them succeeded. Those that depend on none another run at once."""
+        """The steps have run, those that do not depend on each other at once; true if all of them succeeded.
+
+        When one has failed, those that run go on to their end, and no other begins.
+        """
         waiting = {step["Name"]: step for step in steps}
         self.definitions.update(waiting)
         inner = {step["Name"]: set(waiting) & set(_needs(step)) - {step["Name"]} for step in steps}
@@ -261,11 +286,8 @@ class Run:
         failed: set[str] = set()
         running: dict[str, threading.Thread] = {}
         while waiting or running:
-            for name in [name for name in waiting if inner[name] & failed]:
-                del waiting[name]
-                failed.add(name)
-            stopping = self.execution["PipelineExecutionStatus"] != "Executing"
-            if stopping or (failed and not running):
+            broken = any(step["StepStatus"] == "Failed" for step in self.execution["_steps"])
+            if broken or self.execution["PipelineExecutionStatus"] != "Executing":
                 waiting.clear()
             for name in [name for name in waiting if inner[name] <= done]:
                 thread = threading.Thread(target=self._step, args=(waiting.pop(name),), name=name, daemon=True)
@@ -294,11 +316,11 @@ class Run:
             result = getattr(self, f"_{kind.lower()}")(definition, step)
             step["StepStatus"] = "Succeeded"
         except StepError as error:
-            step["FailureReason"], step["StepStatus"] = str(error)[:3072], "Failed"
+            step["FailureReason"], step["StepStatus"] = str(error)[:MESSAGE_LIMIT], "Failed"
         except ApiError as error:
-            step["FailureReason"], step["StepStatus"] = f"ClientError: {error.code}: {error}"[:3072], "Failed"
+            step["FailureReason"], step["StepStatus"] = f"ClientError: {error.code}: {error}"[:MESSAGE_LIMIT], "Failed"
         except Exception as error:  # noqa: BLE001 - a definition this interpreter can't follow fails the step
-            step["FailureReason"], step["StepStatus"] = f"ClientError: {error!r}"[:3072], "Failed"
+            step["FailureReason"], step["StepStatus"] = f"ClientError: {error!r}"[:MESSAGE_LIMIT], "Failed"
         if step["StepStatus"] == "Failed" and self.execution["PipelineExecutionStatus"] == "Stopping":
             step["StepStatus"] = "Stopped"
         step["EndTime"] = self.store.clock.now()
@@ -323,6 +345,8 @@ class Run:
         _check(f"Create{what}", arguments)
         step["_job"] = name
         step["Metadata"] = {what: {"Arn": create(arguments)[f"{what}Arn"]}}
+        if self.execution["PipelineExecutionStatus"] != "Executing":
+            self.pipelines.stop_job(step)
         jobs = self.store.kinds["processing_jobs" if what == "ProcessingJob" else "training_jobs"]
         while not settled(jobs[name][f"{what}Status"]):
             time.sleep(PAUSE)
@@ -452,6 +476,31 @@ def _needs(step: dict[str, Any]) -> set[str]:
     return found
 
 
+def _never_ready(steps: list[dict[str, Any]]) -> list[str]:
+    """The steps that could never begin, in the order they are written."""
+    known = {nested["Name"] for nested in _all_steps(steps)}
+    waiting = {step["Name"]: _needs(step) for step in steps}
+    inside = {name: needs & set(waiting) - {name} for name, needs in waiting.items()}
+    never = [name for name, needs in waiting.items() if needs - known]
+    ready: set[str] = set()
+    while now := {name for name in inside if name not in ready and inside[name] <= ready}:
+        ready |= now
+    return never or [name for name in waiting if name not in ready]
+
+
+def _typed(parameter: dict[str, Any], value: Any) -> Any:
+    """The parameter's value as what it was declared; executions are started with texts."""
+    kinds: dict[str, Callable[[Any], Any]] = {
+        "Integer": int,
+        "Float": float,
+        "Boolean": lambda text: str(text).lower() == "true",
+    }
+    try:
+        return value if value is None else kinds.get(parameter["Type"], str)(value)
+    except ValueError:
+        raise ApiError("ValidationException", f"{parameter['Name']}: {value!r} is no {parameter['Type']}.") from None
+
+
 def _tokens(path: str) -> list[Any]:
     """`Steps.A.Outputs['b'].S3Uri` → ['Steps', 'A', 'Outputs', 'b', 'S3Uri']; [0] becomes the number."""
     found: list[Any] = []
@@ -462,6 +511,8 @@ def _tokens(path: str) -> list[Any]:
 
 def _check(operation: str, arguments: dict[str, Any]) -> None:
     """The arguments are what the operation takes; StepError with botocore's words if not."""
-    report = ParamValidator().validate(arguments, model("sagemaker").operation_model(operation).input_shape)
-    if report.has_errors():
-        raise StepError(f"ClientError: ValidationException: {report.generate_report()}")
+    shape = model("sagemaker").operation_model(operation).input_shape
+    assert shape is not None, "every Create takes something"
+    report = ParamValidator().validate(arguments, shape)
+    if refused := report.generate_report() or "; ".join(unlike(shape, arguments)):
+        raise StepError(f"ClientError: ValidationException: {refused}")

@@ -61,8 +61,8 @@ class Registry:
     def list_model_package_groups(self, params: Resource) -> Resource:
         """ListModelPackageGroups."""
         wanted = params.get("NameContains", "")
-        groups = [item for item in self.store.kinds["groups"].values() if wanted in item["ModelPackageGroupName"]]
-        found, more = page(groups, params)
+        groups = [item for item in self.store.each("groups") if wanted in item["ModelPackageGroupName"]]
+        found, more = page(groups, params, order="Ascending")
         names = ("ModelPackageGroupName", "ModelPackageGroupArn", "ModelPackageGroupDescription", "CreationTime")
         names += ("ModelPackageGroupStatus",)
         return {"ModelPackageGroupSummaryList": [pick(item, *names) for item in found], **more}
@@ -71,13 +71,13 @@ class Registry:
         """DeleteModelPackageGroup; refused while it holds packages."""
         group = self._group(params["ModelPackageGroupName"])
         name = group["ModelPackageGroupName"]
-        if any(item["ModelPackageGroupName"] == name for item in self.store.kinds["packages"].values()):
+        if any(item["ModelPackageGroupName"] == name for item in self.store.each("packages")):
             raise ApiError("ConflictException", f"Model Package Group {name} is not empty: delete its packages first.")
         del self.store.kinds["groups"][name]
         return {}
 
     def create_model_package(self, params: Resource, made_by: str | None = None) -> Resource:
-        """CreateModelPackage, the next version of its group. `made_by` is the pipeline execution, if one registers it."""
+        """CreateModelPackage, the next version of its group. `made_by` is the pipeline execution that registers it."""
         if "ModelPackageGroupName" not in params:
             raise ApiError(
                 "ValidationException", "Only versioned model packages are kept: ModelPackageGroupName is needed."
@@ -124,12 +124,10 @@ class Registry:
         status = params.get("ModelApprovalStatus")
         packages = [
             item
-            for item in self.store.kinds["packages"].values()
+            for item in self.store.each("packages")
             if name in {None, item["ModelPackageGroupName"]} and status in {None, item["ModelApprovalStatus"]}
         ]
-        # Two versions of the same instant are still ordered.
-        packages.sort(key=lambda item: item["ModelPackageVersion"], reverse=params.get("SortOrder") != "Ascending")
-        found, more = page(packages, params)
+        found, more = page(packages, params, order="Ascending")
         names = ("ModelPackageName", "ModelPackageGroupName", "ModelPackageVersion", "ModelPackageArn")
         names += ("ModelPackageDescription", "CreationTime", "ModelPackageStatus", "ModelApprovalStatus")
         return {"ModelPackageSummaryList": [pick(item, *names) for item in found], **more}

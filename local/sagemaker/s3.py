@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 
 class NoObjectsError(Exception):
@@ -18,8 +17,8 @@ class NoObjectsError(Exception):
 
 def split(uri: str) -> tuple[str, str]:
     """Bucket and key of an s3:// URI."""
-    parts = urlparse(uri)
-    return parts.netloc, parts.path.lstrip("/")
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key
 
 
 def download(s3: Any, source: dict[str, Any], folder: Path) -> None:
@@ -56,9 +55,11 @@ def _prefix(s3: Any, uri: str) -> Iterator[tuple[str, str, str]]:
     for contents in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
         for item in contents.get("Contents", []):
             key = item["Key"]
+            if key.endswith("/"):
+                continue  # what the console makes of an empty folder
             if key == prefix:
                 yield bucket, key, key.rpartition("/")[2]
-            elif key.startswith(folder) and not key.endswith("/"):
+            elif key.startswith(folder):
                 yield bucket, key, key.removeprefix(folder)
 
 

@@ -51,6 +51,11 @@ class Store:
         """The ARN of a SageMaker resource, say `endpoint/e`."""
         return f"arn:aws:sagemaker:{self.region}:{self.account}:{resource}"
 
+    def each(self, kind: str) -> list[Resource]:
+        """All resources of a kind, as they are now; other threads may go on adding some."""
+        with self.lock:
+            return list(self.kinds[kind].values())
+
     def find(self, kind: str, name: str, missing: ApiError) -> Resource:
         """The resource of that name; raises `missing`."""
         with self.lock:
@@ -85,12 +90,20 @@ def could_not_find(what: str, arn: str) -> ApiError:
 
 def shown(resource: Resource) -> Resource:
     """The fields that Describe answers with: those without a leading underscore."""
-    return {name: value for name, value in resource.items() if not name.startswith("_") and value is not None}
+    return {name: value for name, value in dict(resource).items() if not name.startswith("_") and value is not None}
 
 
-def page(items: Iterable[Resource], params: Resource, key: str = "CreationTime") -> tuple[list[Resource], Resource]:
-    """One page of a listing as the request orders it, and the NextToken field if there is more."""
-    ordered = sorted(items, key=lambda item: item[key], reverse=params.get("SortOrder", "Descending") == "Descending")
+def page(
+    items: Iterable[Resource], params: Resource, key: str = "CreationTime", order: str = "Descending"
+) -> tuple[list[Resource], Resource]:
+    """One page of a listing in the order that the request asks for, and the NextToken field if there is more.
+
+    `order` is the operation's own, and items come in the order they were made: of those of one instant, too, the
+    newest is first or last.
+    """
+    ordered = sorted(items, key=lambda item: item[key])
+    if params.get("SortOrder", order) == "Descending":
+        ordered.reverse()
     start = int(params.get("NextToken") or 0)
     size = int(params.get("MaxResults") or 100)
     rest = {"NextToken": str(start + size)} if start + size < len(ordered) else {}
