@@ -324,9 +324,13 @@ def test_an_execution_that_was_stopped_stays_so(bench: Bench, echo: str) -> None
     sfn = bench.client("stepfunctions")
     machine = bench.machine("stopped", {"Wait": wait}, "Wait")
     arn = sfn.start_execution(stateMachineArn=machine, name="stopped")["executionArn"]
+
+    def seen(kind: str) -> bool:
+        return any(item["type"] == kind for item in sfn.get_execution_history(executionArn=arn)["events"])
+
+    bench.eventually(lambda: seen("TaskScheduled"))
     sfn.stop_execution(executionArn=arn)
-    history = sfn.get_execution_history
-    bench.eventually(lambda: any(item["type"] == "TaskFailed" for item in history(executionArn=arn)["events"]))
+    bench.eventually(lambda: seen("TaskFailed"))
     assert [each["detail"]["status"] for each in bench.received(events)] == ["RUNNING", "ABORTED"]
     assert sfn.describe_execution(executionArn=arn)["status"] == "ABORTED"
 
