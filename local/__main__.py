@@ -43,6 +43,7 @@ async def _serve(port: int, root: Path, wait_scale: float) -> None:
 
     ministack.prepare(port, root, wait_scale)
     import boto3
+    from botocore.config import Config
 
     from local.clock import clock
     from local.gateway import Gateway
@@ -59,7 +60,10 @@ async def _serve(port: int, root: Path, wait_scale: float) -> None:
 
     def aws(service: str) -> object:
         with making:
-            return clients.setdefault(service, session.client(service, endpoint_url=url))
+            if service not in clients:
+                config = Config(max_pool_connections=32, s3={"addressing_style": "path"})
+                clients[service] = session.client(service, endpoint_url=url, config=config)
+            return clients[service]
 
     def put_event(source: str, detail_type: str, detail: dict[str, Any], resources: list[str]) -> None:
         platform.put_event(source, detail_type, detail, resources)

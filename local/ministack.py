@@ -9,6 +9,7 @@ import asyncio
 import contextvars
 import copy
 import json
+import logging
 import os
 import re
 import shlex
@@ -75,6 +76,8 @@ def prepare(port: int, state: Path, wait_scale: float) -> None:
         # Lambda functions and jobs import what was deployed, never this checkout.
         PYTHONSAFEPATH="1",
     )
+    # The SAM translator warns of metrics that nobody asked for.
+    logging.getLogger("samtranslator.metrics.metrics").setLevel(logging.ERROR)
     for name in ("PYTHONPATH", "AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION"):
         os.environ.pop(name, None)
 

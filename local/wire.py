@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -50,7 +51,7 @@ class Wire:
         """The operation's answer; ApiError for what the service refuses."""
         known = model(self.service)
         if operation not in known.operation_names:
-            self.violations.append(f"{self.service}: no operation {operation}")
+            self._note(f"{self.service}: no operation {operation}")
             raise ApiError("UnknownOperationException", f"no operation {operation} in {self.service}")
         shapes = known.operation_model(operation)
         if shapes.input_shape is not None:
@@ -65,9 +66,13 @@ class Wire:
         undefined = report.generate_report() or "; ".join(unlike(shapes.output_shape, answer, patterns=False))
         if undefined:
             fault = f"{self.service}.{operation} answered what botocore does not define: {undefined}"
-            self.violations.append(fault)
+            self._note(fault)
             raise ApiError("InternalFailure", fault, 500)
         return answer
+
+    def _note(self, fault: str) -> None:
+        self.violations.append(fault)
+        logging.getLogger("local").error(fault)
 
     def call_json(self, operation: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
         """The same, from and to the bytes of the JSON protocols."""
