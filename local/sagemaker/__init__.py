@@ -12,6 +12,7 @@ from local import ACCOUNT, REGION
 from local.clock import Clock
 from local.sagemaker.hosting import Hosting
 from local.sagemaker.jobs import Jobs
+from local.sagemaker.models import Models
 from local.sagemaker.pipelines import Pipelines
 from local.sagemaker.registry import Registry
 from local.sagemaker.store import Resource, Store
@@ -32,14 +33,15 @@ class SageMaker:
         self.jobs = Jobs(self.store)
         self.registry = Registry(self.store)
         self.pipelines = Pipelines(self.store, self.jobs, self.registry)
-        self.hosting = Hosting(self.store, self.registry, float(os.environ.get("SFN_WAIT_SCALE", "1")))
+        self.models = Models(self.store, self.registry)
+        self.hosting = Hosting(self.store, self.models, float(os.environ.get("SFN_WAIT_SCALE", "1")))
         # What was captured before the clock is set belongs to the time before.
         clock.on_set(self.hosting.capture.flush)
 
     def handle(self, operation: str, params: Resource) -> Resource:
         """The operation's answer; ApiError for what SageMaker refuses, and for what this one does not do."""
         name = re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower()
-        for part in (self.jobs, self.registry, self.pipelines, self.hosting, self):
+        for part in (self.jobs, self.registry, self.pipelines, self.models, self.hosting, self):
             if method := getattr(part, name, None):
                 answer: Resource = method(params)
                 return answer

@@ -25,7 +25,8 @@ class Capture:
         self._pending: dict[str, list[str]] = {}
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
-        self._stop = threading.Event()
+        self._closed = False
+        self._wake = threading.Event()
         self._writer = threading.Thread(target=self._keep_flushing, name="capture", daemon=True)
         self._writer.start()
 
@@ -35,7 +36,9 @@ class Capture:
         place: str,
         asked: tuple[bytes, str],
         answered: tuple[bytes, str],
-        inference_id: str | None,
+        inference_id: str | None = None,
+        *,
+        attributes: str | None = None,
     ) -> None:
         """The invocation will be in S3, if the config wants it. `place` is endpoint/variant."""
         if not config.get("EnableCapture") or random.random() * 100 >= config["InitialSamplingPercentage"]:  # noqa: S311
@@ -48,39 +51,54 @@ class Capture:
             data["endpointInput"] = _side(*asked, "INPUT", kinds)
         if modes & {"Output", "InputAndOutput"}:
             data["endpointOutput"] = _side(*answered, "OUTPUT", kinds)
-        metadata = {"eventId": str(uuid.uuid4()), "inferenceTime": f"{now:%Y-%m-%dT%H:%M:%SZ}"}
+        metadata: dict[str, Any] = {"eventId": str(uuid.uuid4()), "inferenceTime": f"{now:%Y-%m-%dT%H:%M:%SZ}"}
         if inference_id:
             metadata["inferenceId"] = inference_id
+        if attributes:
+            metadata["customAttributes"] = [attributes]
         line = json.dumps({"captureData": data, "eventMetadata": metadata, "eventVersion": "0"}, separators=(",", ":"))
         folder = f"{config['DestinationS3Uri'].rstrip('/')}/{place}/{now:%Y/%m/%d/%H}"
         with self._lock:
             lines = self._pending.setdefault(folder, [])
             lines.append(line)
-            full = len(lines) >= FLUSH_RECORDS
-        if full:
-            self.flush()
+            if len(lines) >= FLUSH_RECORDS:
+                self._wake.set()
 
     def flush(self) -> None:
-        """Everything recorded so far is in S3, also what another thread was about to write."""
+        """Everything recorded so far is in S3, also what another thread was about to write; raises what S3 does."""
         with self._flushing:
             with self._lock:
                 pending, self._pending = self._pending, {}
-            for folder, lines in pending.items():
-                bucket, key = files.split(folder)
-                name = f"{self.store.clock.now():%M-%S}-{uuid.uuid4()}.jsonl"
-                body = ("\n".join(lines) + "\n").encode()
-                self.store.aws("s3").put_object(Bucket=bucket, Key=f"{key}/{name}", Body=body)
+            try:
+                while pending:
+                    folder = next(iter(pending))
+                    self._write(folder, pending[folder])
+                    del pending[folder]
+            finally:
+                with self._lock:
+                    for folder, lines in pending.items():
+                        self._pending[folder] = lines + self._pending.get(folder, [])
+
+    def _write(self, folder: str, lines: list[str]) -> None:
+        bucket, key = files.split(folder)
+        now = self.store.clock.now()
+        name = f"{now:%M-%S}-{now.microsecond // 1000:03}-{uuid.uuid4()}.jsonl"
+        body = ("\n".join(lines) + "\n").encode()
+        self.store.aws("s3").put_object(Bucket=bucket, Key=f"{key}/{name}", Body=body)
 
     def _keep_flushing(self) -> None:
-        while not self._stop.wait(FLUSH_SECONDS):
+        while not self._closed:
+            self._wake.wait(FLUSH_SECONDS)
+            self._wake.clear()
             try:
                 self.flush()
-            except Exception as error:  # noqa: BLE001 - the next second tries with new records; say what was lost
-                print(f"captures were lost: {error}", flush=True)
+            except Exception as error:  # noqa: BLE001 - the next second tries again
+                print(f"captures could not be written yet: {error}", flush=True)
 
     def close(self) -> None:
         """Nothing is pending, nothing is written any more."""
-        self._stop.set()
+        self._closed = True
+        self._wake.set()
         self._writer.join()
         self.flush()
 

@@ -1,4 +1,4 @@
-"""Models, endpoint configs and endpoints: model servers that run, and roll-outs with traffic shifting and rollback."""
+"""Endpoints: model servers that run, and roll-outs with traffic shifting and rollback."""
 
 from __future__ import annotations
 
@@ -8,34 +8,17 @@ import random
 import threading
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from local.sagemaker import logs
 from local.sagemaker.capture import Capture
-from local.sagemaker.fleet import Fleet, StartError
-from local.sagemaker.registry import Registry
+from local.sagemaker.fleet import NO_ANSWER, Fleet, ModelServer, StartError
+from local.sagemaker.models import Models
 from local.sagemaker.store import Resource, Store, could_not_find, page, pick, shown
 from local.wire import ApiError
 
-CONFIG_FIELDS = (
-    "EndpointConfigName",
-    "ProductionVariants",
-    "DataCaptureConfig",
-    "KmsKeyId",
-    "AsyncInferenceConfig",
-    "ExplainerConfig",
-    "ShadowProductionVariants",
-    "ExecutionRoleArn",
-    "VpcConfig",
-    "EnableNetworkIsolation",
-)
-MODEL_FIELDS = (
-    "ModelName",
-    "PrimaryContainer",
-    "Containers",
-    "ExecutionRoleArn",
-    "VpcConfig",
-    "EnableNetworkIsolation",
-)
+LOG_SECONDS = 1.0
 STATUS_IN_EVENTS = {
     "Creating": "CREATING",
     "Updating": "UPDATING",
@@ -55,100 +38,29 @@ class AlarmError(Exception):
 class Traffic:
     """Which fleets an endpoint's requests go to: `green` gets its share, `blue` the rest."""
 
-    blue: Fleet | None = None
-    blue_config: Resource | None = None
+    blue: Fleet
     green: Fleet | None = None
-    green_config: Resource | None = None
     share: float = 0.0
 
 
 class Hosting:
     """Everything that serves."""
 
-    def __init__(self, store: Store, registry: Registry, wait_scale: float) -> None:
-        self.store, self.registry, self.wait_scale = store, registry, wait_scale
+    def __init__(self, store: Store, models: Models, wait_scale: float) -> None:
+        self.store, self.models, self.wait_scale = store, models, wait_scale
         self.capture = Capture(store)
         self._traffic: dict[str, Traffic] = {}
         self._switch = threading.Lock()
-
-    # Models -----------------------------------------------------------------------------------------------------------
-
-    def create_model(self, params: Resource) -> Resource:
-        """CreateModel."""
-        name = params["ModelName"]
-        model = {
-            **pick(params, *MODEL_FIELDS),
-            "ModelArn": self.store.arn(f"model/{name}"),
-            "CreationTime": self.store.clock.now(),
-        }
-        if package := model.get("PrimaryContainer", {}).get("ModelPackageName"):
-            self.registry.describe_model_package({"ModelPackageName": package})
-        self.store.add("models", name, model, "model")
-        self.store.kinds["tags"][model["ModelArn"]] = {"Tags": params.get("Tags", [])}
-        return pick(model, "ModelArn")
-
-    def describe_model(self, params: Resource) -> Resource:
-        """DescribeModel."""
-        return shown(self._model(params["ModelName"]))
-
-    def list_models(self, params: Resource) -> Resource:
-        """ListModels."""
-        wanted = params.get("NameContains", "")
-        found, more = page([item for item in self.store.each("models") if wanted in item["ModelName"]], params)
-        return {"Models": [pick(item, "ModelName", "ModelArn", "CreationTime") for item in found], **more}
-
-    def delete_model(self, params: Resource) -> Resource:
-        """DeleteModel."""
-        del self.store.kinds["models"][self._model(params["ModelName"])["ModelName"]]
-        return {}
-
-    def _model(self, name: str) -> Resource:
-        return self.store.find("models", name, could_not_find("model", self.store.arn(f"model/{name}")))
-
-    # Endpoint configs -------------------------------------------------------------------------------------------------
-
-    def create_endpoint_config(self, params: Resource) -> Resource:
-        """CreateEndpointConfig."""
-        name = params["EndpointConfigName"]
-        if len(params["ProductionVariants"]) > 1 or "ShadowProductionVariants" in params:
-            raise ApiError("UnknownOperationException", "the embedded SageMaker serves one production variant", 501)
-        self._model(params["ProductionVariants"][0]["ModelName"])
-        config = {
-            **pick(params, *CONFIG_FIELDS),
-            "EndpointConfigArn": self.store.arn(f"endpoint-config/{name}"),
-            "CreationTime": self.store.clock.now(),
-        }
-        self.store.add("configs", name, config, "endpoint configuration")
-        self.store.kinds["tags"][config["EndpointConfigArn"]] = {"Tags": params.get("Tags", [])}
-        return pick(config, "EndpointConfigArn")
-
-    def describe_endpoint_config(self, params: Resource) -> Resource:
-        """DescribeEndpointConfig."""
-        return shown(self._config(params["EndpointConfigName"]))
-
-    def list_endpoint_configs(self, params: Resource) -> Resource:
-        """ListEndpointConfigs."""
-        wanted = params.get("NameContains", "")
-        configs = [item for item in self.store.each("configs") if wanted in item["EndpointConfigName"]]
-        found, more = page(configs, params)
-        names = ("EndpointConfigName", "EndpointConfigArn", "CreationTime")
-        return {"EndpointConfigs": [pick(item, *names) for item in found], **more}
-
-    def delete_endpoint_config(self, params: Resource) -> Resource:
-        """DeleteEndpointConfig; AWS does not refuse it for one in use."""
-        del self.store.kinds["configs"][self._config(params["EndpointConfigName"])["EndpointConfigName"]]
-        return {}
-
-    def _config(self, name: str) -> Resource:
-        missing = could_not_find("endpoint configuration", self.store.arn(f"endpoint-config/{name}"))
-        return self.store.find("configs", name, missing)
+        self._stop = threading.Event()
+        self._logger = threading.Thread(target=self._keep_logging, name="endpoint-logs", daemon=True)
+        self._logger.start()
 
     # Endpoints --------------------------------------------------------------------------------------------------------
 
     def create_endpoint(self, params: Resource) -> Resource:
         """CreateEndpoint: Creating until the model answers, then InService; Failed if it never does."""
         name = params["EndpointName"]
-        config = self._config(params["EndpointConfigName"])
+        config = self.models.config(params["EndpointConfigName"])
         now = self.store.clock.now()
         endpoint = {
             **pick(params, "EndpointName", "EndpointConfigName"),
@@ -198,7 +110,7 @@ class Hosting:
         """UpdateEndpoint: blue/green as the deployment config says; rolled back silently if an alarm goes off."""
         with self.store.lock:
             endpoint = self._endpoint(params["EndpointName"])
-            config = self._config(params["EndpointConfigName"])
+            config = self.models.config(params["EndpointConfigName"])
             if endpoint["EndpointStatus"] != "InService":
                 arn = endpoint["EndpointArn"]
                 raise ApiError("ValidationException", f'Cannot update in-progress endpoint "{arn}".')
@@ -233,7 +145,7 @@ class Hosting:
         del self.store.kinds["endpoints"][endpoint["EndpointName"]]
         with self._switch:
             traffic = self._traffic.pop(endpoint["EndpointName"], None)
-        if traffic and traffic.blue:
+        if traffic:
             threading.Thread(target=traffic.blue.drain, daemon=True).start()
         return {}
 
@@ -246,11 +158,11 @@ class Hosting:
 
     def _create(self, endpoint: Resource, config: Resource) -> None:
         try:
-            fleet = self._start(config)
+            fleet = self._start(endpoint, config)
         except Exception as error:  # noqa: BLE001 - whatever keeps the container from coming up
             self._settle(endpoint, "Failed", FailureReason=str(error)[:1024])
             return
-        self._traffic[endpoint["EndpointName"]] = Traffic(blue=fleet, blue_config=config)
+        self._traffic[endpoint["EndpointName"]] = Traffic(blue=fleet)
         self._settle(endpoint, "InService")
 
     def _update(self, endpoint: Resource, config: Resource, deployment: Resource) -> None:
@@ -259,14 +171,19 @@ class Hosting:
         policy = deployment.get("BlueGreenUpdatePolicy", {})
         green: Fleet | None = None
         try:
-            green = self._start(config)
+            self._stage(endpoint, "Creating", "Provisioning the new fleet.")
+            green = self._start(endpoint, config)
             with self._switch:
-                traffic.green, traffic.green_config, traffic.share = green, config, 0.0
-            for share, wait in _shifts(policy.get("TrafficRoutingConfiguration", {"Type": "ALL_AT_ONCE"})):
+                traffic.green, traffic.share = green, 0.0
+            for share, wait in _plan(deployment):
+                self._stage(endpoint, "ActivatingTraffic", f"Activating traffic on {share:.0%} of the new fleet.")
                 with self._switch:
                     traffic.share = share
+                self._stage(endpoint, "Baking", f"Baking for {wait:g} seconds with {share:.0%} of the traffic.")
                 self._bake(wait, alarms)
-            self._bake(policy.get("TerminationWaitInSeconds", 0), alarms)
+            seconds = policy.get("TerminationWaitInSeconds", 0)
+            self._stage(endpoint, "Baking", f"Baking for {seconds:g} seconds (TerminationWaitInSeconds).")
+            self._bake(seconds, alarms)
         except (StartError, AlarmError) as error:
             self._roll_back(endpoint, traffic, green, str(error))
             return
@@ -274,22 +191,35 @@ class Hosting:
             self._roll_back(endpoint, traffic, green, f"InternalServerError: {error!r}")
             return
         with self._switch:
-            old = traffic.blue
-            traffic.blue, traffic.blue_config = green, config
-            traffic.green, traffic.green_config, traffic.share = None, None, 0.0
+            old, traffic.blue, traffic.green, traffic.share = traffic.blue, green, None, 0.0
         self._settle(endpoint, "InService", EndpointConfigName=config["EndpointConfigName"], _config=config)
-        if old:
-            old.drain()
+        old.drain()
+        self._log(endpoint["EndpointName"], old)
 
     def _roll_back(self, endpoint: Resource, traffic: Traffic, green: Fleet | None, why: str) -> None:
-        """All traffic is on the old fleet again, and the endpoint says InService with its old config."""
-        endpoint["EndpointStatus"] = "RollingBack"
+        """All traffic is on the old fleet again, and the endpoint says InService with its old config.
+
+        UpdateRollbackFailed if the old fleet is not there any more.
+        """
+        with self.store.lock:
+            endpoint["EndpointStatus"] = "RollingBack"
         self._tell(endpoint)
         with self._switch:
-            traffic.green, traffic.green_config, traffic.share = None, None, 0.0
+            traffic.green, traffic.share = None, 0.0
         if green:
             green.drain()
-        self._settle(endpoint, "InService", FailureReason=why[:1024])
+            self._log(endpoint["EndpointName"], green)
+        self._settle(endpoint, "InService" if traffic.blue.alive else "UpdateRollbackFailed", FailureReason=why[:1024])
+
+    def _stage(self, endpoint: Resource, status: str, message: str) -> None:
+        """The pending deployment says what it is at, in DescribeEndpoint and on the event bus."""
+        now = self.store.clock.now()
+        with self.store.lock:
+            pending = endpoint["PendingDeploymentSummary"]
+            said = [{"Status": status, "StatusMessage": message, "StartTime": now}]
+            variants = [{**variant, "VariantStatus": said} for variant in pending["ProductionVariants"]]
+            endpoint["PendingDeploymentSummary"] = {**pending, "ProductionVariants": variants}
+        self._tell(endpoint, "SageMaker Endpoint Deployment State Change")
 
     def _bake(self, seconds: float, alarms: list[str]) -> None:
         """`seconds` (scaled) went by without an alarm; AlarmError if one went off."""
@@ -304,18 +234,21 @@ class Hosting:
                 return
             time.sleep(min(left, 0.2))
 
-    def _start(self, config: Resource) -> Fleet:
-        variant = config["ProductionVariants"][0]
-        model = self._model(variant["ModelName"])
-        container = model.get("PrimaryContainer") or model["Containers"][0]
-        environment = dict(container.get("Environment", {}))
-        uri = container.get("ModelDataUrl")
-        if package := container.get("ModelPackageName"):
-            described = self.registry.describe_model_package({"ModelPackageName": package})
-            registered = described["InferenceSpecification"]["Containers"][0]
-            uri = registered["ModelDataUrl"]
-            environment = {**registered.get("Environment", {}), **environment}
-        return Fleet(self.store.aws("s3"), self.store.root / "fleets", str(uri), environment)
+    def _start(self, endpoint: Resource, config: Resource) -> Fleet:
+        """A fleet that answers; StartError if one of its containers does not come up."""
+        servers: dict[str, ModelServer] = {}
+        for variant in config["ProductionVariants"]:
+            name = variant["VariantName"]
+            try:
+                uri, environment = self.models.artifact(variant["ModelName"])
+                folder = self.store.root / "fleets"
+                servers[name] = ModelServer(self.store.aws("s3"), folder, name, uri, environment)
+            except StartError as error:
+                for server in servers.values():
+                    server.end()
+                logs.keep(self.store.aws("logs"), _group(endpoint["EndpointName"]), f"{name}/failed", error.log)
+                raise
+        return Fleet(config, servers)
 
     def _settle(self, endpoint: Resource, status: str, **fields: Any) -> None:
         with self.store.lock:
@@ -323,16 +256,16 @@ class Hosting:
             endpoint.update(fields, EndpointStatus=status, LastModifiedTime=self.store.clock.now())
         self._tell(endpoint)
 
-    def _tell(self, endpoint: Resource) -> None:
-        detail = {
-            **pick(endpoint, "EndpointName", "EndpointArn", "EndpointConfigName"),
-            "EndpointStatus": STATUS_IN_EVENTS[endpoint["EndpointStatus"]],
-            "CreationTime": endpoint["CreationTime"].timestamp() * 1000,
-            "LastModifiedTime": endpoint["LastModifiedTime"].timestamp() * 1000,
-            "Tags": {},
-        }
-        arn = endpoint["EndpointArn"]
-        self.store.put_event("aws.sagemaker", "SageMaker Endpoint State Change", detail, [arn])
+    def _tell(self, endpoint: Resource, what: str = "SageMaker Endpoint State Change") -> None:
+        with self.store.lock:
+            detail = {
+                **pick(endpoint, "EndpointName", "EndpointArn", "EndpointConfigName"),
+                "ProductionVariants": [_summary(item) for item in endpoint["_config"]["ProductionVariants"]],
+                "EndpointStatus": STATUS_IN_EVENTS[endpoint["EndpointStatus"]],
+                **pick(endpoint, "FailureReason", "CreationTime", "LastModifiedTime", "PendingDeploymentSummary"),
+                "Tags": {},
+            }
+        self.store.put_event("aws.sagemaker", what, _milliseconds(detail), [endpoint["EndpointArn"]])
 
     # Invocations ------------------------------------------------------------------------------------------------------
 
@@ -340,33 +273,60 @@ class Hosting:
         """The answer of InvokeEndpoint: status, headers, content."""
         with self._switch:
             traffic = self._traffic.get(name)
-            if traffic is None or traffic.blue is None:
-                return _refused(404 if name not in self.store.kinds["endpoints"] else 400, name, self.store.account)
+            if traffic is None:
+                if name in self.store.kinds["endpoints"]:
+                    return _refused(f"Endpoint {name} is not in service.")
+                return _refused(f"Endpoint {name} of account {self.store.account} not found.")
             to_green = traffic.green is not None and random.random() < traffic.share  # noqa: S311
-            fleet = traffic.green if to_green else traffic.blue
-            config = traffic.green_config if to_green else traffic.blue_config
-            fleet.enter()  # type: ignore[union-attr]
+            fleet = traffic.green if to_green and traffic.green else traffic.blue
+            try:
+                variant = fleet.choose(headers.get("x-amzn-sagemaker-target-variant"))
+            except KeyError as error:
+                return _refused(f"Variant {error.args[0]} of endpoint {name} was not found or has no weight.")
+            server = fleet.servers[variant]
+            server.enter()
         content_type = headers.get("content-type", "application/octet-stream")
-        accept = headers.get("accept", "application/json")
-        status, kind, content = fleet.invoke(body, content_type, accept)  # type: ignore[union-attr]
-        variant = config["ProductionVariants"][0]["VariantName"]  # type: ignore[index]
+        status, kind, content = server.invoke(body, content_type, headers.get("accept", "application/json"))
         if status != 200:
-            side = "client" if 400 <= status < 500 else "server"
-            problem = {
-                "Message": f'Received {side} error ({status}) from primary with message "{content.decode()}".',
-                "OriginalStatusCode": status or 500,
-                "OriginalMessage": content.decode(),
-                "LogStreamArn": "",
-            }
-            return (
-                424,
-                {"Content-Type": "application/json", "x-amzn-ErrorType": "ModelError"},
-                json.dumps(problem).encode(),
-            )
+            return self._model_error(name, status, content.decode(errors="replace"))
         inference_id = headers.get("x-amzn-sagemaker-inference-id")
-        capture = (config or {}).get("DataCaptureConfig", {})
-        self.capture.record(capture, f"{name}/{variant}", (body, content_type), (content, kind), inference_id)
+        attributes = headers.get("x-amzn-sagemaker-custom-attributes")
+        capture = fleet.config.get("DataCaptureConfig", {})
+        sides = (body, content_type), (content, kind)
+        self.capture.record(capture, f"{name}/{variant}", *sides, inference_id, attributes=attributes)
         return 200, {"Content-Type": kind, "x-Amzn-Invoked-Production-Variant": variant}, content
+
+    def _model_error(self, name: str, status: int, said: str) -> tuple[int, dict[str, str], bytes]:
+        side = "client" if 400 <= status < 500 else "server"
+        group, region, account = _group(name), self.store.region, self.store.account
+        place = f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}#logEventViewer:group={group}"
+        problem = {
+            "Message": f'Received {side} error ({status}) from primary with message "{said}". '
+            f"See {place} in account {account} for more information.",
+            "OriginalStatusCode": 500 if status == NO_ANSWER else status,
+            "OriginalMessage": said,
+            "LogStreamArn": f"arn:aws:logs:{region}:{account}:log-group:{group}",
+        }
+        headers = {"Content-Type": "application/json", "x-amzn-ErrorType": "ModelError"}
+        return 424, headers, json.dumps(problem).encode()
+
+    # Logs -------------------------------------------------------------------------------------------------------------
+
+    def _log(self, name: str, fleet: Fleet) -> None:
+        """What the fleet's containers have printed since the last time is in CloudWatch Logs."""
+        for variant, server in fleet.servers.items():
+            if text := server.said():
+                logs.keep(self.store.aws("logs"), _group(name), f"{variant}/{server.folder.name}", text)
+
+    def _log_all(self) -> None:
+        for name, traffic in list(self._traffic.items()):
+            for fleet in (traffic.blue, traffic.green):
+                if fleet:
+                    self._log(name, fleet)
+
+    def _keep_logging(self) -> None:
+        while not self._stop.wait(LOG_SECONDS):
+            self._log_all()
 
     # The process's life -----------------------------------------------------------------------------------------------
 
@@ -379,22 +339,33 @@ class Hosting:
     def close(self) -> None:
         """No model server is left, every capture is in S3."""
         self.capture.close()
+        self._stop.set()
+        self._logger.join()
         for traffic in list(self._traffic.values()):
             for fleet in (traffic.blue, traffic.green):
                 if fleet:
                     fleet.end()
 
 
-def _shifts(routing: Resource) -> list[tuple[float, float]]:
+def _plan(deployment: Resource) -> list[tuple[float, float]]:
     """The steps of traffic shifting: the green fleet's share, and the seconds to bake at it."""
+    if rolling := deployment.get("RollingUpdatePolicy"):
+        return _steps(_fraction(rolling["MaximumBatchSize"]), float(rolling["WaitIntervalInSeconds"]))
+    return _shifts(deployment.get("BlueGreenUpdatePolicy", {}).get("TrafficRoutingConfiguration", {}))
+
+
+def _shifts(routing: Resource) -> list[tuple[float, float]]:
     kind, wait = routing.get("Type", "ALL_AT_ONCE"), float(routing.get("WaitIntervalInSeconds", 0))
     if kind == "CANARY":
         return [(_fraction(routing["CanarySize"]), wait), (1.0, 0.0)]
     if kind == "LINEAR":
-        size = _fraction(routing["LinearStepSize"])
-        steps = math.ceil(1 / size - 1e-9)
-        return [(min(1.0, size * (step + 1)), wait if step + 1 < steps else 0.0) for step in range(steps)]
+        return _steps(_fraction(routing["LinearStepSize"]), wait)
     return [(1.0, wait)]
+
+
+def _steps(size: float, wait: float) -> list[tuple[float, float]]:
+    count = math.ceil(1 / size - 1e-9)
+    return [(min(1.0, size * (step + 1)), wait if step + 1 < count else 0.0) for step in range(count)]
 
 
 def _fraction(size: Resource) -> float:
@@ -417,9 +388,19 @@ def _pending(variant: Resource) -> Resource:
     return {**_summary(variant), **pick(variant, "InstanceType")}
 
 
-def _refused(status: int, name: str, account: str) -> tuple[int, dict[str, str], bytes]:
-    words = (
-        f"Endpoint {name} of account {account} not found." if status == 404 else f"Endpoint {name} is not in service."
-    )
+def _group(endpoint: str) -> str:
+    return f"{logs.GROUP}/Endpoints/{endpoint}"
+
+
+def _milliseconds(value: Any) -> Any:
+    """The value with its times as endpoint events have them: in milliseconds since the epoch."""
+    if isinstance(value, datetime):
+        return value.timestamp() * 1000
+    if isinstance(value, dict):
+        return {name: _milliseconds(inner) for name, inner in value.items()}
+    return [_milliseconds(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _refused(words: str) -> tuple[int, dict[str, str], bytes]:
     body = json.dumps({"Message": words}).encode()
     return 400, {"Content-Type": "application/json", "x-amzn-ErrorType": "ValidationError"}, body

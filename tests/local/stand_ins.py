@@ -15,6 +15,7 @@ from typing import Any
 
 from local.clock import Clock
 from local.sagemaker import SageMaker
+from local.sagemaker.fleet import ModelServer
 from local.wire import Wire
 
 START = datetime(2013, 3, 1, 5, 0, tzinfo=UTC)
@@ -182,6 +183,10 @@ class House:
             return None if endpoint["EndpointStatus"] in {"Creating", "Updating", "RollingBack"} else endpoint
 
         return eventually(settled)
+
+    def server(self) -> ModelServer:
+        """The model server that `flights` is answered by."""
+        return self.sagemaker.hosting._traffic["flights"].blue.servers["AllTraffic"]
 
     def serve(self, program: str, **settings: Any) -> None:
         """The endpoint `flights` serves `program`; model and config are called v1."""

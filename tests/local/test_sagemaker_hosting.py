@@ -152,14 +152,14 @@ def test_what_the_model_refuses_or_raises_is_a_model_error(
     problem = json.loads(text)
     assert (status, headers["x-amzn-ErrorType"]) == (424, "ModelError")
     assert (problem["OriginalStatusCode"], problem["OriginalMessage"]) == (original, message)
-    assert problem["Message"] == f'Received {side} error ({original}) from primary with message "{message}".'
+    assert problem["Message"].startswith(f'Received {side} error ({original}) from primary with message "{message}".')
 
 
 def test_a_container_that_dies_is_a_model_error(house: House) -> None:
     house.serve(ONE)
     status, _, text = house.invoke("die")
     assert (status, json.loads(text)["OriginalStatusCode"]) == (424, 500)
-    assert house.invoke()[0] == 424, "and it stays dead"
+    eventually(lambda: house.invoke()[0] == 200)
 
 
 def test_a_request_to_no_endpoint_is_a_validation_error(house: House) -> None:
@@ -183,17 +183,16 @@ def test_requests_are_served_at_once(house: House) -> None:
 
 def test_a_deleted_endpoint_answers_what_is_on_its_way_and_nothing_more(house: House) -> None:
     house.serve(ONE)
-    fleet = house.sagemaker.hosting._traffic["flights"].blue
-    assert fleet is not None
+    server = house.server()
     answers: list[int] = []
     slow = threading.Thread(target=lambda: answers.append(house.invoke("wait,2")[0]))
     slow.start()
-    eventually(lambda: fleet._in_flight == 1)
+    eventually(lambda: server._in_flight == 1)
     house.call("DeleteEndpoint", EndpointName="flights")
     assert house.invoke()[0] == 400
     slow.join()
     assert answers == [200]
-    eventually(lambda: fleet._process.poll() is not None)
+    eventually(lambda: server._process.poll() is not None)
     with pytest.raises(ApiError, match="Could not find endpoint"):
         house.endpoint()
 
@@ -213,14 +212,19 @@ def test_names_are_used_once_and_have_to_lead_somewhere(house: House) -> None:
         update(house, "v9")
 
 
-def test_two_variants_are_refused_since_only_one_would_be_served(house: House) -> None:
+def test_shadow_variants_are_refused_since_they_would_not_be_served(house: House) -> None:
     house.model("v1", ONE)
     variants = [
         {"VariantName": name, "ModelName": "v1", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
         for name in ("Blue", "Green")
     ]
-    with pytest.raises(ApiError, match="one production variant"):
-        house.call("CreateEndpointConfig", EndpointConfigName="both", ProductionVariants=variants)
+    with pytest.raises(ApiError, match="no shadow variants"):
+        house.call(
+            "CreateEndpointConfig",
+            EndpointConfigName="both",
+            ProductionVariants=variants[:1],
+            ShadowProductionVariants=variants[1:],
+        )
 
 
 # Roll-outs ------------------------------------------------------------------------------------------------------------
@@ -254,11 +258,10 @@ def test_a_canary_gets_its_share_until_it_has_baked(house: House) -> None:
 
 def test_the_old_fleet_is_gone_after_an_update(house: House) -> None:
     house.serve(ONE)
-    old = house.sagemaker.hosting._traffic["flights"].blue
+    old = house.server()
     offer(house)
     update(house)
     assert house.settled()["EndpointConfigName"] == "v2"
-    assert old is not None
     eventually(lambda: old._process.poll() is not None)
 
 
@@ -550,8 +553,7 @@ def test_the_last_captures_are_written_when_the_process_ends(house: House) -> No
 
 def test_a_model_server_that_was_killed_does_not_keep_the_rest_from_ending(house: House) -> None:
     house.serve(ONE)
-    fleet = house.sagemaker.hosting._traffic["flights"].blue
-    assert fleet is not None
-    os.kill(fleet._process.pid, signal.SIGKILL)
+    server = house.server()
+    os.kill(server._process.pid, signal.SIGKILL)
     house.call("DeleteEndpoint", EndpointName="flights")
-    eventually(lambda: not Path(fleet._path).parent.exists())
+    eventually(lambda: not Path(server._path).parent.exists())
