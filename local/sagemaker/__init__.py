@@ -28,13 +28,16 @@ class SageMaker:
         put_event: Callable[[str, str, dict[str, Any], list[str]], None],
         clock: Clock,
         root: Path,
+        wait_scale: float | None = None,
     ) -> None:
+        if wait_scale is None:  # as the state machines wait
+            wait_scale = float(os.environ.get("SFN_WAIT_SCALE", "1"))
         self.store = Store(aws, put_event, clock, root, ACCOUNT, REGION)
         self.jobs = Jobs(self.store)
         self.registry = Registry(self.store)
-        self.pipelines = Pipelines(self.store, self.jobs, self.registry)
         self.models = Models(self.store, self.registry)
-        self.hosting = Hosting(self.store, self.models, float(os.environ.get("SFN_WAIT_SCALE", "1")))
+        self.pipelines = Pipelines(self.store, self.jobs, self.registry, self.models)
+        self.hosting = Hosting(self.store, self.models, wait_scale)
         # What was captured before the clock is set belongs to the time before.
         clock.on_set(self.hosting.capture.flush)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 STOP_SECONDS = 5.0
+# The path itself, wherever it is in `--out=/opt/ml/a` or `/opt/ml/a:/opt/ml/b`, and not the end of another one.
+ML = re.compile(r"(?<![\w./-])/opt/ml(?=$|[/:,;\s\"'\]}])")
+THREADS = "2"  # of a job's numerics: AT_ONCE jobs shall not fight for the cores of a small machine
 # What a process of this machine needs besides what its job defines.
 KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID")
 KEPT += ("AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
@@ -46,8 +50,8 @@ class Container:
         return self.folder / inside.lstrip("/")
 
     def mapped(self, text: str) -> str:
-        """The argument or variable with its /opt/ml replaced: the container's file system, by name."""
-        return text.replace("/opt/ml", str(self.ml)) if text.startswith("/opt/ml") else text
+        """The argument or variable with every path below /opt/ml replaced: the container's file system, by name."""
+        return ML.sub(lambda _: str(self.ml), text)
 
     def run(self, command: Sequence[str], environment: Mapping[str, str], seconds: float) -> Ended:
         """The command has run to its end, or was stopped: by `stop`, even before it began, or after `seconds`."""
@@ -63,7 +67,7 @@ class Container:
             self._process = subprocess.Popen(
                 [self.mapped(program), *(self.mapped(argument) for argument in arguments)],
                 cwd=self.folder,
-                env={**kept, **variables},
+                env={**kept, "OMP_NUM_THREADS": THREADS, **variables},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -7,10 +7,10 @@ import json
 import sys
 import tarfile
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
+from local.sagemaker import logs
 from local.sagemaker import s3 as files
 from local.sagemaker.container import Container, Ended
 from local.sagemaker.store import Resource, Store, could_not_find, page, pick, shown
@@ -153,7 +153,10 @@ class Jobs:
                 failure = container.ml / "output" / "failure"
                 reason = failure.read_text(errors="replace")[:MESSAGE_LIMIT] if failure.exists() else ""
                 if ended.code == 0:
-                    self._keep(container.ml / "model", job["ModelArtifacts"]["S3ModelArtifacts"])
+                    artifact = job["ModelArtifacts"]["S3ModelArtifacts"]
+                    self._keep(container.ml / "model", artifact)
+                    if any((container.ml / "output" / "data").iterdir()):
+                        self._keep(container.ml / "output" / "data", artifact.replace("model.tar.gz", "output.tar.gz"))
                 self._end(job, "TrainingJob", ended, reason)
             except files.NoObjectsError as error:
                 self._fail(job, "TrainingJob", str(error))
@@ -248,29 +251,14 @@ class Jobs:
         job["LastModifiedTime"] = now
         if what == "TrainingJob":
             job["SecondaryStatus"] = secondary or status
+            if "TrainingStartTime" in job:
+                took = max(1, round((now - job["TrainingStartTime"]).total_seconds()))
+                job["TrainingTimeInSeconds"] = job["BillableTimeInSeconds"] = took
         self._running.pop(job[f"{what}Name"], None)
         job[f"{what}Status"] = status  # last: whoever waits for it reads the rest
 
     def _log(self, group: str, name: str, ended: Ended) -> None:
-        """What the container printed is in CloudWatch Logs; a job never fails because its log could not be kept."""
-        logs = self.store.aws("logs")
-        group = f"/aws/sagemaker/{group}"
-        lines = [line for line in ended.output.splitlines() if line.strip()][-1000:]
-        stamp = int(time.time() * 1000)
-        try:
-            for create, what in (
-                (logs.create_log_group, {}),
-                (logs.create_log_stream, {"logStreamName": f"{name}/algo-1"}),
-            ):
-                try:
-                    create(logGroupName=group, **what)
-                except logs.exceptions.ResourceAlreadyExistsException:
-                    continue
-            if lines:
-                events = [{"timestamp": stamp, "message": line} for line in lines]
-                logs.put_log_events(logGroupName=group, logStreamName=f"{name}/algo-1", logEvents=events)
-        except Exception as error:  # noqa: BLE001
-            print(f"the log of {name} was not kept: {error}", file=sys.stderr)
+        logs.keep(self.store.aws("logs"), f"{logs.GROUP}/{group}", f"{name}/algo-1", ended.output)
 
     def stop_all(self) -> None:
         """No job process is left, and none begins any more."""

@@ -15,6 +15,7 @@ from botocore.validate import ParamValidator
 
 from local.sagemaker import s3 as files
 from local.sagemaker.jobs import INTERRUPTED, MESSAGE_LIMIT, Jobs, settled
+from local.sagemaker.models import Models
 from local.sagemaker.registry import Registry
 from local.sagemaker.store import Resource, Store, page, pick, shown
 from local.wire import ApiError, model, unlike
@@ -30,8 +31,8 @@ class StepError(Exception):
 class Pipelines:
     """Pipelines and their executions."""
 
-    def __init__(self, store: Store, jobs: Jobs, registry: Registry) -> None:
-        self.store, self.jobs, self.registry = store, jobs, registry
+    def __init__(self, store: Store, jobs: Jobs, registry: Registry, models: Models) -> None:
+        self.store, self.jobs, self.registry, self.models = store, jobs, registry, models
 
     # Pipelines --------------------------------------------------------------------------------------------------------
 
@@ -44,11 +45,14 @@ class Pipelines:
             "PipelineArn": self.store.arn(f"pipeline/{name}"),
             "PipelineDefinition": self._definition(params),
             "PipelineStatus": "Active",
+            "_token": params["ClientRequestToken"],
             "CreationTime": now,
             "LastModifiedTime": now,
         }
         with self.store.lock:
             if name in self.store.kinds["pipelines"]:
+                if self.store.kinds["pipelines"][name].get("_token") == params["ClientRequestToken"]:
+                    return pick(pipeline, "PipelineArn")
                 raise ApiError("ValidationException", f"Pipeline names must be unique within an AWS account: {name}")
             self.store.kinds["pipelines"][name] = pipeline
             self.store.kinds["tags"][pipeline["PipelineArn"]] = {"Tags": params.get("Tags", [])}
@@ -363,6 +367,14 @@ class Run:
         ]
         step["Metadata"] = {"RegisterModel": {"Arn": arn}}
         return self.pipelines.registry.describe_model_package({"ModelPackageName": arn})
+
+    def _model(self, definition: dict[str, Any], step: Resource) -> Any:
+        identity = self.execution["PipelineExecutionArn"].rpartition("/")[2]
+        name = f"pipelines-{identity}-{definition['Name'][:24]}-{uuid.uuid4().hex[:10]}"
+        arguments = {**self.value(definition["Arguments"]), "ModelName": name}
+        _check("CreateModel", arguments)
+        step["Metadata"] = {"Model": {"Arn": self.pipelines.models.create_model(arguments)["ModelArn"]}}
+        return self.pipelines.models.describe_model({"ModelName": name})
 
     def _condition(self, definition: dict[str, Any], step: Resource) -> Any:
         arguments = definition["Arguments"]

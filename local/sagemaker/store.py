@@ -75,7 +75,10 @@ class Store:
     def save(self, path: Path) -> None:
         """Every resource lies in `path`, for `load`."""
         with self.lock:
-            path.write_text(json.dumps(self.kinds, default=_encode))
+            text = json.dumps(self.kinds, default=_encode)
+        new = path.with_suffix(".new")
+        new.write_text(text)
+        new.replace(path)
 
     def load(self, path: Path) -> None:
         """The resources are those of `path`; none if there is no such file."""

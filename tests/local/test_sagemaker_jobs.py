@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from stand_ins import IMAGE, ROLE, START, House, embedded, eventually, outputs, packed, source
 
+from local.sagemaker.container import Container
 from local.sagemaker.jobs import AT_ONCE
 from local.wire import ApiError
 
@@ -231,6 +232,24 @@ def test_jobs_of_a_process_that_was_killed_are_failed_afterwards(house: House) -
     assert (job["ProcessingJobStatus"], job["FailureReason"].partition(":")[0]) == ("Failed", "InternalServerError")
 
 
+@pytest.mark.parametrize(
+    ("inside", "outside"),
+    [
+        ("/opt/ml", "ML"),
+        ("/opt/ml/processing/in", "ML/processing/in"),
+        ("--out=/opt/ml/processing/out", "--out=ML/processing/out"),
+        ("/opt/ml/a:/opt/ml/b:/usr/lib", "ML/a:ML/b:/usr/lib"),
+        ('{"path": "/opt/ml/a"}', '{"path": "ML/a"}'),
+        ("s3://bucket/opt/ml/a", "s3://bucket/opt/ml/a"),
+        ("/opt/mlflow", "/opt/mlflow"),
+        ("/srv/opt/ml", "/srv/opt/ml"),
+    ],
+)
+def test_paths_of_the_container_are_paths_of_its_folder(tmp_path: Path, inside: str, outside: str) -> None:
+    container = Container(tmp_path, "job")
+    assert container.mapped(inside) == outside.replace("ML", str(container.ml))
+
+
 # Training -------------------------------------------------------------------------------------------------------------
 
 
@@ -281,6 +300,17 @@ pathlib.Path(os.environ["SM_MODEL_DIR"], "code", "said.json").write_text(json.du
         said = tar.extractfile("code/said.json")
         assert said is not None
         assert json.load(said) == {"rows": "1,2\n", "depth": 6}
+
+
+def test_what_a_training_program_leaves_beside_its_model_is_an_artefact_of_its_own(house: House) -> None:
+    start_training(
+        house,
+        "import os, pathlib; pathlib.Path(os.environ['SM_OUTPUT_DATA_DIR'], 'trees.txt').write_text('12')",
+    )
+    job = training_job(house)
+    assert (job["TrainingJobStatus"], job["BillableTimeInSeconds"] < 30) == ("Completed", True)
+    with tarfile.open(fileobj=BytesIO(house.s3.objects["s3://bucket/models/train/output/output.tar.gz"])) as tar:
+        assert tar.getnames() == ["trees.txt"]
 
 
 def test_a_training_program_that_raised_failed_the_job_and_its_log_says_why(house: House) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stand_ins import IMAGE, START, House, embedded, eventually, outputs, processing
+from stand_ins import IMAGE, ROLE, START, House, embedded, eventually, outputs, processing
 
 from local.wire import ApiError
 
@@ -248,6 +248,31 @@ def test_a_registration_knows_the_execution_that_made_it(house: House) -> None:
     described = house.call("DescribeModelPackage", ModelPackageName=package)
     assert described["MetadataProperties"] == {"GeneratedBy": arn}
     assert described["CustomerMetadataProperties"] == {"episode_id": "e-1"}
+
+
+def test_a_model_step_makes_a_model_of_what_was_trained(house: House) -> None:
+    data = house.s3.put("s3://bucket/models/model.tar.gz", b"packed")
+    container = {"Image": IMAGE, "ModelDataUrl": {"Get": "Parameters.Data"}}
+    arn, _ = run(
+        house,
+        {"Name": "Offer", "Type": "Model", "Arguments": {"PrimaryContainer": container, "ExecutionRoleArn": ROLE}},
+        parameters=[{"Name": "Data", "Type": "String"}],
+        Data=data,
+    )
+    name = steps(house, arn)["Offer"]["Metadata"]["Model"]["Arn"].rpartition("/")[2]
+    assert house.call("DescribeModel", ModelName=name)["PrimaryContainer"]["ModelDataUrl"] == data
+
+
+def test_a_pipeline_is_made_once_for_a_token_and_refused_for_another(house: House) -> None:
+    assert create(house, job("A")) == create(house, job("A"))
+    with pytest.raises(ApiError, match="must be unique"):
+        house.call(
+            "CreatePipeline",
+            PipelineName="retrain",
+            PipelineDefinition='{"Steps": []}',
+            ClientRequestToken="u" * 32,
+            RoleArn=ROLE,
+        )
 
 
 def test_a_fail_step_says_its_message(house: House) -> None:
