@@ -6,13 +6,17 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from demo import flights
 from demo.__main__ import GOAL, improvement, shortcomings
-from demo.stack import STACK_NAME, Stack
+from demo.replay import Replay
+from demo.stack import STACK_NAME, Stack, wait_for
+from demo.windows import Row, Window
 from local import LocalAws
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -168,6 +172,52 @@ def test_sam_logs_show_a_demo_episode(aws: LocalAws, summary: dict[str, Any]) ->
 
 def test_sam_traces_show_a_demo_episode(aws: LocalAws) -> None:
     assert "XRay Event" in _sam(aws, "traces", "--start-time", "1 day ago")
+
+
+class WithoutLabels(Replay):
+    """A replay whose ground truth never arrives."""
+
+    def _deliver_labels(self, now: datetime) -> None:
+        return
+
+
+def test_drift_without_labels_is_refused_by_name_and_leaves_everything_as_it_was(aws: LocalAws) -> None:
+    stack = _stack(aws)
+    champion, serving = stack.champion(), stack.serving()
+    month = Window("January", datetime(2014, 1, 1, 12, tzinfo=UTC), datetime(2014, 2, 1, tzinfo=UTC), _july(1600))
+    replay = WithoutLabels(stack, "no labels", flights.source().spec, [month], lambda *_: None)
+    replay.run()
+    (result,) = replay.results
+    assert (result.verdict, result.alarm) == ("DRIFTED", True)
+    assert (result.outcome, result.reason) == ("refused", "labels_insufficient")
+    assert (replay.failed, replay.misversioned) == (0, 0)
+    assert (stack.champion(), stack.serving()) == (champion, serving)
+    assert "owner" not in stack.item(f"ENDPOINT#{stack['EndpointName']}", "LOCK")
+
+
+def test_a_window_of_corrupt_captures_is_undecided_and_retrains_nothing(aws: LocalAws) -> None:
+    stack = _stack(aws)
+    before = len(stack.episodes())
+    folder = f"capture/{stack['EndpointName']}/AllTraffic/2014/02/10/05"
+    lines = ['{"captureData": {"endpointInput": {"data": "1,2', "not json at all", ""] * 400
+    aws.client("s3").put_object(
+        Bucket=stack["BucketName"], Key=f"{folder}/broken.jsonl", Body="\n".join(lines).encode()
+    )
+    aws.set_clock(datetime(2014, 3, 1, tzinfo=UTC))
+    wait_for("the analysis", lambda: str(stack.analysis()["window_end"]).startswith("2014-03-01"))
+    analysis = stack.analysis()
+    assert (analysis["verdict"], analysis["reason"]) == ("UNDECIDED", "capture_corrupt")
+    assert int(analysis["bad_rows"]) == 800
+    assert len(stack.episodes()) == before
+
+
+def _july(rows: int) -> list[Row]:
+    """Summer in January: flights that the winter's model has not seen the like of."""
+    july = flights.months()[4].rows
+    step = len(july) // rows
+    return [
+        Row(row.time.replace(year=2014, month=1), row.values, row.label) for row in july[::step] if row.time.day > 1
+    ]
 
 
 def _stack(aws: LocalAws) -> Stack:
