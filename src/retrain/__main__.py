@@ -1,0 +1,204 @@
+"""The drift monitor on a command line, with no AWS at all.
+
+A baseline is made of training data, a folder of captures or a table is judged against it. The exit code is the verdict:
+0 stable, 1 drifted, 2 undecided; 3 says that the input can't be used, and the message says what to do about it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+from retrain import clock
+from retrain.baseline import (
+    Constraints,
+    MonitorOptions,
+    Statistics,
+    baseline_of,
+    read_constraints,
+    read_statistics,
+)
+from retrain.drift import Verdict
+from retrain.errors import InvalidSpec, NoBaseline, Refused
+from retrain.files import Table, find_evidence, infer_kinds, open_table
+from retrain.monitor import analyse
+from retrain.spec import read_spec
+
+EXIT_CODES = {Verdict.STABLE: 0, Verdict.DRIFTED: 1, Verdict.UNDECIDED: 2}
+BAD_INPUT = 3
+CRASHED = 70  # EX_SOFTWARE of sysexits.h; Python's own 1 would say "drifted"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(BAD_INPUT, f"{self.prog}: {message}\n")  # argparse's own 2 would say "undecided"
+
+
+def main(texts: Sequence[str] | None = None) -> int:
+    """The exit code: 0 done or stable, 1 drifted, 2 undecided, 3 bad input, 70 a mistake of ours."""
+    options = _parser().parse_args(texts)
+    try:
+        command: Callable[[argparse.Namespace], int] = options.command
+        return command(options)
+    except Refused as refusal:
+        message = refusal.detail
+    except (InvalidSpec, NoBaseline) as error:
+        message = str(error)
+    except OSError as error:
+        message = f"{error.filename or options.out}: {error.strerror or error}"
+    except ModuleNotFoundError as error:
+        message = f"{error.name} is not installed: pip install rich plotly jinja2"
+    except Exception:  # noqa: BLE001  (whatever it is, it must not end as "drifted")
+        traceback.print_exc()
+        return CRASHED
+    print(f"bad input: {message}", file=sys.stderr)
+    return BAD_INPUT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m retrain", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    baseline = commands.add_parser("baseline", help="make statistics.json and constraints.json of training data")
+    baseline.add_argument("data", type=Path, metavar="TRAINING_DATA", help="a CSV with a header, or parquet")
+    baseline.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the two files go")
+    baseline.add_argument("--model", type=Path, metavar="model.toml", help="features, their kinds and [monitor]")
+    baseline.add_argument(
+        "--leave-out", action="append", default=[], metavar="COLUMN", help="no feature: the label, an id (repeatable)"
+    )
+    baseline.set_defaults(command=_baseline)
+    drift = commands.add_parser("drift", help="judge captures or a table against a baseline")
+    drift.add_argument(
+        "captures", type=Path, metavar="CAPTURES", help="a folder of captures, or a CSV or parquet table"
+    )
+    drift.add_argument("--baseline", type=Path, required=True, metavar="DIR", help="what `baseline` wrote")
+    drift.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the analysis goes")
+    drift.add_argument("--html", action="store_true", help="write drift.html too")
+    drift.add_argument("--start", type=_moment, metavar="TIME", help="first moment of the window, 2026-11-22T14:00:00Z")
+    drift.add_argument("--end", type=_moment, metavar="TIME", help="first moment after the window")
+    drift.set_defaults(command=_drift)
+    return parser
+
+
+def _baseline(options: argparse.Namespace) -> int:
+    from retrain.report.terminal import progress
+
+    table = open_table(options.data)
+    steps = 1 if options.model else 2
+    with progress(f"reading {options.data.name}", steps * options.data.stat().st_size) as advance:
+        if options.model:
+            spec = read_spec(options.model)
+            features = {feature.name: feature.type for feature in spec.features}
+            monitor, origin = MonitorOptions.of(spec.monitor, features), f"from {options.model.name}"
+        else:
+            features = infer_kinds(table, _features(table, options.leave_out), advance)
+            monitor, origin = MonitorOptions(), "inferred from the data"
+        statistics, constraints = baseline_of(table.rows(list(features), advance), features, monitor)
+    if not (count := statistics["dataset"]["item_count"]):
+        raise Refused("too_few_rows", f"{options.data}: the file has a header and no row: rows are expected")
+    _write(options.out, {"statistics": statistics, "constraints": constraints})
+    print(f"Features {origin}: {_kinds(features)}.")
+    print(f"Baseline of {count:,} rows: {options.out / 'statistics.json'}, {options.out / 'constraints.json'}")
+    return 0
+
+
+def _features(table: Table, left_out: Sequence[str]) -> list[str]:
+    if unknown := [name for name in left_out if name not in table.header]:
+        raise Refused(
+            "schema_mismatch",
+            f"{table.path}: --leave-out {unknown[0]}: there is no such column, it has {', '.join(table.header)}",
+        )
+    if names := [name for name in table.header if name not in set(left_out)]:
+        return names
+    raise Refused("schema_mismatch", f"{table.path}: no column is left: remove a --leave-out")
+
+
+def _kinds(features: Mapping[str, str]) -> str:
+    kinds = {kind: [name for name, found in features.items() if found == kind] for kind in ("numeric", "categorical")}
+    return "; ".join(
+        f"{len(names)} {kind} ({', '.join(names[:12])}{', …' if len(names) > 12 else ''})"
+        for kind, names in kinds.items()
+        if names
+    )
+
+
+def _drift(options: argparse.Namespace) -> int:
+    from retrain.report.terminal import progress, show
+
+    statistics, constraints = _read_baseline(options.baseline)
+    if options.start and options.end and options.start >= options.end:
+        raise Refused("capture_missing", f"--end: {clock.render(options.end)} is not after --start")
+    evidence = find_evidence(options.captures, options.start, options.end)
+    with progress(f"reading {len(evidence.paths)} files", evidence.size) as advance:
+        analysis = analyse(
+            evidence.captures(list(statistics.features), advance), statistics, constraints, evidence.asked
+        )
+    if evidence.tabular:
+        analysis = replace(analysis, records=analysis.rows)
+        if not analysis.rows:
+            raise Refused(
+                "capture_missing", f"{evidence.paths[0]}: the file has a header and no row: rows are expected"
+            )
+    window = evidence.window
+    analysis = replace(analysis, window_start=window[0], window_end=window[1])
+    documents = {
+        "statistics": analysis.statistics(),
+        "constraints": analysis.constraints(),
+        "constraint_violations": analysis.constraint_violations(),
+        "analysis": analysis.document(),
+    }
+    _write(options.out, documents)
+    source = str(options.captures)
+    if not evidence.tabular:
+        source += f", {clock.render(window[0])} to {clock.render(window[1])}"
+    if options.html:
+        from retrain.report.page import render_page
+
+        page = render_page(documents["analysis"], statistics, read_statistics(documents["statistics"]), source)
+        (options.out / "drift.html").write_text(page, encoding="utf-8")
+    name = "drift.html" if options.html else "analysis.json"
+    show(documents["analysis"], source, f"More in {options.out / name}")
+    return EXIT_CODES[analysis.verdict]
+
+
+def _read_baseline(folder: Path) -> tuple[Statistics, Constraints]:
+    remedy = f"make one with `python -m retrain baseline TRAINING_DATA --out {folder}`"
+    texts = {}
+    for name in ("statistics.json", "constraints.json"):
+        try:
+            texts[name] = (folder / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            raise NoBaseline(f"{folder}: it is no baseline, {name} is missing: {remedy}") from None
+    return (
+        read_statistics(texts["statistics.json"], str(folder / "statistics.json")),
+        read_constraints(texts["constraints.json"], str(folder / "constraints.json")),
+    )
+
+
+def _write(folder: Path, documents: Mapping[str, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, document in documents.items():
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False)
+        (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return clock.parse(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no time with its zone: write it as 2026-11-22T14:00:00Z"
+        ) from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,283 @@
+"""Files on this machine, as the drift monitor takes them: tables to learn from, folders of captures to judge.
+
+A table (CSV with a header, or parquet where pyarrow is installed) that is to be judged becomes captures of many rows
+each, so that there is one way to a verdict and not two.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from retrain.capture import Window, lines
+from retrain.clock import parse, render
+from retrain.errors import Refused
+from retrain.ground_truth import collected_hour
+from retrain.table import parse_numbers
+
+ALWAYS: Window = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+TABLES = frozenset({".csv", ".parquet"})
+_CHUNK = 2**20  # bytes
+_CELLS = 100_000  # values of a table that are held at a time
+_TIME = b'"inferenceTime"'
+
+Advance = Callable[[int], None]  # told how many bytes more have been read
+Captures = Iterator[tuple[str, Iterable[bytes]]]
+
+
+def _silent(_: int) -> None:
+    """Nobody wants to know."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file with named columns: `header` are their names, `rows` begins to read it anew."""
+
+    path: Path
+    header: tuple[str, ...]
+    _open: Callable[[Sequence[int], Advance], Iterator[list[str]]]
+
+    def rows(self, names: Sequence[str], advance: Advance = _silent) -> Iterator[list[str]]:
+        """The columns of those names, as texts with "" for a missing value. Raises Refused naming file and line."""
+        if missing := [name for name in names if name not in self.header]:
+            raise _unusable(
+                self.path,
+                None,
+                f"the columns {', '.join(missing)} are missing; it has {', '.join(self.header)}: "
+                "add them, or name the columns of a headerless file in its first line",
+            )
+        return self._open([self.header.index(name) for name in names], advance)
+
+
+def open_table(path: Path) -> Table:
+    """The table in that file. Raises Refused("schema_mismatch", …) naming file, line and remedy."""
+    table = _open_parquet(path) if path.suffix.lower() == ".parquet" else _open_csv(path)
+    if double := sorted({name for name in table.header if table.header.count(name) > 1}):
+        raise _unusable(path, 1, f"two columns have the name {', '.join(double)}: rename one")
+    if not all(name.strip() for name in table.header):
+        place = next(index for index, name in enumerate(table.header, 1) if not name.strip())
+        raise _unusable(path, 1, f"column {place} has no name: write one into the header")
+    return table
+
+
+def infer_kinds(table: Table, names: Sequence[str], advance: Advance = _silent) -> dict[str, str]:
+    """name → numeric if every value that is there is a finite number, else categorical."""
+    numeric = dict.fromkeys(names, True)
+    rows = table.rows(names, advance)
+    while block := list(islice(rows, max(_CELLS // len(names), 1))):
+        for name, texts in zip(names, zip(*block, strict=True), strict=True):
+            if numeric[name] and parse_numbers(texts)[1].any():
+                numeric[name] = False
+    return {name: "numeric" if yes else "categorical" for name, yes in numeric.items()}
+
+
+@dataclass
+class Evidence:
+    """The files that a window's verdict rests on: captures, or tables.
+
+    `window` becomes, once all is read, the span of time that the captures name, in which `start` and `end` take
+    precedence; a table has no time but its file's.
+    """
+
+    paths: tuple[Path, ...]
+    root: Path
+    start: datetime | None = None
+    end: datetime | None = None
+    _first: datetime | None = field(default=None, init=False)
+    _last: datetime | None = field(default=None, init=False)
+
+    @property
+    def tabular(self) -> bool:
+        """Whether these are tables."""
+        return self.paths[0].suffix.lower() in TABLES
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(path.stat().st_size for path in self.paths)
+
+    @property
+    def asked(self) -> Window:
+        """The window that was asked for, open where nobody said anything."""
+        return self.start or ALWAYS[0], self.end or ALWAYS[1]
+
+    @property
+    def window(self) -> Window:
+        """The window as far as it is known by now."""
+        modified = [datetime.fromtimestamp(path.stat().st_mtime, UTC) for path in self.paths]
+        first, last = self._first or min(modified), self._last or max(modified)
+        start = self.start or first.replace(microsecond=first.microsecond // 1000 * 1000)
+        return start, self.end or max(start, last.replace(microsecond=last.microsecond // 1000 * 1000)) + timedelta(
+            milliseconds=1
+        )
+
+    def captures(self, names: Sequence[str], advance: Advance = _silent) -> Captures:
+        """Each file's name and its lines, of which a table has those columns."""
+        for path in self.paths:
+            source = path.relative_to(self.root).as_posix() if path != self.root else path.name
+            yield (
+                source,
+                self._table(path, names, advance) if self.tabular else self._timed(lines(_chunks(path, advance))),
+            )
+
+    def _timed(self, found: Iterable[bytes]) -> Iterator[bytes]:
+        """The lines; first and last time are noted. Where nothing was asked, they are the window."""
+        earliest = latest = b""
+        odd: list[datetime] = []
+        for line in found:
+            at = line.find(b'"', line.find(b":", line.rfind(_TIME) + len(_TIME))) + 1
+            text = line[at : line.find(b'"', at)]
+            if len(text) == 20 and text[19:] == b"Z":  # what SageMaker writes: the texts sort as the times do
+                earliest, latest = min(earliest or text, text), max(latest, text)
+            elif _TIME in line and (moment := _moment(text)):
+                odd.append(moment)
+            yield line
+        known = [*odd, *(moment for text in {earliest, latest} if (moment := _moment(text)))]
+        inside = [moment for moment in known if self.asked[0] <= moment < self.asked[1]]
+        if inside:
+            self._first = min(inside) if self._first is None else min(self._first, *inside)
+            self._last = max(inside) if self._last is None else max(self._last, *inside)
+
+    def _table(self, path: Path, names: Sequence[str], advance: Advance) -> Iterator[bytes]:
+        rows = open_table(path).rows(names, advance)
+        time = render(datetime.fromtimestamp(path.stat().st_mtime, UTC))
+        while block := list(islice(rows, max(_CELLS // len(names), 1))):
+            yield json.dumps(
+                {
+                    "captureData": {"endpointInput": {"data": block, "encoding": "JSON"}},
+                    "eventMetadata": {"eventId": "table", "inferenceTime": time},
+                }
+            ).encode()
+
+
+def find_evidence(path: Path, start: datetime | None = None, end: datetime | None = None) -> Evidence:
+    """The captures below that folder, or the tables in it, or that one file.
+
+    Folders yyyy/mm/dd/hh that lie outside of [start, end) are left out. Raises Refused if there is nothing to read.
+    """
+    if not path.exists():
+        raise Refused("capture_missing", f"{path}: there is no such file or folder: name a folder of captures or a CSV")
+    if path.is_dir():
+        visible = [
+            item
+            for item in sorted(path.rglob("*"))
+            if item.is_file() and not any(part.startswith((".", "_")) for part in item.relative_to(path).parts)
+        ]
+        tables = [item for item in visible if item.suffix.lower() in TABLES]
+        captures = [item for item in visible if ".jsonl" in item.name.lower() or item.suffix.lower() == ".gz"]
+    else:
+        tables, captures = ([path], []) if path.suffix.lower() in TABLES else ([], [path])
+    if tables and captures:
+        raise Refused(
+            "capture_missing",
+            f"{path}: it holds captures ({captures[0].name}) and tables ({tables[0].name}): name the one or the other",
+        )
+    if not tables and not captures:
+        raise Refused("capture_missing", f"{path}: no file *.jsonl, *.jsonl.gz, *.csv or *.parquet is below it")
+    if tables and (start or end):
+        raise Refused("capture_missing", f"{tables[0]}: the rows of a table have no time: leave --start and --end out")
+    evidence = Evidence(tuple(tables or captures), path, start, end)
+    if captures and path.is_dir():
+        inside = tuple(item for item in captures if _may_hold(collected_hour(item.as_posix()), evidence.asked))
+        if not inside:
+            raise Refused(
+                "capture_missing",
+                f"{path}: none of its {len(captures)} files is of the window: change --start or --end",
+            )
+        evidence = Evidence(inside, path, start, end)
+    return evidence
+
+
+def _may_hold(hour: datetime | None, window: Window) -> bool:
+    return hour is None or (hour < window[1] and window[0] - hour < timedelta(hours=1))
+
+
+def _moment(text: bytes) -> datetime | None:
+    try:
+        return parse(text.decode())
+    except (ValueError, OverflowError):
+        return None
+
+
+def _chunks(path: Path, advance: Advance) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            advance(len(chunk))
+            yield chunk
+
+
+def _open_csv(path: Path) -> Table:
+    def read() -> Iterator[tuple[int, int, list[str]]]:
+        """Line number, bytes read so far, and values of every row."""
+        with path.open("rb") as raw:
+            number = 0
+            reader = csv.reader(io.TextIOWrapper(raw, encoding="utf-8-sig", newline=""))
+            try:
+                for row in reader:
+                    number = reader.line_num
+                    if row:
+                        yield number, raw.tell(), row
+            except UnicodeDecodeError:
+                raise _unusable(path, number + 1, "near this line is no UTF-8 text: save the file as UTF-8") from None
+            except csv.Error as error:
+                raise _unusable(path, number + 1, f"{error}: save the file as CSV") from None
+
+    begun = read()
+    _, _, header = next(begun, (0, 0, []))
+    if not header:
+        raise _unusable(path, None, "the file is empty: a header and rows are expected")
+
+    def rows(places: Sequence[int], advance: Advance) -> Iterator[list[str]]:
+        done = 0
+        for line, position, row in islice(read(), 1, None):
+            if len(row) != len(header):
+                raise _unusable(
+                    path, line, f"{len(row)} values, the header has {len(header)}: add or remove values or quotes"
+                )
+            if position != done:
+                advance(position - done)
+                done = position
+            yield [row[place] for place in places]
+
+    return Table(path, tuple(header), rows)
+
+
+def _open_parquet(path: Path) -> Table:
+    try:
+        parquet: Any = import_module("pyarrow.parquet")
+    except ImportError:
+        raise _unusable(path, None, "reading parquet needs pyarrow: pip install pyarrow, or save it as CSV") from None
+    try:
+        header = tuple(parquet.ParquetFile(path).schema_arrow.names)
+    except (ValueError, OSError) as error:
+        raise _unusable(path, None, f"not a parquet file ({error}): save it anew") from None
+
+    def rows(places: Sequence[int], advance: Advance) -> Iterator[list[str]]:
+        with parquet.ParquetFile(path) as file:
+            size, count = path.stat().st_size, max(file.metadata.num_rows, 1)
+            for batch in file.iter_batches(columns=[header[place] for place in dict.fromkeys(places)]):
+                columns = [list(map(_text, batch.column(header[place]).to_pylist())) for place in places]
+                yield from map(list, zip(*columns, strict=True))
+                advance(size * batch.num_rows // count)
+
+    return Table(path, header, rows)
+
+
+def _text(value: Any) -> str:
+    if value is None or value != value:  # noqa: PLR0124  (NaN)
+        return ""
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    return value if isinstance(value, str) else str(value)
+
+
+def _unusable(path: Path, line: int | None, message: str) -> Refused:
+    return Refused("schema_mismatch", f"{path}{f', line {line}' if line else ''}: {message}")

@@ -1,0 +1,294 @@
+"""An analysis as one page of HTML that needs nothing from the network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+from plotly.subplots import make_subplots
+
+from retrain.baseline import PREDICTION, CategoricalBaseline, FeatureBaseline, NumericBaseline, Statistics
+from retrain.drift import Steps
+from retrain.profile import Numbers
+from retrain.report.words import METHODS, consequence, headline
+
+BASELINE, WINDOW, GAP = "#868e96", "#0b7285", "#e8590c"
+_FEW, _MANY = 6, 12  # features that are drawn: at least, if there are so many, and at most
+_BINS = 40
+_UNITS = 60  # whole numbers of no wider range get a bin each
+_TAILS = 0.005  # share of the values at either end that may lie outside of a plot
+_CATEGORIES = 12
+_LABEL = 22  # characters of a category's name
+_CURVE = 200  # points of a cumulative distribution
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A feature's figure as HTML, and what it shows in words."""
+
+    feature: Mapping[str, Any]
+    changed: str
+    note: str
+    html: str
+
+
+def render_page(document: Mapping[str, Any], baseline: Statistics, window: Statistics, source: str) -> str:
+    """The page of an analysis, of which `document` is what analysis.json holds.
+
+    `baseline` and `window` are the two statistics.json, `source` says in words what was analysed. Whatever a name or a
+    text holds, the page shows it and does not run it.
+    """
+    features = document["features"]
+    drawn = _drawn(features)
+    prediction = document["prediction"]
+    if prediction and prediction["distance"] is not None:
+        drawn.append(prediction)
+    plots = []
+    for number, feature in enumerate(drawn):
+        before, now = _side(baseline, feature["name"]), _side(window, feature["name"])
+        if before is None or now is None or not before.present or not now.present:
+            continue
+        drawing = _numeric(before, now) if isinstance(before, NumericBaseline) else _categorical(before, now)
+        if drawing is not None:
+            figure, changed, note = drawing
+            html = figure.to_html(
+                full_html=False,
+                include_plotlyjs=False,
+                div_id=f"plot-{number}",
+                config={"displayModeBar": False, "responsive": True},
+            )
+            plots.append(Plot(feature, changed, note, html))
+    page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return page.from_string((Path(__file__).parent / "page.html.j2").read_text(encoding="utf-8")).render(
+        document=document,
+        source=source,
+        headline=headline(document),
+        consequence=consequence(document),
+        drifted=[item for item in features if item["judged"] and item["verdict"] == "DRIFTED"],
+        judged=[item for item in features if item["judged"]],
+        rows=[*features, *([prediction] if prediction and prediction["distance"] is not None else [])],
+        prediction=PREDICTION,
+        methods=METHODS,
+        plots=plots,
+        hidden=sum(item["verdict"] == "DRIFTED" for item in features) - len(plots),
+        library=get_plotlyjs() if plots else "",
+        scale=max([item["distance"] or 0.0 for item in features] + [2 * document["threshold"], 0.1]),
+    )
+
+
+def _drawn(features: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The features that have drifted, or the worst six; at most twelve."""
+    comparable = [item for item in features if item["distance"] is not None]
+    drifted = [item for item in comparable if item["verdict"] == "DRIFTED"]
+    return (drifted or comparable[:_FEW])[:_MANY]
+
+
+def _side(statistics: Statistics, name: str) -> FeatureBaseline | None:
+    return statistics.prediction if name == PREDICTION else statistics.features.get(name)
+
+
+# Numbers ----------------------------------------------------------------------------------------------------------
+
+
+def _numeric(before: FeatureBaseline, now: FeatureBaseline) -> tuple[go.Figure, str, str] | None:
+    if not isinstance(before, NumericBaseline) or not isinstance(now, NumericBaseline):
+        return None
+    if before.steps is None or now.steps is None:
+        return None
+    low = min(quantile(before.steps, _TAILS), quantile(now.steps, _TAILS))
+    high = max(quantile(before.steps, 1 - _TAILS), quantile(now.steps, 1 - _TAILS))
+    edges = _edges(low, high, before.inferred_type == now.inferred_type == "Integral")
+    figure = _figure("share of the values", "share of the values up to here")
+    for steps, name, colour in ((before.steps, "baseline", BASELINE), (now.steps, "window", WINDOW)):
+        shares = _cdf(steps, edges, below=True)
+        heights = np.diff(shares)
+        figure.add_scatter(
+            x=np.repeat(edges, 2).tolist(),
+            y=[0.0, *np.repeat(heights, 2).tolist(), 0.0],
+            name=name,
+            mode="lines",
+            line={"color": colour, "width": 1.5},
+            fill="tozeroy",
+            fillcolor=_faint(colour),
+            hovertemplate="%{x:.5~g}: %{y:.1%}<extra>" + name + "</extra>",
+            row=1,
+            col=1,
+        )
+        x = np.unique(np.concatenate((_curve(steps), [low, high])))
+        x = x[(x >= low) & (x <= high)]
+        figure.add_scatter(
+            x=x.tolist(),
+            y=_cdf(steps, x).tolist(),
+            name=name,
+            mode="lines",
+            line={"color": colour, "width": 2, "shape": "hv" if steps.exact else "linear"},
+            showlegend=False,
+            hovertemplate="%{x:.5~g}: %{y:.1%}<extra>" + name + "</extra>",
+            row=1,
+            col=2,
+        )
+    _mark_gap(figure, before.steps, now.steps)
+    figure.update_yaxes(tickformat=".0%", rangemode="tozero")
+    median = [quantile(side.steps, 0.5) for side in (before, now) if side.steps]
+    spread = [(quantile(side.steps, 0.05), quantile(side.steps, 0.95)) for side in (before, now) if side.steps]
+    changed = (
+        f"The median went from {median[0]:.4g} to {median[1]:.4g}; nine of ten values lay between {spread[0][0]:.4g} "
+        f"and {spread[0][1]:.4g}, and now lie between {spread[1][0]:.4g} and {spread[1][1]:.4g}."
+    )
+    least, most = (pick(float(s.points[i]) for s in (before.steps, now.steps)) for pick, i in ((min, 0), (max, -1)))
+    outside = f"The plots leave out up to {_TAILS:.1%} of the values at either end; the whole range is "
+    return figure, changed, f"{outside}{least:.4g} to {most:.4g}." if least < edges[0] or most > edges[-1] else ""
+
+
+def quantile(steps: Steps, share: float) -> float:
+    """The smallest known value that at least that share of the values does not exceed.
+
+    >>> quantile(Steps(np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 4.0]), 4.0), 0.5)
+    2.0
+    """
+    place = int(np.searchsorted(steps.upto, share * steps.weight))
+    return float(steps.points[min(place, len(steps.points) - 1)])
+
+
+def _cdf(steps: Steps, at: Numbers, below: bool = False) -> Numbers:
+    """Share of the values that are at most as large as each of `at`, or smaller than it."""
+    if not steps.exact:
+        share = np.interp(at, steps.points, steps.upto / steps.weight, left=0.0)
+        return np.asarray(share)
+    place = np.searchsorted(steps.points, at, side="left" if below else "right")
+    return np.asarray(np.concatenate(([0.0], steps.upto))[place] / steps.weight)
+
+
+def _edges(low: float, high: float, integral: bool) -> Numbers:
+    """The bins' edges."""
+    if integral and high - low <= _UNITS:
+        return np.arange(low, high + 2) - 0.5
+    if high <= low:
+        width = abs(low) / 10 or 1.0
+        return np.array([low - 1.5 * width, low - width / 2, low + width / 2, low + 1.5 * width])
+    edges = np.linspace(low, high, _BINS + 1)
+    edges[-1] = math.nextafter(high, math.inf)  # the last bin holds the largest value
+    return edges
+
+
+def _curve(steps: Steps) -> Numbers:
+    """Points that draw the cumulative distribution: all, or as many evenly spread quantiles."""
+    if len(steps.points) <= _CURVE:
+        return steps.points
+    places = np.searchsorted(steps.upto, np.linspace(0, steps.weight, _CURVE))
+    return np.asarray(steps.points[np.unique(np.minimum(places, len(steps.points) - 1))])
+
+
+def _mark_gap(figure: go.Figure, before: Steps, now: Steps) -> None:
+    """A bar where the two distributions are farthest apart: its length is the distance."""
+    points = before.points if not before.exact or not now.exact else np.union1d(before.points, now.points)
+    one, other = _cdf(before, points), _cdf(now, points)
+    worst = int(np.argmax(np.abs(one - other)))
+    figure.add_scatter(
+        x=[float(points[worst])] * 2,
+        y=[float(one[worst]), float(other[worst])],
+        name="distance",
+        mode="lines+markers",
+        line={"color": GAP, "width": 3},
+        marker={"size": 6},
+        hovertemplate="farthest apart at %{x:.5~g}<extra></extra>",
+        row=1,
+        col=2,
+    )
+
+
+# Categories -------------------------------------------------------------------------------------------------------
+
+
+def _categorical(before: FeatureBaseline, now: FeatureBaseline) -> tuple[go.Figure, str, str] | None:
+    if not isinstance(before, CategoricalBaseline) or not isinstance(now, CategoricalBaseline):
+        return None
+    names = before.counts.keys() | now.counts.keys()
+    shares = {
+        name: (before.counts.get(name, 0) / before.present, now.counts.get(name, 0) / now.present) for name in names
+    }
+    if not shares:
+        return None
+    moved = sorted(names, key=lambda name: (-abs(shares[name][1] - shares[name][0]), name))
+    chosen = sorted(moved[:_CATEGORIES], key=lambda name: (-max(shares[name]), name))
+    rest = tuple(1 - sum(shares[name][side] for name in chosen) for side in (0, 1))
+    labels = [_label(name, name not in before.counts) for name in chosen]
+    pairs = [shares[name] for name in chosen]
+    if len(chosen) < len(names) or max(rest) > 1e-9:
+        labels.append(f"<i>{len(names) - len(chosen)} others</i>")
+        pairs.append((max(rest[0], 0.0), max(rest[1], 0.0)))
+    places = list(range(len(labels)))  # labels may be equal once they are cut
+    figure = _figure("share of the values", "change of the share, percentage points")
+    for side, name, colour in ((0, "baseline", BASELINE), (1, "window", WINDOW)):
+        figure.add_bar(
+            x=places,
+            y=[pair[side] for pair in pairs],
+            name=name,
+            marker_color=colour,
+            customdata=labels,
+            hovertemplate="%{customdata}: %{y:.1%}<extra>" + name + "</extra>",
+            row=1,
+            col=1,
+        )
+    worst = shares[moved[0]]
+    figure.add_bar(
+        x=places,
+        y=[100 * (pair[1] - pair[0]) for pair in pairs],
+        marker_color=[GAP if pair == worst else "#ced4da" for pair in pairs],
+        customdata=labels,
+        showlegend=False,
+        hovertemplate="%{customdata}: %{y:+.1f}<extra></extra>",
+        row=1,
+        col=2,
+    )
+    figure.update_xaxes(tickvals=places, ticktext=labels, showgrid=False)
+    figure.update_yaxes(tickformat=".0%", row=1, col=1)
+    figure.update_yaxes(tickformat="+.0f", row=1, col=2)
+    figure.update_layout(bargap=0.25, bargroupgap=0.05)
+    verb = "rose" if worst[1] > worst[0] else "fell"
+    changed = f"The share of “{_cut(moved[0])}” {verb} from {worst[0]:.1%} to {worst[1]:.1%}."
+    new = [name for name in moved if name not in before.counts]
+    if new and not before.rest:
+        share = sum(shares[name][1] for name in new)
+        words = "category is new and makes" if len(new) == 1 else "categories are new and make"
+        changed += f" {len(new)} {words} up {share:.1%} of the window."
+    return figure, changed, ""
+
+
+def _label(name: str, new: bool) -> str:
+    text = escape(_cut(name))
+    return f"<b>{text}</b> (new)" if new else text
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _LABEL else f"{name[: _LABEL - 1]}…"
+
+
+def _figure(left: str, right: str) -> go.Figure:
+    figure = make_subplots(rows=1, cols=2, column_widths=[0.6, 0.4], horizontal_spacing=0.09)
+    figure.update_layout(
+        template="plotly_white",
+        height=270,
+        margin={"l": 52, "r": 12, "t": 34, "b": 36},
+        font={"family": "system-ui, sans-serif", "size": 12.5, "color": "#495057"},
+        legend={"orientation": "h", "x": 0, "y": 1.18, "xanchor": "left"},
+        hoverlabel={"font_size": 12},
+    )
+    figure.update_xaxes(showline=True, linecolor="#ced4da", gridcolor="#f1f3f5", zeroline=False)
+    figure.update_yaxes(gridcolor="#f1f3f5", zerolinecolor="#ced4da", title_font_size=12)
+    figure.update_yaxes(title_text=left, row=1, col=1)
+    figure.update_yaxes(title_text=right, row=1, col=2)
+    return figure
+
+
+def _faint(colour: str) -> str:
+    red, green, blue = (int(colour[index : index + 2], 16) for index in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.22)"

@@ -1,0 +1,83 @@
+"""An analysis on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from retrain.report.words import METHODS, consequence, headline
+
+_SHOWN = 30  # features
+_REASONS = 8
+_WIDE = 140  # columns where there is no terminal to ask
+_COLOURS = {"STABLE": "green", "DRIFTED": "red", "UNDECIDED": "yellow"}
+
+
+def console() -> Console:
+    """Standard output; as wide as the table needs if it is a file."""
+    found = Console(highlight=False, markup=False)
+    return found if found.is_terminal else Console(highlight=False, markup=False, width=_WIDE)
+
+
+@contextmanager
+def progress(what: str, size: int) -> Iterator[Callable[[int], None]]:
+    """A bar of `size` bytes on standard error, gone when all is done; the value is told how many more were read."""
+    errors = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        task = bar.add_task(what, total=size)
+
+        def advance(count: int) -> None:
+            bar.advance(task, count)
+
+        yield advance
+
+
+def show(document: Mapping[str, Any], source: str, files: str) -> None:
+    """The verdict, the features from the worst on, and what was not read are printed."""
+    out = console()
+    colour = _COLOURS[document["verdict"]]
+    out.print(_table(document["features"], document["prediction"]))
+    if (hidden := len(document["features"]) - _SHOWN) > 0:
+        out.print(f"… and {hidden} features more in analysis.json")
+    bad = document["bad_rows"]
+    out.print(
+        f"{source}: {document['rows']:,} rows against a baseline of {document['baseline_rows']:,}; "
+        f"{bad['total']:,} lines or rows in quarantine",
+        soft_wrap=True,
+    )
+    for reason, count in sorted(bad["by_reason"].items(), key=lambda item: -item[1])[:_REASONS]:
+        example = next((item for item in bad["examples"] if item["reason"] == reason), None)
+        where = f", as {example['source']}, line {example['line']}: {example['detail']}" if example else ""
+        out.print(f"  {reason} {count:,}{where}", soft_wrap=True)
+    out.print(Text(headline(document), style=f"bold {colour}"), soft_wrap=True)
+    out.print(consequence(document), soft_wrap=True)
+    out.print(files, soft_wrap=True)
+
+
+def _table(features: list[Mapping[str, Any]], prediction: Mapping[str, Any] | None) -> Table:
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    for name in ("feature", "verdict", "distance", "threshold", "detectable", "missing", "new", "method"):
+        right = name in {"distance", "threshold", "detectable", "missing", "new"}
+        table.add_column(name, justify="right" if right else "left", overflow="ellipsis", no_wrap=True)
+    for feature in [*features[:_SHOWN], *([prediction] if prediction and prediction["distance"] is not None else [])]:
+        verdict = feature["verdict"]
+        reason = f" ({feature['reason']})" if feature["reason"] else "" if feature["judged"] else " (not judged)"
+        distance = feature["distance"]
+        table.add_row(
+            Text("prediction" if feature is prediction else feature["name"]),
+            Text(verdict + reason, style=_COLOURS[verdict] if feature["judged"] else "dim"),
+            "" if distance is None else f"{distance:.3f}",
+            f"{feature['threshold']:.2f}",
+            f"{feature['min_detectable_drift']:.3f}",
+            f"{1 - feature['completeness']:.1%}",
+            str(feature["new_categories"] or ""),
+            METHODS.get(feature["method"], feature["method"]),
+        )
+    return table

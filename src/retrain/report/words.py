@@ -1,0 +1,59 @@
+"""What an analysis says, in words. `document` is what analysis.json holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+METHODS: Mapping[str, str] = {
+    "linf_simple": "largest difference",
+    "linf_robust": "largest difference less chance",
+    "chi_squared": "chi-square",
+}
+_REASONS: Mapping[str, str] = {
+    "too_few_rows": "there are too few rows to tell drift from chance",
+    "capture_missing": "the window has no captured row",
+    "not_judged": "no feature could be judged",
+    "no_baseline": "there is nothing to compare with",
+    "schema_mismatch": "the data has another shape than the model's",
+    "capture_corrupt": "too much of the data can't be read",
+    "volume_collapse": "far fewer rows came than were expected",
+}
+
+
+def headline(document: Mapping[str, Any]) -> str:
+    """The verdict in a sentence.
+
+    >>> headline({"verdict": "STABLE", "features": [{"judged": True}, {"judged": False}]})
+    'Stable: the feature that is judged has not moved further than its threshold allows.'
+    """
+    judged = [feature for feature in document["features"] if feature["judged"]]
+    if document["verdict"] == "DRIFTED":
+        drifted = [feature for feature in judged if feature["verdict"] == "DRIFTED"]
+        more = len(drifted) - 1
+        others = f", and {more} more of {len(judged)} features did" if more else f", alone of {len(judged)} features"
+        worst = drifted[0]
+        moved = f"{worst['name']} moved by {worst['distance']:.2f} where {worst['threshold']:.2f} is allowed"
+        return f"Drifted: {moved}{others}."
+    if document["verdict"] == "STABLE":
+        one = len(judged) == 1
+        which = "the feature that is judged has not" if one else f"none of the {len(judged)} judged features has"
+        return f"Stable: {which} moved further than {'its' if one else 'their'} threshold allows."
+    return f"Undecided: {_REASONS.get(document['reason'], document['reason'])}."
+
+
+def consequence(document: Mapping[str, Any]) -> str:
+    """What follows from the verdict, in a sentence or two."""
+    if document["triage"]:
+        return f"A person has to look: broken data is no drift, and nothing is retrained on it. {_sentence(document)}"
+    if document["verdict"] == "UNDECIDED":
+        return f"That is neither drifted nor stable. {_sentence(document)}"
+    least = document["min_detectable_drift"]
+    if document["verdict"] == "STABLE":
+        return f"A move of {least:.3f} or more would have been seen in a window of this size."
+    return f"Chance moves a feature by less than {least:.3f} in a window of this size; this is not chance."
+
+
+def _sentence(document: Mapping[str, Any]) -> str:
+    detail = str(document["detail"] or "")
+    return f"{detail[:1].upper()}{detail[1:]}." if detail else ""
