@@ -138,7 +138,7 @@ def _drift(options: argparse.Namespace) -> int:
     if options.start and options.end and options.start >= options.end:
         raise Refused("capture_missing", f"--end: {clock.render(options.end)} is not after --start")
     evidence = find_evidence(options.captures, options.start, options.end)
-    with progress(f"reading {len(evidence.paths)} files", evidence.size) as advance:
+    with progress(f"reading {options.captures.name}", evidence.size) as advance:
         analysis = analyse(
             evidence.captures(list(statistics.features), advance), statistics, constraints, evidence.asked
         )

@@ -59,6 +59,8 @@ class Table:
 
 def open_table(path: Path) -> Table:
     """The table in that file. Raises Refused("schema_mismatch", …) naming file, line and remedy."""
+    if not path.is_file():
+        raise _unusable(path, None, "there is no such file: name a CSV with a header, or a parquet file")
     table = _open_parquet(path) if path.suffix.lower() == ".parquet" else _open_csv(path)
     if double := sorted({name for name in table.header if table.header.count(name) > 1}):
         raise _unusable(path, 1, f"two columns have the name {', '.join(double)}: rename one")
@@ -114,10 +116,8 @@ class Evidence:
         """The window as far as it is known by now."""
         modified = [datetime.fromtimestamp(path.stat().st_mtime, UTC) for path in self.paths]
         first, last = self._first or min(modified), self._last or max(modified)
-        start = self.start or first.replace(microsecond=first.microsecond // 1000 * 1000)
-        return start, self.end or max(start, last.replace(microsecond=last.microsecond // 1000 * 1000)) + timedelta(
-            milliseconds=1
-        )
+        start = self.start or first.replace(microsecond=0)
+        return start, self.end or max(start, last.replace(microsecond=0)) + timedelta(seconds=1)
 
     def captures(self, names: Sequence[str], advance: Advance = _silent) -> Captures:
         """Each file's name and its lines, of which a table has those columns."""

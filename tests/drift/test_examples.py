@@ -7,8 +7,11 @@ import doctest
 import pytest
 
 from retrain import baseline, capture, drift, ground_truth, monitor, profile
+from retrain.report import page, words
 
 
-@pytest.mark.parametrize("module", [baseline, capture, drift, ground_truth, monitor, profile], ids=lambda m: m.__name__)
+@pytest.mark.parametrize(
+    "module", [baseline, capture, drift, ground_truth, monitor, page, profile, words], ids=lambda m: m.__name__
+)
 def test_of_the_module(module):
     assert doctest.testmod(module).failed == 0

@@ -77,6 +77,7 @@ def render_page(document: Mapping[str, Any], baseline: Statistics, window: Stati
         rows=[*features, *([prediction] if prediction and prediction["distance"] is not None else [])],
         prediction=PREDICTION,
         methods=METHODS,
+        violations=[v for v in document["violations"] if v["constraint_check_type"] != "baseline_drift_check"],
         plots=plots,
         hidden=sum(item["verdict"] == "DRIFTED" for item in features) - len(plots),
         library=get_plotlyjs() if plots else "",
@@ -106,7 +107,7 @@ def _numeric(before: FeatureBaseline, now: FeatureBaseline) -> tuple[go.Figure, 
     low = min(quantile(before.steps, _TAILS), quantile(now.steps, _TAILS))
     high = max(quantile(before.steps, 1 - _TAILS), quantile(now.steps, 1 - _TAILS))
     edges = _edges(low, high, before.inferred_type == now.inferred_type == "Integral")
-    figure = _figure("share of the values", "share of the values up to here")
+    figure = _figure("share of the values", "share up to each value")
     for steps, name, colour in ((before.steps, "baseline", BASELINE), (now.steps, "window", WINDOW)):
         shares = _cdf(steps, edges, below=True)
         heights = np.diff(shares)
@@ -122,8 +123,8 @@ def _numeric(before: FeatureBaseline, now: FeatureBaseline) -> tuple[go.Figure, 
             row=1,
             col=1,
         )
-        x = np.unique(np.concatenate((_curve(steps), [low, high])))
-        x = x[(x >= low) & (x <= high)]
+        x = np.unique(np.concatenate((_curve(steps), edges[[0, -1]])))
+        x = x[(x >= edges[0]) & (x <= edges[-1])]
         figure.add_scatter(
             x=x.tolist(),
             y=_cdf(steps, x).tolist(),
@@ -149,20 +150,28 @@ def _numeric(before: FeatureBaseline, now: FeatureBaseline) -> tuple[go.Figure, 
 
 
 def quantile(steps: Steps, share: float) -> float:
-    """The smallest known value that at least that share of the values does not exceed.
+    """The smallest known value that at least that share of the values does not exceed, or between two known ones.
 
     >>> quantile(Steps(np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 4.0]), 4.0), 0.5)
     2.0
     """
+    if not steps.exact:
+        points, upto = _between(steps)
+        return float(np.interp(share, upto, points))
     place = int(np.searchsorted(steps.upto, share * steps.weight))
     return float(steps.points[min(place, len(steps.points) - 1)])
+
+
+def _between(steps: Steps) -> tuple[Numbers, Numbers]:
+    """Ten buckets as a line: their bounds and the shares up to them, the first one as wide as the second."""
+    width = steps.points[1] - steps.points[0] if len(steps.points) > 1 else 0.0
+    return np.concatenate(([steps.points[0] - width], steps.points)), np.concatenate(([0.0], steps.upto / steps.weight))
 
 
 def _cdf(steps: Steps, at: Numbers, below: bool = False) -> Numbers:
     """Share of the values that are at most as large as each of `at`, or smaller than it."""
     if not steps.exact:
-        share = np.interp(at, steps.points, steps.upto / steps.weight, left=0.0)
-        return np.asarray(share)
+        return np.asarray(np.interp(at, *_between(steps)))
     place = np.searchsorted(steps.points, at, side="left" if below else "right")
     return np.asarray(np.concatenate(([0.0], steps.upto))[place] / steps.weight)
 
@@ -226,7 +235,7 @@ def _categorical(before: FeatureBaseline, now: FeatureBaseline) -> tuple[go.Figu
         labels.append(f"<i>{len(names) - len(chosen)} others</i>")
         pairs.append((max(rest[0], 0.0), max(rest[1], 0.0)))
     places = list(range(len(labels)))  # labels may be equal once they are cut
-    figure = _figure("share of the values", "change of the share, percentage points")
+    figure = _figure("share of the values", "change, percentage points")
     for side, name, colour in ((0, "baseline", BASELINE), (1, "window", WINDOW)):
         figure.add_bar(
             x=places,

@@ -11,9 +11,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 from rich.text import Text
 
-from retrain.report.words import METHODS, consequence, headline
+from retrain.report.words import consequence, headline
 
 _SHOWN = 30  # features
+_NAME = 32  # characters of a name
 _REASONS = 8
 _WIDE = 140  # columns where there is no terminal to ask
 _COLOURS = {"STABLE": "green", "DRIFTED": "red", "UNDECIDED": "yellow"}
@@ -45,7 +46,7 @@ def show(document: Mapping[str, Any], source: str, files: str) -> None:
     colour = _COLOURS[document["verdict"]]
     out.print(_table(document["features"], document["prediction"]))
     if (hidden := len(document["features"]) - _SHOWN) > 0:
-        out.print(f"… and {hidden} features more in analysis.json")
+        out.print(f"… and {hidden} more features in analysis.json")
     bad = document["bad_rows"]
     out.print(
         f"{source}: {document['rows']:,} rows against a baseline of {document['baseline_rows']:,}; "
@@ -63,9 +64,11 @@ def show(document: Mapping[str, Any], source: str, files: str) -> None:
 
 def _table(features: list[Mapping[str, Any]], prediction: Mapping[str, Any] | None) -> Table:
     table = Table(header_style="bold", box=None, pad_edge=False)
-    for name in ("feature", "verdict", "distance", "threshold", "detectable", "missing", "new", "method"):
-        right = name in {"distance", "threshold", "detectable", "missing", "new"}
-        table.add_column(name, justify="right" if right else "left", overflow="ellipsis", no_wrap=True)
+    table.add_column("feature", overflow="ellipsis", no_wrap=True, max_width=_NAME)
+    table.add_column("verdict", no_wrap=True)
+    for name in ("distance", "threshold", "detectable", "missing", "new"):
+        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
+    table.add_column("method", no_wrap=True)
     for feature in [*features[:_SHOWN], *([prediction] if prediction and prediction["distance"] is not None else [])]:
         verdict = feature["verdict"]
         reason = f" ({feature['reason']})" if feature["reason"] else "" if feature["judged"] else " (not judged)"
@@ -78,6 +81,6 @@ def _table(features: list[Mapping[str, Any]], prediction: Mapping[str, Any] | No
             f"{feature['min_detectable_drift']:.3f}",
             f"{1 - feature['completeness']:.1%}",
             str(feature["new_categories"] or ""),
-            METHODS.get(feature["method"], feature["method"]),
+            feature["method"],
         )
     return table

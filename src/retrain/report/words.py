@@ -30,11 +30,11 @@ def headline(document: Mapping[str, Any]) -> str:
     judged = [feature for feature in document["features"] if feature["judged"]]
     if document["verdict"] == "DRIFTED":
         drifted = [feature for feature in judged if feature["verdict"] == "DRIFTED"]
-        more = len(drifted) - 1
-        others = f", and {more} more of {len(judged)} features did" if more else f", alone of {len(judged)} features"
         worst = drifted[0]
-        moved = f"{worst['name']} moved by {worst['distance']:.2f} where {worst['threshold']:.2f} is allowed"
-        return f"Drifted: {moved}{others}."
+        most = f"by {worst['distance']:.2f} where {worst['threshold']:.2f} is allowed"
+        if len(drifted) == 1:
+            return f"Drifted: {worst['name']} moved {most}."
+        return f"Drifted: {len(drifted)} of {len(judged)} features moved too far, {worst['name']} the most ({most})."
     if document["verdict"] == "STABLE":
         one = len(judged) == 1
         which = "the feature that is judged has not" if one else f"none of the {len(judged)} judged features has"
@@ -51,7 +51,7 @@ def consequence(document: Mapping[str, Any]) -> str:
     least = document["min_detectable_drift"]
     if document["verdict"] == "STABLE":
         return f"A move of {least:.3f} or more would have been seen in a window of this size."
-    return f"Chance moves a feature by less than {least:.3f} in a window of this size; this is not chance."
+    return f"In a window of this size chance alone moves a feature by less than {least:.3f}."
 
 
 def _sentence(document: Mapping[str, Any]) -> str:
