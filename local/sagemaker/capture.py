@@ -22,7 +22,8 @@ class Capture:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._pending: dict[str, list[str]] = {}
+        # By folder: when its first record came, and the lines.
+        self._pending: dict[str, tuple[datetime, list[str]]] = {}
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._closed = False
@@ -59,7 +60,7 @@ class Capture:
         line = json.dumps({"captureData": data, "eventMetadata": metadata, "eventVersion": "0"}, separators=(",", ":"))
         folder = f"{config['DestinationS3Uri'].rstrip('/')}/{place}/{now:%Y/%m/%d/%H}"
         with self._lock:
-            lines = self._pending.setdefault(folder, [])
+            _, lines = self._pending.setdefault(folder, (now, []))
             lines.append(line)
             if len(lines) >= FLUSH_RECORDS:
                 self._wake.set()
@@ -72,17 +73,17 @@ class Capture:
             try:
                 while pending:
                     folder = next(iter(pending))
-                    self._write(folder, pending[folder])
+                    self._write(folder, *pending[folder])
                     del pending[folder]
             finally:
                 with self._lock:
-                    for folder, lines in pending.items():
-                        self._pending[folder] = lines + self._pending.get(folder, [])
+                    for folder, (began, lines) in pending.items():
+                        _, later = self._pending.get(folder, (began, []))
+                        self._pending[folder] = began, lines + later
 
-    def _write(self, folder: str, lines: list[str]) -> None:
+    def _write(self, folder: str, began: datetime, lines: list[str]) -> None:
         bucket, key = files.split(folder)
-        now = self.store.clock.now()
-        name = f"{now:%M-%S}-{now.microsecond // 1000:03}-{uuid.uuid4()}.jsonl"
+        name = f"{began:%M-%S}-{began.microsecond // 1000:03}-{uuid.uuid4()}.jsonl"
         body = ("\n".join(lines) + "\n").encode()
         self.store.aws("s3").put_object(Bucket=bucket, Key=f"{key}/{name}", Body=body)
 

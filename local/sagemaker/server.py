@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shutil
 import socketserver
 import sys
 import threading
@@ -116,15 +117,16 @@ class Handler(socketserver.StreamRequestHandler):
 def main() -> None:
     """The model is loaded, and the socket answers until the process is ended."""
     folder, path = Path(sys.argv[1]), sys.argv[2]
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(path,), daemon=True).start()
     sys.path.insert(0, os.environ.get("SAGEMAKER_SUBMIT_DIRECTORY") or str(folder / "code"))
     program = Program(os.environ.get("SAGEMAKER_PROGRAM", "inference.py").removesuffix(".py"), str(folder))
     with Server(path, program) as server:
         server.serve_forever()
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(path: str) -> None:
     sys.stdin.buffer.read()
+    shutil.rmtree(Path(path).parent, ignore_errors=True)
     os._exit(0)
 
 

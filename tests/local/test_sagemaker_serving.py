@@ -6,11 +6,12 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from stand_ins import IMAGE, ROLE, House, Traffic, embedded, eventually, packed
+from stand_ins import IMAGE, ROLE, START, House, Traffic, embedded, eventually, packed
 
 from local.sagemaker.hosting import _plan
 from local.wire import ApiError
@@ -267,10 +268,11 @@ def test_what_a_container_prints_is_in_cloudwatch_logs_even_if_it_never_came_up(
 
 def test_a_model_server_ends_when_its_platform_was_killed(house: House) -> None:
     house.serve(ECHO.format(name="x"))
-    process = house.server()._process
+    process, sockets = house.server()._process, Path(house.server()._path).parent
     assert process.stdin
     process.stdin.close()  # what the kernel does for a process that is gone
     assert process.wait(timeout=5) == 0
+    assert not sockets.exists()
 
 
 def test_an_invocation_costs_less_than_two_milliseconds(house: House) -> None:
@@ -318,10 +320,11 @@ def test_captures_that_could_not_be_written_are_written_later(house: House, monk
 
 def test_captures_lie_under_endpoint_variant_and_hour_in_files_of_minute_second_and_millisecond(house: House) -> None:
     house.serve(ECHO.format(name="x"), DataCaptureConfig=CAPTURE)
+    house.clock.set(START + timedelta(minutes=59, seconds=58))
     house.invoke()
-    house.captured()
+    house.clock.set(START + timedelta(hours=2))
     (key,) = house.s3.under("s3://bucket/capture/")
     folder, _, name = key.rpartition("/")
     assert folder == "flights/AllTraffic/2013/03/01/05"
     minute, second, millisecond, *_ = name.split("-")
-    assert (len(minute), len(second), len(millisecond), name.endswith(".jsonl")) == (2, 2, 3, True)
+    assert (minute, second, len(millisecond), name.endswith(".jsonl")) == ("59", "58", 3, True)
