@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import socket
@@ -9,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
 from datetime import datetime
 from pathlib import Path
@@ -61,11 +61,12 @@ class LocalAws:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
-                self._get("/_local/ready")
-            except (urllib.error.URLError, ConnectionError):
-                time.sleep(0.1)
-            else:
-                return self
+                # Another one may have the port: then ours is about to say so, and to end.
+                if self._get("/_local/ready").get("pid") == self._process.pid:
+                    return self
+            except (OSError, ValueError, http.client.HTTPException):
+                pass
+            time.sleep(0.1)
         tail = log.read_text(errors="replace")[-2000:]
         self.stop()
         raise RuntimeError(f"the embedded AWS did not start; the end of {log}:\n{tail}")

@@ -68,7 +68,7 @@ class Gateway:
             if status == 200:
                 content = {"now": self.clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")}
         elif path == "/_local/ready":
-            status, content = (200 if self.ready else 503), {"ready": self.ready}
+            status, content = (200 if self.ready else 503), {"ready": self.ready, "pid": os.getpid()}
         elif path == "/_local/violations":
             faults = [fault for wire in self.platform.wires.values() for fault in wire.violations]
             content = {"violations": faults}
