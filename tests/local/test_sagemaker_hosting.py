@@ -32,7 +32,7 @@ def input_fn(body, content_type):
     body = body if isinstance(body, str) else body.decode()
     if body.startswith("wait"):
         import time
-        time.sleep(0.3)
+        time.sleep(1.0 if body.startswith("wait long") else 0.3)
     if body == "die":
         os._exit(1)
     if body == "raise":
@@ -254,6 +254,21 @@ def test_a_canary_gets_its_share_until_it_has_baked(house: House) -> None:
     assert 60 <= answers.count("two") <= 180, "120 of 400 are expected"
     house.settled()
     assert [house.invoke()[2] for _ in range(5)] == ["two"] * 5
+
+
+def test_what_was_on_its_way_to_the_old_fleet_is_answered_after_the_update(house: House) -> None:
+    house.serve(ONE)
+    offer(house)
+    server = house.server()
+    answers: list[tuple[int, str]] = []
+    slow = threading.Thread(target=lambda: answers.append(house.invoke("wait long,2")[::2]))
+    slow.start()
+    eventually(lambda: server._in_flight == 1)
+    update(house)
+    assert house.settled()["EndpointConfigName"] == "v2"
+    assert answers == []
+    slow.join()
+    assert answers == [(200, "one")]
 
 
 def test_the_old_fleet_is_gone_after_an_update(house: House) -> None:
