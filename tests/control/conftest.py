@@ -42,12 +42,18 @@ class Atomic:
         return call
 
 
+@pytest.fixture(scope="session")
+def client() -> Any:
+    """One client for all tests: making it takes longer than most of them."""
+    return boto3.client("dynamodb", region_name=REGION)
+
+
 @pytest.fixture
-def dynamodb() -> Iterator[Any]:
+def dynamodb(client: Any) -> Iterator[Any]:
+    """A DynamoDB with a fresh table `ledger`."""
     with mock_aws():
-        client = boto3.client("dynamodb", region_name=REGION)
         make_table(client, "ledger")
-        yield Atomic(client)
+        yield client
 
 
 @pytest.fixture
