@@ -6,12 +6,12 @@ import doctest
 
 import pytest
 
-from retrain import baseline, capture, drift, ground_truth, monitor, profile
+from retrain import baseline, capture, drift, ground_truth, monitor, profile, quality
 from retrain.report import page, words
 
 
 @pytest.mark.parametrize(
-    "module", [baseline, capture, drift, ground_truth, monitor, page, profile, words], ids=lambda m: m.__name__
+    "module", [baseline, capture, drift, ground_truth, monitor, page, profile, quality, words], ids=lambda m: m.__name__
 )
 def test_of_the_module(module):
     assert doctest.testmod(module).failed == 0

@@ -1,0 +1,182 @@
+"""Concept drift: answers that got worse while the data looks as it did, and what is said when labels are missing."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from capture_records import captures_of, label
+
+from retrain import capture, ground_truth
+from retrain.baseline import baseline_of
+from retrain.drift import Verdict
+from retrain.errors import NoBaseline
+from retrain.monitor import analyse
+from retrain.quality import (
+    GREATER,
+    LESS,
+    Demand,
+    QualityRules,
+    judge_quality,
+    pairs_of,
+    read_constraints,
+    read_pairs,
+    suggest_constraints,
+)
+
+WINDOW = datetime(2026, 11, 22, 14, tzinfo=UTC), datetime(2026, 11, 22, 15, tzinfo=UTC)
+RANDOM = np.random.default_rng(3)
+
+
+def regression(count: int, error: float):
+    truth = RANDOM.normal(100, 20, count)
+    answers = truth + RANDOM.normal(0, error, count)
+    return [(f"{a:.6f}", [f"{b:.6f}"]) for a, b in zip(truth, answers, strict=True)]
+
+
+def binary(count: int, flipped: float):
+    truth = RANDOM.integers(0, 2, count)
+    seen = np.where(RANDOM.random(count) < flipped, 1 - truth, truth)
+    return [(str(a), [f"{0.2 + 0.6 * b:.2f}"]) for a, b in zip(truth, seen, strict=True)]
+
+
+def multiclass(count: int, wrong: float):
+    truth = RANDOM.integers(0, 3, count)
+    seen = np.where(RANDOM.random(count) < wrong, (truth + 1) % 3, truth)
+    return [("abc"[a], ["abc"[b]]) for a, b in zip(truth, seen, strict=True)]
+
+
+MAKERS = {"regression": (regression, 5, 10), "binary": (binary, 0.05, 0.3), "multiclass": (multiclass, 0.05, 0.3)}
+CLASSES = {"regression": (), "binary": ("0", "1"), "multiclass": ("a", "b", "c")}
+
+
+@pytest.mark.parametrize("task", MAKERS)
+class TestVerdicts:
+    def judged(self, task, level, count=2000, rows=2000, rules=None):
+        make, good, _ = MAKERS[task]
+        before = judge_quality(read_pairs(task, make(4000, good), CLASSES[task]), 4000, [], WINDOW)
+        demands = read_constraints(json.dumps(suggest_constraints(before.statistics(), task, 0.2)), task)
+        found = judge_quality(read_pairs(task, make(count, level), CLASSES[task]), rows, demands, WINDOW, rules)
+        json.dumps([found.statistics(), found.constraint_violations()], allow_nan=False)
+        assert (found.reason is None) == (found.verdict is not Verdict.UNDECIDED)
+        return found
+
+    def test_answers_as_good_as_the_baselines_are_stable(self, task):
+        found = self.judged(task, MAKERS[task][1], rules=QualityRules(min_label_coverage=1.0))
+        assert (found.verdict, found.violated) == (Verdict.STABLE, ())
+
+    def test_worse_answers_have_drifted_and_the_violations_say_by_which_metric(self, task):
+        found = self.judged(task, MAKERS[task][2])
+        assert found.verdict is Verdict.DRIFTED
+        metric = {"regression": "rmse", "binary": "accuracy", "multiclass": "weighted_f1"}[task]
+        violation = {item["metric_name"]: item for item in found.constraint_violations()["violations"]}[metric]
+        operator = GREATER if task == "regression" else LESS
+        assert violation["constraint_check_type"] == operator
+        assert violation["description"].startswith(f"Metric {metric} with {found.values[metric]} was {operator} ")
+
+    @pytest.mark.parametrize(("count", "rows"), [(199, 199), (1000, 2000), (0, 500), (0, 0)])
+    def test_too_few_labels_are_undecided_however_bad_they_are(self, task, count, rows):
+        found = self.judged(task, MAKERS[task][2], count, rows)
+        assert (found.verdict, found.reason, found.violated) == (Verdict.UNDECIDED, "labels_insufficient", ())
+        assert {metric["MetricName"] for metric in found.metrics("e", "s")} == {"label_coverage"}
+
+    def test_it_is_published_under_model_monitors_names(self, task):
+        found = self.judged(task, MAKERS[task][2])
+        published = {metric["MetricName"]: metric for metric in found.metrics("e", "s")}
+        assert {"regression": {"mae", "rmse", "r2"}, "binary": {"auc", "f1"}, "multiclass": {"weighted_f1"}}[
+            task
+        ] <= set(published)
+        assert published["label_coverage"]["Value"] == 1.0
+        assert not any(name.endswith("constant_classifier") for name in published)
+
+
+class TestPairs:
+    @pytest.mark.parametrize(
+        ("task", "pair", "reason"),
+        [
+            ("regression", ("x", ["1"]), "bad_label"),
+            ("regression", ("1", ["nan"]), "bad_prediction"),
+            ("regression", ("1", ["1", "2"]), "bad_prediction"),
+            ("regression", ("1", ()), "no_prediction"),
+            ("binary", ("2", ["0.5"]), "bad_label"),
+            ("binary", ("1", ["1.5"]), "bad_prediction"),
+            ("multiclass", ("", ["a"]), "bad_label"),
+            ("multiclass", ("a", ["0.1", "0.9"]), "bad_prediction"),
+        ],
+    )
+    def test_what_cannot_be_used_is_counted_by_reason(self, task, pair, reason):
+        pairs = read_pairs(task, [pair], CLASSES[task])
+        assert (dict(pairs.bad), len(pairs.truth)) == ({reason: 1}, 0)
+
+    def test_too_many_of_them_are_undecided(self):
+        pairs = read_pairs("regression", [*regression(900, 5), *[("x", ["1"])] * 100])
+        found = judge_quality(pairs, 1000, [Demand("rmse", 1.0, GREATER)], WINDOW)
+        assert (found.verdict, found.reason) == (Verdict.UNDECIDED, "suspect_data")
+
+    def test_a_class_in_another_spelling_is_the_same(self):
+        assert read_pairs("binary", [("1.0", ["0.9"]), ("no", ["0.1"])], ("0", "1")).truth.tolist() == [1.0]
+
+    def test_a_class_that_the_model_never_saw_counts_as_wrong(self):
+        pairs = read_pairs("multiclass", [("a", ["a"])] * 300 + [("new", ["a"])] * 100, ("a", "b"))
+        found = judge_quality(pairs, 400, [Demand("accuracy", 0.9, LESS)], WINDOW)
+        assert (found.values["accuracy"], found.verdict) == (0.75, Verdict.DRIFTED)
+
+
+class TestConstraints:
+    @pytest.mark.parametrize(
+        ("document", "message"),
+        [
+            ("{", "the file is not JSON"),
+            ("[]", "regression_constraints: an object is expected"),
+            ({"binary_classification_constraints": {}}, "regression_constraints: an object is expected"),
+            ({"regression_constraints": {"mae": {"threshold": "2"}}}, "mae: threshold: '2' is no number"),
+            (
+                {"regression_constraints": {"mae": {"threshold": 2, "comparison_operator": "<"}}},
+                "mae: comparison_operator: '<' is unknown: write GreaterThanThreshold or LessThanThreshold",
+            ),
+        ],
+    )
+    def test_what_is_unusable_names_file_metric_and_field(self, document, message):
+        with pytest.raises(NoBaseline, match=r"^c\.json: ") as raised:
+            read_constraints(document, "regression", "c.json")
+        assert message in str(raised.value)
+
+    def test_a_metric_that_the_task_does_not_have(self):
+        with pytest.raises(NoBaseline, match="auc: a regression model has no such metric, only mae, mse, rmse, r2"):
+            judge_quality(read_pairs("regression", regression(300, 5)), 300, [Demand("auc", 0.7, LESS)], WINDOW)
+
+    def test_a_metric_that_is_not_defined_here_decides_nothing(self):
+        pairs = read_pairs("binary", [("1", ["0.9"])] * 300)  # one class only: there is no AUC
+        found = judge_quality(pairs, 300, [Demand("auc", 0.7, LESS)], WINDOW)
+        assert (found.verdict, found.reason) == (Verdict.UNDECIDED, "not_judged")
+
+
+def test_a_truth_that_changed_is_seen_where_no_feature_moved() -> None:
+    """GIVEN features as ever WHEN the error doubles THEN the data is stable and the quality has drifted."""
+    kinds = {"distance": "numeric", "carrier": "categorical"}
+
+    def rows(count: int) -> list[list[str]]:
+        return [
+            [f"{x:.3f}", c] for x, c in zip(RANDOM.gamma(3, 300, count), RANDOM.choice([*"ab"], count), strict=True)
+        ]
+
+    now = rows(1500)
+    answers = [float(row[0]) / 8 + 20 for row in now]
+    lines = captures_of(now)
+    lines = [
+        line.replace(b'"0.0713\\n"', json.dumps(f"{answer}\n").encode())
+        for line, answer in zip(lines, answers, strict=True)
+    ]
+    labels = [label(f"{a + RANDOM.normal(0, 10)}", f"event-{n}") for n, a in enumerate(answers)]
+    data = analyse([("a", lines)], *baseline_of(rows(4000), kinds), WINDOW)
+    quarantine, coverage = capture.Quarantine(), ground_truth.Coverage()
+    captures = capture.read(lines, "a", quarantine, WINDOW)
+    joined = ground_truth.join(captures, ground_truth.read([("l", labels)], quarantine), quarantine, coverage)
+    pairs = read_pairs("regression", pairs_of(joined))
+    found = judge_quality(pairs, coverage.rows, [Demand("rmse", 6.0, GREATER)], WINDOW)
+    assert data.verdict is Verdict.STABLE
+    assert max(feature.psi for feature in data.features) < 0.1
+    assert (found.verdict, found.label_coverage) == (Verdict.DRIFTED, 1.0)
+    assert found.values["rmse"] == pytest.approx(10, rel=0.1)
