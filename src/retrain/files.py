@@ -123,10 +123,12 @@ class Evidence:
         """Each file's name and its lines, of which a table has those columns."""
         for path in self.paths:
             source = path.relative_to(self.root).as_posix() if path != self.root else path.name
-            yield (
-                source,
-                self._table(path, names, advance) if self.tabular else self._timed(lines(_chunks(path, advance))),
-            )
+            if self.tabular:
+                yield source, self._table(path, names, advance)
+            elif self.start and self.end:
+                yield source, lines(_chunks(path, advance))
+            else:
+                yield source, self._timed(lines(_chunks(path, advance)))
 
     def _timed(self, found: Iterable[bytes]) -> Iterator[bytes]:
         """The lines; first and last time are noted. Where nothing was asked, they are the window."""

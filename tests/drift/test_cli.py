@@ -169,6 +169,8 @@ class TestVerdicts:
         assert (code, found["rows"], found["window_end"]) == (0, 700, "2026-11-22T15:00:00Z")
         code, found = drift(tmp_path / "captures", "--start", "2026-11-22T16:00:00+01:00")
         assert (code, found["rows"], found["window_start"]) == (1, 900, "2026-11-22T15:00:00Z")
+        code, found = drift(tmp_path / "captures", "--start", "2026-11-22T14:00:00Z", "--end", "2026-11-22T16:00:00Z")
+        assert (found["rows"], found["window_end"]) == (1600, "2026-11-22T16:00:00Z")
 
     def test_rows_of_another_width_are_for_a_person(self, tmp_path, drift, capsys):
         folder = write_captures(tmp_path / "captures", captures_of([row[:2] for row in rows(900, 2)]))
