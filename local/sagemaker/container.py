@@ -20,8 +20,17 @@ STOP_SECONDS = 5.0
 ML = re.compile(r"(?<![\w./-])/opt/ml(?=$|[/:,;\s\"'\]}])")
 THREADS = "2"  # of a job's numerics: AT_ONCE jobs shall not fight for the cores of a small machine
 # What a process of this machine needs besides what its job defines.
-KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID")
-KEPT += ("AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
+KEPT = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "AWS_ENDPOINT_URL",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_DEFAULT_REGION",
+)
 
 
 @dataclass(frozen=True)

@@ -96,13 +96,7 @@ class Hosting:
 
     def list_endpoints(self, params: Resource) -> Resource:
         """ListEndpoints."""
-        wanted, status = params.get("NameContains", ""), params.get("StatusEquals")
-        endpoints = [
-            item
-            for item in self.store.each("endpoints")
-            if wanted in item["EndpointName"] and status in {None, item["EndpointStatus"]}
-        ]
-        found, more = page(endpoints, params)
+        found, more = page(self.store.each("endpoints"), params, "Endpoint")
         names = ("EndpointName", "EndpointArn", "CreationTime", "LastModifiedTime", "EndpointStatus")
         return {"Endpoints": [pick(item, *names) for item in found], **more}
 

@@ -192,13 +192,7 @@ class Jobs:
         return self.store.find(kind, name, could_not_find("requested job with name", arn))
 
     def _list(self, kind: str, what: str, params: Resource) -> tuple[list[Resource], Resource]:
-        status = params.get("StatusEquals")
-        wanted = [
-            job
-            for job in self.store.each(kind)
-            if params.get("NameContains", "") in job[f"{what}Name"] and status in {None, job[f"{what}Status"]}
-        ]
-        found, more = page(wanted, params, order="Ascending")
+        found, more = page(self.store.each(kind), params, what, order="Ascending")
         ends = (
             ("ProcessingEndTime", "FailureReason", "ExitMessage") if what == "ProcessingJob" else ("TrainingEndTime",)
         )

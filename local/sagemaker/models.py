@@ -59,8 +59,7 @@ class Models:
 
     def list_models(self, params: Resource) -> Resource:
         """ListModels."""
-        wanted = params.get("NameContains", "")
-        found, more = page([item for item in self.store.each("models") if wanted in item["ModelName"]], params)
+        found, more = page(self.store.each("models"), params, "Model")
         return {"Models": [pick(item, "ModelName", "ModelArn", "CreationTime") for item in found], **more}
 
     def delete_model(self, params: Resource) -> Resource:
@@ -107,9 +106,7 @@ class Models:
 
     def list_endpoint_configs(self, params: Resource) -> Resource:
         """ListEndpointConfigs."""
-        wanted = params.get("NameContains", "")
-        configs = [item for item in self.store.each("configs") if wanted in item["EndpointConfigName"]]
-        found, more = page(configs, params)
+        found, more = page(self.store.each("configs"), params, "EndpointConfig")
         names = ("EndpointConfigName", "EndpointConfigArn", "CreationTime")
         return {"EndpointConfigs": [pick(item, *names) for item in found], **more}
 

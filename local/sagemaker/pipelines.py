@@ -73,7 +73,7 @@ class Pipelines:
 
     def list_pipelines(self, params: Resource) -> Resource:
         """ListPipelines."""
-        found, more = page(self.store.each("pipelines"), params)
+        found, more = page(self.store.each("pipelines"), params, "Pipeline")
         names = ("PipelineArn", "PipelineName", "PipelineDescription", "RoleArn", "CreationTime", "LastModifiedTime")
         return {"PipelineSummaries": [pick(item, *names) for item in found], **more}
 
@@ -152,15 +152,20 @@ class Pipelines:
         """ListPipelineExecutions."""
         arn = self._pipeline(params["PipelineName"])["PipelineArn"]
         executions = [item for item in self.store.each("executions") if item["PipelineArn"] == arn]
-        found, more = page(executions, params)
-        names = ("PipelineExecutionArn", "PipelineExecutionStatus", "PipelineExecutionDescription")
-        names += ("PipelineExecutionDisplayName",)
+        found, more = page(executions, params, "PipelineExecution")
+        names = (
+            "PipelineExecutionArn",
+            "PipelineExecutionStatus",
+            "PipelineExecutionDescription",
+            "PipelineExecutionDisplayName",
+        )
         summaries = [{**pick(item, *names), "StartTime": item["CreationTime"]} for item in found]
         return {"PipelineExecutionSummaries": summaries, **more}
 
     def list_pipeline_execution_steps(self, params: Resource) -> Resource:
         """ListPipelineExecutionSteps."""
-        steps, more = page([shown(step) for step in self._execution(params)["_steps"]], params, key="StartTime")
+        steps = [shown(step) for step in self._execution(params)["_steps"]]
+        steps, more = page(steps, params, "Step", key="StartTime")
         return {"PipelineExecutionSteps": steps, **more}
 
     def list_pipeline_parameters_for_execution(self, params: Resource) -> Resource:

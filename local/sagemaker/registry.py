@@ -60,11 +60,14 @@ class Registry:
 
     def list_model_package_groups(self, params: Resource) -> Resource:
         """ListModelPackageGroups."""
-        wanted = params.get("NameContains", "")
-        groups = [item for item in self.store.each("groups") if wanted in item["ModelPackageGroupName"]]
-        found, more = page(groups, params, order="Ascending")
-        names = ("ModelPackageGroupName", "ModelPackageGroupArn", "ModelPackageGroupDescription", "CreationTime")
-        names += ("ModelPackageGroupStatus",)
+        found, more = page(self.store.each("groups"), params, "ModelPackageGroup", order="Ascending")
+        names = (
+            "ModelPackageGroupName",
+            "ModelPackageGroupArn",
+            "ModelPackageGroupDescription",
+            "CreationTime",
+            "ModelPackageGroupStatus",
+        )
         return {"ModelPackageGroupSummaryList": [pick(item, *names) for item in found], **more}
 
     def delete_model_package_group(self, params: Resource) -> Resource:
@@ -127,9 +130,17 @@ class Registry:
             for item in self.store.each("packages")
             if name in {None, item["ModelPackageGroupName"]} and status in {None, item["ModelApprovalStatus"]}
         ]
-        found, more = page(packages, params, order="Ascending")
-        names = ("ModelPackageName", "ModelPackageGroupName", "ModelPackageVersion", "ModelPackageArn")
-        names += ("ModelPackageDescription", "CreationTime", "ModelPackageStatus", "ModelApprovalStatus")
+        found, more = page(packages, params, "ModelPackage", order="Ascending")
+        names = (
+            "ModelPackageName",
+            "ModelPackageGroupName",
+            "ModelPackageVersion",
+            "ModelPackageArn",
+            "ModelPackageDescription",
+            "CreationTime",
+            "ModelPackageStatus",
+            "ModelApprovalStatus",
+        )
         return {"ModelPackageSummaryList": [pick(item, *names) for item in found], **more}
 
     def update_model_package(self, params: Resource) -> Resource:

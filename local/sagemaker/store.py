@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from local.wire import ApiError
 
 Resource = dict[str, Any]
+TIMES = {"CreationTime": ("CreationTime", "Created"), "LastModifiedTime": ("LastModifiedTime",)}
 KINDS = (
     "processing_jobs",
     "training_jobs",
@@ -97,20 +98,43 @@ def shown(resource: Resource) -> Resource:
 
 
 def page(
-    items: Iterable[Resource], params: Resource, key: str = "CreationTime", order: str = "Descending"
+    items: Iterable[Resource], params: Resource, what: str, key: str = "CreationTime", order: str = "Descending"
 ) -> tuple[list[Resource], Resource]:
-    """One page of a listing in the order that the request asks for, and the NextToken field if there is more.
+    """One page of those that the request asks for, in the order that it asks for, and NextToken if there is more.
 
-    `order` is the operation's own, and items come in the order they were made: of those of one instant, too, the
-    newest is first or last.
+    `what` is what the fields' names begin with, say Model; `key` and `order` are the operation's own. Items come in the
+    order they were made: of those of one instant, too, the newest is first or last.
     """
-    ordered = sorted(items, key=lambda item: item[key])
+    fields = {"Name": f"{what}Name", "Status": f"{what}Status"}
+    by: str = params.get("SortBy", key)
+    found = [item for item in items if _is_asked_for(item, params, fields)]
+    ordered = sorted(found, key=lambda item: item[fields.get(by, by)])
     if params.get("SortOrder", order) == "Descending":
         ordered.reverse()
     start = int(params.get("NextToken") or 0)
     size = int(params.get("MaxResults") or 100)
     rest = {"NextToken": str(start + size)} if start + size < len(ordered) else {}
     return ordered[start : start + size], rest
+
+
+def _is_asked_for(item: Resource, params: Resource, fields: dict[str, str]) -> bool:
+    name, status = item.get(fields["Name"], ""), item.get(fields["Status"])
+    if params.get("NameContains", "") not in name or not name.startswith(params.get("PipelineNamePrefix", "")):
+        return False
+    if params.get("StatusEquals", status) != status:
+        return False
+    for moment, words in TIMES.items():
+        for word in words:
+            if f"{word}After" in params and _seconds(item[moment]) <= _seconds(params[f"{word}After"]):
+                return False
+            if f"{word}Before" in params and _seconds(item[moment]) >= _seconds(params[f"{word}Before"]):
+                return False
+    return True
+
+
+def _seconds(moment: datetime | float) -> float:
+    """Seconds since the epoch, as times come over the wire."""
+    return moment.timestamp() if isinstance(moment, datetime) else float(moment)
 
 
 def pick(resource: Resource, *names: str) -> Resource:

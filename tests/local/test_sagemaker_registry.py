@@ -134,6 +134,27 @@ def test_packages_are_listed_by_group_and_decision_oldest_first(house: House) ->
     assert listed(MaxResults=1, SortOrder="Descending", SortBy="CreationTime") == [3]
 
 
+@pytest.mark.parametrize(
+    ("asked", "names"),
+    [
+        ({}, ["a", "b", "flights"]),
+        ({"SortBy": "Name", "SortOrder": "Ascending"}, ["a", "b", "flights"]),
+        ({"SortOrder": "Ascending", "MaxResults": 2}, ["flights", "b"]),
+        ({"NameContains": "light"}, ["flights"]),
+        ({"CreationTimeAfter": START + timedelta(minutes=30)}, ["a", "b"]),
+        ({"CreationTimeBefore": (START + timedelta(minutes=30)).timestamp()}, ["flights"]),
+    ],
+    ids=["newest first", "by name", "a page", "part of a name", "after", "before"],
+)
+def test_a_listing_has_what_was_asked_for(house: House, asked: dict[str, Any], names: list[str]) -> None:
+    for hours, name in enumerate(("flights", "b", "a")):
+        data = house.s3.put(f"s3://bucket/{name}.tar.gz", b"")
+        house.clock.set(START + timedelta(hours=hours))
+        container = {"Image": IMAGE, "ModelDataUrl": data}
+        house.call("CreateModel", ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer=container)
+    assert [item["ModelName"] for item in house.call("ListModels", **asked)["Models"]] == names
+
+
 def test_a_group_is_deleted_when_it_is_empty(house: House) -> None:
     arn = register(house)
     with pytest.raises(ApiError, match="not empty") as refused:
