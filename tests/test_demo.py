@@ -92,7 +92,8 @@ def test_a_missing_file_is_named(folder: Path) -> None:
 def test_answers_are_scored_by_the_main_metric_or_by_accuracy(
     task: str, metric: str, truth: list[str], lines: list[str], expected: float
 ) -> None:
-    spec = parse_spec(MODEL.replace('"regression"', f'"{task}"').replace('"rmse"', f'"{metric}"'))
+    classes = "\n[hyperparameters]\nnum_class = 2\n" if task == "multiclass" else ""
+    spec = parse_spec(MODEL.replace('"regression"', f'"{task}"').replace('"rmse"', f'"{metric}"') + classes)
     assert score(spec, truth, lines) == pytest.approx(expected)
 
 
