@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,8 @@ class SageMaker:
 
     def load(self, path: Path) -> None:
         """The state is that of `path`, its endpoints serve, and what was running then is known to have failed."""
+        for folder in ("jobs", "fleets"):  # what a process that was killed left
+            shutil.rmtree(self.store.root / folder, ignore_errors=True)
         self.store.load(path)
         self.jobs.resume()
         self.pipelines.resume()

@@ -69,6 +69,7 @@ class ModelServer:
         self._in_flight = 0
         self._changed = threading.Condition()
         self._life = threading.RLock()  # held while the process starts or ends
+        self._telling = threading.Lock()
         self._ended = False
         self._launch()
 
@@ -156,11 +157,11 @@ class ModelServer:
 
     def said(self) -> str:
         """What it has printed since the last call."""
-        with (self.folder / "server.log").open("rb") as log:
+        with self._telling, (self.folder / "server.log").open("rb") as log:
             log.seek(self._shipped)
             text = log.read()
-        whole = text if self._ended else text[: text.rfind(b"\n") + 1]
-        self._shipped += len(whole)
+            whole = text if self._ended else text[: text.rfind(b"\n") + 1]
+            self._shipped += len(whole)
         return whole.decode(errors="replace")
 
     def drain(self) -> None:
@@ -170,7 +171,7 @@ class ModelServer:
         self.end()
 
     def end(self) -> None:
-        """The server process is gone, its folders but for the log too."""
+        """The server process is gone, its files but for the log too."""
         with self._life:
             self._ended = True
             self._process.terminate()

@@ -140,7 +140,8 @@ class Hosting:
         with self._switch:
             traffic = self._traffic.pop(endpoint["EndpointName"], None)
         if traffic:
-            threading.Thread(target=traffic.blue.drain, daemon=True).start()
+            gone = (endpoint["EndpointName"], traffic.blue)
+            threading.Thread(target=self._retire, args=gone, daemon=True).start()
         return {}
 
     def _endpoint(self, name: str) -> Resource:
@@ -187,8 +188,7 @@ class Hosting:
         with self._switch:
             old, traffic.blue, traffic.green, traffic.share = traffic.blue, green, None, 0.0
         self._settle(endpoint, "InService", EndpointConfigName=config["EndpointConfigName"], _config=config)
-        old.drain()
-        self._log(endpoint["EndpointName"], old)
+        self._retire(endpoint["EndpointName"], old)
 
     def _roll_back(self, endpoint: Resource, traffic: Traffic, green: Fleet | None, why: str) -> None:
         """All traffic is on the old fleet again, and the endpoint says InService with its old config.
@@ -201,8 +201,7 @@ class Hosting:
         with self._switch:
             traffic.green, traffic.share = None, 0.0
         if green:
-            green.drain()
-            self._log(endpoint["EndpointName"], green)
+            self._retire(endpoint["EndpointName"], green)
         self._settle(endpoint, "InService" if traffic.blue.alive else "UpdateRollbackFailed", FailureReason=why[:1024])
 
     def _stage(self, endpoint: Resource, status: str, message: str) -> None:
@@ -312,15 +311,23 @@ class Hosting:
             if text := server.said():
                 logs.keep(self.store.aws("logs"), _group(name), f"{variant}/{server.folder.name}", text)
 
-    def _log_all(self) -> None:
-        for name, traffic in list(self._traffic.items()):
-            for fleet in (traffic.blue, traffic.green):
-                if fleet:
-                    self._log(name, fleet)
+    def _fleets(self) -> list[tuple[str, Fleet]]:
+        """Every fleet, with the name of its endpoint."""
+        with self._switch:
+            pairs = [
+                (name, fleet) for name, traffic in self._traffic.items() for fleet in (traffic.blue, traffic.green)
+            ]
+        return [(name, fleet) for name, fleet in pairs if fleet]
+
+    def _retire(self, name: str, fleet: Fleet) -> None:
+        """The fleet has answered what was on its way and is gone, its last words are in CloudWatch Logs."""
+        fleet.drain()
+        self._log(name, fleet)
 
     def _keep_logging(self) -> None:
         while not self._stop.wait(LOG_SECONDS):
-            self._log_all()
+            for name, fleet in self._fleets():
+                self._log(name, fleet)
 
     # The process's life -----------------------------------------------------------------------------------------------
 
@@ -335,10 +342,9 @@ class Hosting:
         self.capture.close()
         self._stop.set()
         self._logger.join()
-        for traffic in list(self._traffic.values()):
-            for fleet in (traffic.blue, traffic.green):
-                if fleet:
-                    fleet.end()
+        for name, fleet in self._fleets():
+            fleet.end()
+            self._log(name, fleet)
 
 
 def _plan(deployment: Resource) -> list[tuple[float, float]]:

@@ -266,6 +266,13 @@ def test_what_a_container_prints_is_in_cloudwatch_logs_even_if_it_never_came_up(
     assert "looking for the model" in house.logs.streams["/aws/sagemaker/Endpoints/flights/AllTraffic/failed"]
 
 
+def test_the_last_words_of_a_container_are_kept_too(house: House) -> None:
+    words = "import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: (print('bye'), sys.exit()))\n"
+    house.serve(words + ECHO.format(name="x"))
+    house.call("DeleteEndpoint", EndpointName="flights")
+    eventually(lambda: any("bye" in lines for lines in house.logs.streams.values()))
+
+
 def test_a_model_server_ends_when_its_platform_was_killed(house: House) -> None:
     house.serve(ECHO.format(name="x"))
     process, sockets = house.server()._process, Path(house.server()._path).parent
