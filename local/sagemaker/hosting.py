@@ -7,6 +7,8 @@ import math
 import random
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -28,6 +30,10 @@ STATUS_IN_EVENTS = {
     "Deleting": "DELETING",
     "UpdateRollbackFailed": "UPDATE_ROLLBACK_FAILED",
 }
+
+
+class ClosedError(Exception):
+    """The process is about to end; what is going on goes on after the next start."""
 
 
 class AlarmError(Exception):
@@ -154,10 +160,13 @@ class Hosting:
     def _create(self, endpoint: Resource, config: Resource) -> None:
         try:
             fleet = self._start(endpoint, config)
+            with self._taking(fleet):
+                self._traffic[endpoint["EndpointName"]] = Traffic(blue=fleet)
+        except ClosedError:
+            return
         except Exception as error:  # noqa: BLE001 - whatever keeps the container from coming up
             self._settle(endpoint, "Failed", FailureReason=str(error)[:1024])
             return
-        self._traffic[endpoint["EndpointName"]] = Traffic(blue=fleet)
         self._settle(endpoint, "InService")
 
     def _update(self, endpoint: Resource, config: Resource, deployment: Resource) -> None:
@@ -168,7 +177,7 @@ class Hosting:
         try:
             self._stage(endpoint, "Creating", "Provisioning the new fleet.")
             green = self._start(endpoint, config)
-            with self._switch:
+            with self._taking(green):
                 traffic.green, traffic.share = green, 0.0
             for share, wait in _plan(deployment):
                 self._stage(endpoint, "ActivatingTraffic", f"Activating traffic on {share:.0%} of the new fleet.")
@@ -179,6 +188,8 @@ class Hosting:
             seconds = policy.get("TerminationWaitInSeconds", 0)
             self._stage(endpoint, "Baking", f"Baking for {seconds:g} seconds (TerminationWaitInSeconds).")
             self._bake(seconds, alarms)
+        except ClosedError:
+            return
         except (StartError, AlarmError) as error:
             self._roll_back(endpoint, traffic, green, str(error))
             return
@@ -225,7 +236,8 @@ class Hosting:
             left = deadline - time.monotonic()
             if left <= 0:
                 return
-            time.sleep(min(left, 0.2))
+            if self._stop.wait(min(left, 0.2)):
+                raise ClosedError
 
     def _start(self, endpoint: Resource, config: Resource) -> Fleet:
         """A fleet that answers; StartError if one of its containers does not come up."""
@@ -242,6 +254,16 @@ class Hosting:
                 logs.keep(self.store.aws("logs"), _group(endpoint["EndpointName"]), f"{name}/failed", error.log)
                 raise
         return Fleet(config, servers)
+
+    @contextmanager
+    def _taking(self, fleet: Fleet) -> Iterator[None]:
+        """The fleet becomes one of those that `close` ends; if it is too late for that, it is gone. ClosedError."""
+        with self._switch:
+            if not self._stop.is_set():
+                yield
+                return
+        fleet.end()
+        raise ClosedError
 
     def _settle(self, endpoint: Resource, status: str, **fields: Any) -> None:
         with self.store.lock:
@@ -339,8 +361,9 @@ class Hosting:
 
     def close(self) -> None:
         """No model server is left, every capture is in S3."""
+        with self._switch:
+            self._stop.set()
         self.capture.close()
-        self._stop.set()
         self._logger.join()
         for name, fleet in self._fleets():
             fleet.end()

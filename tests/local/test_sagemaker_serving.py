@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -264,6 +266,22 @@ def test_what_a_container_prints_is_in_cloudwatch_logs_even_if_it_never_came_up(
     back = house.settled()
     assert (back["EndpointConfigName"], "no such model" in back["FailureReason"]) == ("v1", True)
     assert "looking for the model" in house.logs.streams["/aws/sagemaker/Endpoints/flights/AllTraffic/failed"]
+
+
+def test_a_fleet_that_comes_up_while_everything_ends_is_not_left_behind(house: House) -> None:
+    house.serve(ECHO.format(name="old"))
+    house.model("v2", "import time; time.sleep(0.5)\n" + ECHO.format(name="new"))
+    house.config("v2", "v2")
+    update(house, "v2")
+    rolling_out = [thread for thread in threading.enumerate() if thread.name == "flights"]
+    house.sagemaker.shutdown()
+    for thread in rolling_out:
+        thread.join(timeout=10)
+    everything = subprocess.run(["ps", "-A", "-ww", "-o", "args"], capture_output=True, text=True, check=True).stdout
+    assert len(rolling_out) == 1
+    assert [line for line in everything.splitlines() if str(house.root) in line] == []
+    house.reopen()
+    assert (house.settled()["EndpointConfigName"], house.invoke()[2]) == ("v1", "old")
 
 
 def test_the_last_words_of_a_container_are_kept_too(house: House) -> None:
