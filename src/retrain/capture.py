@@ -77,6 +77,19 @@ class Quarantine:
             self.examples.append(BadLine(source, line, reason, detail))
 
 
+def merge_quarantines(one: Quarantine, other: Quarantine) -> Quarantine:
+    """What was read and what was not, of both; the first examples are kept."""
+    return Quarantine(
+        one.lines + other.lines,
+        one.outside_window + other.outside_window,
+        one.reasons + other.reasons,
+        one.notes + other.notes,
+        one.missing_columns + other.missing_columns,
+        one.extra_columns + other.extra_columns,
+        [*one.examples, *other.examples][:_KEPT],
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Capture:
     """One invocation of the endpoint.
@@ -123,28 +136,42 @@ def read(
     >>> quarantine.lines, dict(quarantine.reasons)
     (2, {'not_json': 1})
     """
-    for number, record in records(lines, source, quarantine):
-        try:
-            capture = _capture(record, quarantine.notes)
-        except UnreadableError as bad:
-            quarantine.add(source, number, bad.reason, bad.detail)
-            continue
-        if window is not None and not window[0] <= capture.time < window[1]:
-            quarantine.outside_window += 1
-            continue
-        yield capture if columns is None or capture.names is None else _ordered(capture, columns, quarantine)
+    for number, line in enumerate(inflated(lines), 1):
+        capture = read_line(line, source, number, quarantine, window=window, columns=columns)
+        if capture is not None:
+            yield capture
+
+
+def read_line(
+    line: bytes | str,
+    source: str,
+    number: int,
+    quarantine: Quarantine,
+    *,
+    window: Window | None = None,
+    columns: Sequence[str] | None = None,
+) -> Capture | None:
+    """The line's capture, as `read` has it; None if it is bad, blank or of another time, which the quarantine knows."""
+    record = _counted(line, source, number, quarantine)
+    if record is None:
+        return None
+    try:
+        capture = _capture(record, quarantine.notes)
+    except UnreadableError as bad:
+        quarantine.add(source, number, bad.reason, bad.detail)
+        return None
+    if window is not None and not window[0] <= capture.time < window[1]:
+        quarantine.outside_window += 1
+        return None
+    return capture if columns is None or capture.names is None else _ordered(capture, columns, quarantine)
 
 
 def records(lines: Iterable[bytes | str], source: str, quarantine: Quarantine) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line number and JSON object of every line that holds one; the others are in quarantine."""
-    for number, line in enumerate(_inflated(lines), 1):
-        if not line or line.isspace():
-            continue
-        quarantine.lines += 1
-        try:
-            yield number, _record(line)
-        except UnreadableError as bad:
-            quarantine.add(source, number, bad.reason, bad.detail)
+    for number, line in enumerate(inflated(lines), 1):
+        record = _counted(line, source, number, quarantine)
+        if record is not None:
+            yield number, record
 
 
 def lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -201,6 +228,17 @@ def decode(part: Mapping[str, Any], each_is_a_row: bool = False) -> tuple[tuple[
     if (isinstance(content_type, str) and "json" in content_type.lower()) or text.lstrip()[:1] in {"{", "["}:
         return _json_table(_json(text), each_is_a_row)
     return None, _csv_rows(text)
+
+
+def _counted(line: bytes | str, source: str, number: int, quarantine: Quarantine) -> dict[str, Any] | None:
+    if not line or line.isspace():
+        return None
+    quarantine.lines += 1
+    try:
+        return _record(line)
+    except UnreadableError as bad:
+        quarantine.add(source, number, bad.reason, bad.detail)
+        return None
 
 
 def _capture(record: dict[str, Any], notes: Counter[str]) -> Capture:
@@ -361,7 +399,7 @@ def _ordered(capture: Capture, columns: Sequence[str], quarantine: Quarantine) -
     return Capture(capture.id, capture.time, rows, capture.outputs)
 
 
-def _inflated(source: Iterable[bytes | str]) -> Iterator[bytes | str]:
+def inflated(source: Iterable[bytes | str]) -> Iterator[bytes | str]:
     """The lines, of the unpacked file if they turn out to be a gz file's."""
     iterator = iter(source)
     for first in iterator:

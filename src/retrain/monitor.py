@@ -9,11 +9,10 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -34,18 +33,15 @@ from retrain.baseline import (
     render_constraints,
     render_statistics,
 )
-from retrain.capture import BadLine, Capture, Quarantine, Window, read
+from retrain.capture import BadLine, Window
 from retrain.clock import render
 from retrain.drift import Verdict
+from retrain.intake import Intake, read_captures
 from retrain.profile import (
     CategoricalProfile,
     ColumnProfile,
-    Layout,
     NumericProfile,
     Profile,
-    empty,
-    merge,
-    summarise_block,
 )
 
 NAMESPACE = "DriftRetrain"
@@ -108,7 +104,8 @@ class Analysis:
     `features` are in the order of severity, the worst first. `drift_max` is the largest distance of a judged feature in
     the unit of `threshold`: it exceeds `threshold` exactly if the window has drifted. It is None, as `drift_share`
     (the share of the judged features that have drifted) is, unless the verdict is DRIFTED or STABLE.
-    `min_detectable_drift` is the largest of the judged features'.
+    `min_detectable_drift` is the largest of the judged features'. `paths` counts the lines that were read by the column
+    (`fast`) and one by one (`general`); which of the two it was changes nothing else.
     """
 
     window_start: datetime
@@ -135,6 +132,7 @@ class Analysis:
     profile: Profile = field(repr=False)
     prediction_profile: ColumnProfile | None = field(repr=False)
     monitoring_config: Mapping[str, Any] = field(repr=False)
+    paths: Mapping[str, int] = field(default_factory=dict)
 
     def statistics(self) -> dict[str, Any]:
         """The window's statistics.json."""
@@ -238,52 +236,47 @@ def analyse(
     options: MonitorOptions | None = None,
     alarm_threshold: float | None = None,
     expected_rows: int | None = None,
+    fast: bool = True,
 ) -> Analysis:
     """The analysis of the captures of the window [start, end) against the baseline.
 
     `captures` are (source, lines) of capture files, read one after the other; they may hold more than the window.
     Memory does not grow with them. `options` replace those in the constraints. `alarm_threshold` is the threshold of
     features for which model.toml chose none, and the unit of `drift_max`, so that the alarm and the verdict agree.
-    `expected_rows` is how many rows the window should have had, where somebody knows. Raises NoBaseline.
+    `expected_rows` is how many rows the window should have had, where somebody knows. Without
+    `fast` every line is read by itself, which gives the same and takes longer. Raises NoBaseline.
     """
     if not isinstance(statistics, Statistics):
         statistics = read_statistics(statistics)
     if not isinstance(constraints, Constraints):
         constraints = read_constraints(constraints)
-    if alarm_threshold is not None:
-        constraints = constraints.with_threshold(alarm_threshold)
-    quarantine = Quarantine()
-    names = tuple(statistics.features)
-    files = (read(lines, source, quarantine, window, names) for source, lines in captures)
-    intake = _Intake(statistics)
-    for block in _blocks(chain.from_iterable(files), statistics.layout):
-        intake.add(block)
-    return _Judgement(statistics, constraints, options or constraints.options, quarantine, intake).analysis(
-        window, constraints.threshold if alarm_threshold is None else alarm_threshold, expected_rows
+    return judge(
+        read_captures(captures, statistics, window, fast),
+        statistics,
+        constraints,
+        window,
+        options=options,
+        alarm_threshold=alarm_threshold,
+        expected_rows=expected_rows,
     )
 
 
-class _Intake:
-    """Blocks of captures, summarised and merged."""
-
-    def __init__(self, statistics: Statistics) -> None:
-        self.layout = statistics.layout
-        self.profile = empty(self.layout)
-        self.prediction_layout = statistics.prediction_layout
-        self.prediction = empty(self.prediction_layout)
-        self.records = 0
-        self.widths: Counter[int] = Counter()  # of rows that have another number of columns
-
-    def add(self, captures: Sequence[Capture]) -> None:
-        self.records += len(captures)
-        width = len(self.layout.kinds)
-        rows = [row for capture in captures for row in capture.rows]
-        fitting = [row for row in rows if len(row) == width]
-        if len(fitting) < len(rows):
-            self.widths.update(len(row) for row in rows if len(row) != width)
-        self.profile = merge(self.profile, summarise_block(fitting, self.layout))
-        outputs = [row[:1] for capture in captures for row in capture.outputs if row]
-        self.prediction = merge(self.prediction, summarise_block(outputs, self.prediction_layout))
+def judge(
+    intake: Intake,
+    statistics: Statistics,
+    constraints: Constraints,
+    window: Window,
+    *,
+    options: MonitorOptions | None = None,
+    alarm_threshold: float | None = None,
+    expected_rows: int | None = None,
+) -> Analysis:
+    """The same, of captures that were read already."""
+    if alarm_threshold is not None:
+        constraints = constraints.with_threshold(alarm_threshold)
+    return _Judgement(statistics, constraints, options or constraints.options, intake).analysis(
+        window, constraints.threshold if alarm_threshold is None else alarm_threshold, expected_rows
+    )
 
 
 class _Judgement:
@@ -294,13 +287,12 @@ class _Judgement:
         statistics: Statistics,
         constraints: Constraints,
         options: MonitorOptions,
-        quarantine: Quarantine,
-        intake: _Intake,
+        intake: Intake,
     ) -> None:
         self.statistics = statistics
         self.constraints = constraints
         self.options = options
-        self.quarantine = quarantine
+        self.quarantine = intake.quarantine
         self.intake = intake
         self.rows = intake.profile.rows
         self.violations: list[Violation] = []
@@ -309,7 +301,7 @@ class _Judgement:
     def analysis(self, window: Window, alarm_threshold: float, expected_rows: int | None) -> Analysis:
         bad = Counter(self.quarantine.reasons)
         if self.intake.widths:
-            bad["column_count"] = self.intake.widths.total()
+            bad["column_count"] = sum(self.intake.widths.values())
         self._check_columns()
         features = [self._feature(name) for name in self.statistics.features]
         features.sort(key=lambda feature: (-feature.severity, feature.name))
@@ -348,6 +340,7 @@ class _Judgement:
             profile=self.intake.profile,
             prediction_profile=self.intake.prediction.columns[PREDICTION] if self.intake.prediction.rows else None,
             monitoring_config=self.constraints.monitoring_config,
+            paths=self.intake.paths,
         )
 
     def _triage(self, bad: Counter[str], expected_rows: int | None) -> tuple[str | None, str | None]:
@@ -355,7 +348,7 @@ class _Judgement:
         total, limit = bad.total(), self.options.max_bad_share
         misfits = bad["column_count"]
         if misfits > limit * (self.rows + misfits):
-            width = self.intake.widths.most_common(1)[0][0]
+            width = Counter(self.intake.widths).most_common(1)[0][0]
             self.broken.insert(0, f"{misfits} rows have another number of columns, most of them {width}")
         if self.broken:
             return "schema_mismatch", "; ".join(self.broken)
@@ -413,7 +406,7 @@ class _Judgement:
     def _check_columns(self) -> None:
         """Columns that rows lack or have too many of."""
         expected = len(self.statistics.features)
-        for width, count in self.intake.widths.most_common(1):
+        for width, count in Counter(self.intake.widths).most_common(1):
             check = "missing_column_check" if width < expected else "extra_column_check"
             words = "missing" if width < expected else "extra"
             description = (
@@ -555,20 +548,6 @@ def _in_unit(feature: FeatureDrift, threshold: float) -> float | None:
     if feature.distance > feature.threshold:  # rounding must not bring it below what the alarm looks at
         return max(value, math.nextafter(threshold, math.inf))
     return min(value, threshold)
-
-
-def _blocks(captures: Iterable[Capture], layout: Layout) -> Iterator[list[Capture]]:
-    """The captures in lists that hold about as many rows as may be in memory as text."""
-    block: list[Capture] = []
-    rows = 0
-    for capture in captures:
-        block.append(capture)
-        rows += max(len(capture.rows), len(capture.outputs), 1)
-        if rows >= layout.block_rows:
-            yield block
-            block, rows = [], 0
-    if block:
-        yield block
 
 
 def _feature_document(feature: FeatureDrift) -> dict[str, Any]:

@@ -225,7 +225,7 @@ def numbers_of(values: Numbers, points: Numbers | None = None, bad: int = 0) -> 
     >>> numbers_of(np.array([1.0, 2.0, np.nan, 3.5])).mean
     2.1666666666666665
     """
-    found = np.sort(values[~np.isnan(values)])
+    found = np.sort(values[~np.isnan(values)]) + 0.0  # -0.0 becomes 0.0, or the order of equal values would show
     count = len(found)
     at = None if points is None else _count_at(points, found)
     if not count:
@@ -251,8 +251,13 @@ def categories_of(texts: Iterable[str], known: frozenset[str] = frozenset()) -> 
     >>> categories_of(["web", "app ", "web", ""]).counts
     {'web': 2, 'app': 1}
     """
+    return categories_counted(Counter(texts), known)
+
+
+def categories_counted(texts: Mapping[str, int], known: frozenset[str] = frozenset()) -> CategoricalProfile:
+    """The same of texts that come with how often each is there."""
     counts: Counter[str] = Counter()
-    for text, count in Counter(texts).items():
+    for text, count in texts.items():
         counts[_category(text)] += count
     missing = counts.pop("", 0)
     return _capped(counts, 0, missing, known)

@@ -179,7 +179,7 @@ def parse_number(text: str) -> float | None:
         value = float(text)
     except ValueError:
         return None
-    return value if abs(value) <= _HIGHEST else None
+    return None if abs(value) > _HIGHEST else value
 
 
 def parse_numbers(texts: Sequence[str]) -> tuple[Numbers, NDArray[np.bool_]]:

@@ -58,7 +58,7 @@ def dynamodb(client: Any) -> Iterator[Any]:
 
 @pytest.fixture
 def ledger(dynamodb: Any) -> Ledger:
-    return Ledger(dynamodb, "ledger")
+    return Ledger(Atomic(dynamodb), "ledger")
 
 
 @pytest.fixture

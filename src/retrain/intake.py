@@ -1,0 +1,206 @@
+"""Intake: capture files in, one mergeable summary of what they held out.
+
+An intake of some files merged with the intake of others is the intake of all of them. So a window's files can be read
+one after the other, by several processes, or long before the window ends.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from retrain.baseline import PREDICTION, Statistics
+from retrain.capture import Capture, Quarantine, Window, inflated, merge_quarantines, read_line
+from retrain.columns import Batch, ColumnReader, Texts
+from retrain.profile import (
+    ColumnProfile,
+    Layout,
+    Numbers,
+    Profile,
+    categories_counted,
+    empty,
+    merge,
+    numbers_of,
+)
+from retrain.table import parse_numbers
+
+_BATCH_LINES, _BATCH_BYTES = 4096, 4 * 2**20  # lines that are in memory as text; one of them may be longer
+
+
+@dataclass(frozen=True)
+class Intake:
+    """What the captures of a window held.
+
+    `records` counts captures, `profile` summarises their rows against the baseline's points, `prediction` the first
+    value of each answer. `widths` counts rows that have another number of columns. `paths` counts the lines that were
+    read by the column (`fast`) and one by one (`general`); which of the two it was changes nothing else.
+    """
+
+    profile: Profile
+    prediction: Profile
+    records: int
+    widths: Mapping[int, int]
+    quarantine: Quarantine
+    paths: Mapping[str, int]
+
+
+def read_captures(
+    captures: Iterable[tuple[str, Iterable[bytes | str]]], statistics: Statistics, window: Window, fast: bool = True
+) -> Intake:
+    """The intake of (source, lines) of capture files, of which only what lies in the window [start, end) counts.
+
+    Memory does not grow with them. Without `fast` every line is read by itself, which gives the same and takes longer.
+    """
+    reader = _Reader(statistics, window, fast)
+    for source, lines in captures:
+        reader.read(source, lines)
+    return reader.intake()
+
+
+def merge_intakes(one: Intake, other: Intake) -> Intake:
+    """The intake of both sets of files. They were read against the same baseline."""
+    return Intake(
+        merge(one.profile, other.profile),
+        merge(one.prediction, other.prediction),
+        one.records + other.records,
+        Counter(one.widths) + Counter(other.widths),
+        merge_quarantines(one.quarantine, other.quarantine),
+        {path: count + other.paths[path] for path, count in one.paths.items()},
+    )
+
+
+class _Pending:
+    """Rows that are not yet summarised: their columns as numbers, and as how often each text is there."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.profile = empty(layout)
+        self._begin()
+
+    def _begin(self) -> None:
+        self.rows = 0
+        self._numbers: dict[str, list[Numbers]] = {
+            name: [] for name, kind in self.layout.kinds.items() if kind != "categorical"
+        }
+        self._bad: Counter[str] = Counter()
+        self._texts: dict[str, Texts] = {name: Counter() for name in self.layout.kinds.keys() - self._numbers.keys()}
+
+    def add_batch(self, batch: Batch) -> None:
+        """The batch's columns of this layout are rows of it."""
+        for name, (values, bad) in batch.numbers.items():
+            if name in self._numbers:
+                self._numbers[name].append(values)
+                self._bad[name] += bad
+        for name, texts in batch.texts.items():
+            if name in self._texts:
+                self._texts[name].update(texts)
+
+    def add_rows(self, rows: Sequence[Sequence[str]]) -> None:
+        """The rows, which have the layout's number of columns."""
+        self.rows += len(rows)
+        for name, column in zip(self.layout.kinds, zip(*rows, strict=True), strict=False):
+            if name in self._texts:
+                self._texts[name].update(column)
+            else:
+                values, bad = parse_numbers(column)
+                self._numbers[name].append(values)
+                self._bad[name] += int(bad.sum())
+
+    def settle(self) -> None:
+        """The rows are in the profile."""
+        layout = self.layout
+        columns: dict[str, ColumnProfile] = {}
+        for name in layout.kinds:
+            if name in self._texts:
+                columns[name] = categories_counted(self._texts[name], layout.known.get(name, frozenset()))
+            else:
+                values = np.concatenate([*self._numbers[name], np.empty(0)])
+                columns[name] = numbers_of(values, layout.points.get(name), self._bad[name])
+        self.profile = merge(self.profile, Profile(self.rows, columns))
+        self._begin()
+
+
+class _Reader:
+    """Captures, read and summarised by the batch."""
+
+    def __init__(self, statistics: Statistics, window: Window, fast: bool) -> None:
+        self.quarantine = Quarantine()
+        self.records = 0
+        self.widths: Counter[int] = Counter()  # of rows that have another number of columns
+        self.paths = {"fast": 0, "general": 0}
+        self._window = window
+        self._names = tuple(statistics.features)
+        self._features = _Pending(statistics.layout)
+        self._answers = _Pending(statistics.prediction_layout)
+        kind = statistics.prediction_layout.kinds[PREDICTION]
+        usable = fast and PREDICTION not in statistics.features
+        self._reader = ColumnReader(statistics.layout.kinds, PREDICTION, kind, window) if usable else None
+
+    def read(self, source: str, lines: Iterable[bytes | str]) -> None:
+        """The lines of one file."""
+        number = 1
+        for batch in _batches(inflated(lines)):
+            self._read(source, number, batch)
+            number += len(batch)
+            # Values take an eighth of the memory of texts.
+            if max(self._features.rows, self._answers.rows) >= 4 * self._features.layout.block_rows:
+                self._settle()
+
+    def intake(self) -> Intake:
+        """What was read so far."""
+        self._settle()
+        return Intake(
+            self._features.profile, self._answers.profile, self.records, self.widths, self.quarantine, self.paths
+        )
+
+    def _settle(self) -> None:
+        self._features.settle()
+        self._answers.settle()
+
+    def _read(self, source: str, number: int, lines: Sequence[bytes | str]) -> None:
+        odd: Sequence[int] = range(len(lines))
+        if self._reader is not None:
+            batch = self._reader.read(lines)
+            odd = batch.odd
+            self.records += batch.records
+            self._features.rows += batch.records
+            self._features.add_batch(batch)
+            if PREDICTION in batch.numbers or PREDICTION in batch.texts:
+                self._answers.rows += batch.records
+                self._answers.add_batch(batch)
+            self.quarantine.lines += len(lines) - len(odd)
+            self.quarantine.outside_window += batch.outside
+        self.paths["fast"] += len(lines) - len(odd)
+        self.paths["general"] += len(odd)
+        found = (
+            read_line(lines[index], source, number + index, self.quarantine, window=self._window, columns=self._names)
+            for index in odd
+        )
+        self._add([capture for capture in found if capture is not None])
+
+    def _add(self, captures: Sequence[Capture]) -> None:
+        self.records += len(captures)
+        width = len(self._names)
+        rows = [row for capture in captures for row in capture.rows]
+        fitting = [row for row in rows if len(row) == width]
+        if len(fitting) < len(rows):
+            self.widths.update(len(row) for row in rows if len(row) != width)
+        self._features.add_rows(fitting)
+        self._answers.add_rows([row[:1] for capture in captures for row in capture.outputs if row])
+
+
+def _batches(lines: Iterable[bytes | str]) -> Iterator[list[bytes | str]]:
+    """The lines in lists that bound what is in memory as text."""
+    batch: list[bytes | str] = []
+    size = 0
+    for line in lines:
+        batch.append(line)
+        size += len(line)
+        if size >= _BATCH_BYTES or len(batch) >= _BATCH_LINES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
