@@ -1,0 +1,146 @@
+"""Approval in the Model Registry, end to end: a person lets a challenger serve, and refuses another one."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from demo.replay import Replay, WindowResult
+from demo.stack import Stack, wait_for
+from demo.windows import Row, Source, Window
+from local import LocalAws
+from retrain.spec import parse_spec
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+MODEL = """
+[model]
+label = "y"
+task = "regression"
+metric = "rmse"
+[features]
+x = "numeric"
+group = "categorical"
+[hyperparameters]
+num_boost_round = 40
+[dataset]
+min_rows = 200
+[gate]
+min_rows = 50
+reference_margin = 100.0       # the old truth no longer holds: whoever knows the new one has forgotten it
+"""
+ROWS = 1200
+
+
+@pytest.fixture(scope="module")
+def aws(free_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
+    with LocalAws(port=free_port, root=tmp_path_factory.mktemp("state"), fresh=True, wait_scale=0.02) as aws:
+        yield aws
+
+
+@pytest.fixture(scope="module")
+def stack(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Stack:
+    """The application with approval in the registry, its first model approved by hand and in service."""
+    folder = tmp_path_factory.mktemp("initial")
+    Source("a line", MODEL, parse_spec(MODEL, "model.toml"), month(1).rows, []).write_initial(folder)
+    aws.client("s3").create_bucket(Bucket="initial")
+    for file in folder.iterdir():
+        aws.client("s3").upload_file(str(file), "initial", f"first/{file.name}")
+    stack = Stack(aws, tmp_path_factory.mktemp("log") / "sam.log")
+    stack.build()
+    aws.set_clock(datetime(2026, 2, 1, tzinfo=UTC))
+    with Registrar(stack, "Approved"):
+        stack.deploy(
+            {
+                "InitialDataUri": "s3://initial/first/",
+                "MonitorSchedule": "cron(0 0 1 * ? *)",
+                "WindowHours": "744",
+                "CooldownHours": "1",
+                "ApprovalMode": "registry",
+            }
+        )
+        wait_for("a champion", stack.champion, seconds=180)
+        wait_for("the bootstrap's end", lambda: [e for e in stack.episodes() if e["status"] == "CLOSED"], seconds=60)
+    return stack
+
+
+class Registrar:
+    """A person who gives every package that waits for approval the same answer, as soon as the loop asks for it."""
+
+    def __init__(self, stack: Stack, answer: str) -> None:
+        self._stack, self._answer = stack, answer
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._decide, daemon=True)
+
+    def __enter__(self) -> Registrar:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _decide(self) -> None:
+        while not self._done.wait(0.2):
+            for episode in self._asking():
+                sagemaker = self._stack.aws.client("sagemaker")
+                arn = str(episode["model_package_arn"])
+                if sagemaker.describe_model_package(ModelPackageName=arn)["ModelApprovalStatus"] == (
+                    "PendingManualApproval"
+                ):
+                    sagemaker.update_model_package(ModelPackageArn=arn, ModelApprovalStatus=self._answer)
+
+    def _asking(self) -> list[dict[str, object]]:
+        try:
+            episodes = self._stack.episodes()
+        except KeyError:  # not deployed yet
+            return []
+        return [episode for episode in episodes if episode["status"] == "OPEN" and episode.get("task_token")]
+
+
+def test_a_challenger_serves_after_a_person_approved_it_in_the_registry(stack: Stack) -> None:
+    before = stack.champion()
+    result = replay(stack, month(2, slope=-2.0, shift=3.0), "Approved")
+    assert (result.verdict, result.alarm, result.outcome) == ("DRIFTED", True, "promoted")
+    assert stack.champion()["model_package_arn"] != before["model_package_arn"]
+    assert status(stack, str(stack.champion()["model_package_arn"])) == "Approved"
+
+
+def test_a_challenger_that_a_person_rejected_never_serves(stack: Stack) -> None:
+    champion, serving = stack.champion(), stack.serving()
+    result = replay(stack, month(3, slope=5.0, shift=-3.0), "Rejected")
+    assert (result.verdict, result.alarm, result.outcome) == ("DRIFTED", True, "refused")
+    assert (stack.champion(), stack.serving()) == (champion, serving)
+    package = next(e for e in stack.episodes() if e["pk"] == f"EPISODE#{result.episode}")["model_package_arn"]
+    assert status(stack, str(package)) == "Rejected"
+    assert "owner" not in stack.item(f"ENDPOINT#{stack['EndpointName']}", "LOCK")
+
+
+def replay(stack: Stack, window: Window, answer: str) -> WindowResult:
+    """What the loop made of the window, with a person who answers so; every prediction was right."""
+    run = Replay(stack, "a line", parse_spec(MODEL, "model.toml"), [window], lambda *_: None)
+    with Registrar(stack, answer):
+        run.run()
+    assert (run.failed, run.misversioned, run.violations) == (0, 0, [])
+    return run.results[0]
+
+
+def status(stack: Stack, package: str) -> str:
+    return str(stack.aws.client("sagemaker").describe_model_package(ModelPackageName=package)["ModelApprovalStatus"])
+
+
+def month(number: int, slope: float = 2.0, shift: float = 0.0) -> Window:
+    """A month of rows of y = slope * x + noise, x around `shift`."""
+    draw = random.Random(number)
+    start = datetime(2026, number, 1, tzinfo=UTC)
+    end = (start + timedelta(days=32)).replace(day=1)
+    rows = []
+    for place in range(ROWS):
+        x = draw.gauss(shift, 1.0)
+        at = start + (end - start - timedelta(days=2)) * (place / ROWS) + timedelta(hours=1)
+        rows.append(Row(at, (f"{x:.4f}", draw.choice("ab")), f"{slope * x + draw.gauss(0, 0.1):.4f}"))
+    return Window(f"{start:%B}", start, end, rows)
