@@ -20,15 +20,14 @@ import numpy as np
 from demo import flights
 from retrain.capture import Capture
 from retrain.dataset import NEW, Dataset, Read, Reference, bootstrap_dataset, drift_dataset
-from retrain.evaluation import compare, score
-from retrain.gate import Evidence as GateEvidence
+from retrain.evaluation import score
 from retrain.gate import judge
 from retrain.ground_truth import Labels
-from retrain.jobs.evaluate import sanity
+from retrain.jobs.evaluate import gather, score_rows
 from retrain.jobs.inference import Model
 from retrain.spec import Spec, parse_spec
 from retrain.table import Column, Table, category, concat, parse_numbers
-from retrain.training import encode, train, truth
+from retrain.training import encode, train
 
 THRESHOLD = 0.3
 GOAL = range(4, 11)
@@ -85,39 +84,17 @@ def _drift_dataset(spec: Spec, window: flights.Window, dataset: Dataset) -> Data
 
 
 def _judge(spec: Spec, dataset: Dataset, champion: Model, challenger: Model) -> tuple[str, bool]:
-    comparisons = {}
-    for part in ("holdout", "reference"):
-        rows = dataset.parts[part]
-        outputs = [model.predict(encode(model.encoder, rows)) for model in (champion, challenger)]
-        comparisons[part] = compare(
-            spec.metric,
-            spec.direction,
-            truth(spec, challenger.encoder, rows),
-            outputs[0],
-            outputs[1],
-            confidence=spec.gate.confidence,
-            resamples=spec.gate.resamples,
-            seed=spec.gate.seed,
-        )
-    rows = dataset.parts["holdout"]
-    holdout, reference = comparisons["holdout"], comparisons["reference"]
-    output = challenger.predict(encode(challenger.encoder, rows))
-    evidence = GateEvidence(
-        metric=spec.metric,
-        direction=spec.direction,
-        bootstrap=False,
-        has_champion=True,
-        holdout_rows=len(rows),
-        reference_rows=len(dataset.parts["reference"]),
-        challenger=holdout.challenger,
-        holdout=holdout,
-        reference=reference,
-        sanity=sanity(rows.numbers(spec.label), output),
+    holdout, reference = (
+        score_rows(spec, dataset.parts[part], champion, challenger) for part in ("holdout", "reference")
     )
+    evidence = gather(spec, holdout, reference, bootstrap=False)
     decision = judge(evidence, spec.gate)
+    new, old = evidence.holdout, evidence.reference
+    assert new is not None
+    assert old is not None
     numbers = (
-        f"{holdout.champion:.2f} → {holdout.challenger:.2f} [{holdout.low:+.2f}, {holdout.high:+.2f}], "
-        f"reference {reference.champion:.2f} → {reference.challenger:.2f}"
+        f"{new.champion:.2f} → {new.challenger:.2f} [{new.low:+.2f}, {new.high:+.2f}], "
+        f"reference {old.champion:.2f} → {old.challenger:.2f}"
     )
     reasons = ", ".join(reason.code for reason in decision.reasons)
     return f"{numbers}: {decision.decision} {reasons}", decision.decision == "promote"

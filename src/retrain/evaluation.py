@@ -1,4 +1,4 @@
-"""How good predictions are: the main metric, its paired bootstrap, and Model Monitor's model-quality statistics."""
+"""How good predictions are: the main metric, its paired bootstrap, curves, Model Monitor's model-quality metrics."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ Numbers = NDArray[np.float64]
 _CELLS = 4_000_000  # resamples times rows held at once: 32 MB
 _FEW = 200  # Model Monitor gives no standard deviation below this many samples
 _EPSILON = 1e-15
+_UNDEFINED = 0.01  # share of resamples without a metric (one class for `auc`) that an interval may leave out
+BINS = 10
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ def compare(
     """Both models' metric on those rows, with a paired percentile bootstrap interval of the difference.
 
     Every resample draws rows with replacement and scores both models on the same draw, so what is easy or hard about
-    the rows cancels out (Efron and Tibshirani 1993, chapter 13; two-sided interval).
+    the rows cancels out (Efron and Tibshirani 1993, chapter 13; two-sided interval). The interval is NaN when more than
+    one resample in a hundred has no defined metric.
     """
     sign = 1.0 if direction == "min" else -1.0
     first, second = score(metric, truth, champion), score(metric, truth, challenger)
@@ -74,8 +77,58 @@ def compare(
         times = np.bincount(drawn.ravel(), minlength=count * rows).reshape(count, rows).astype(np.float64)
         differences[start : start + count] = sign * (of_champion(times) - of_challenger(times))
     tail = (1.0 - confidence) / 2.0
-    low, high = np.quantile(differences, [tail, 1.0 - tail])
+    defined = differences[np.isfinite(differences)]
+    if len(defined) < (1 - _UNDEFINED) * resamples:
+        return Comparison(first, second, sign * (first - second), float("nan"), float("nan"))
+    low, high = np.quantile(defined, [tail, 1.0 - tail])
     return Comparison(first, second, sign * (first - second), float(low), float(high))
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Rows that a model gives about the same prediction: the prediction's mean, and the mean of what was true.
+
+    For a classifier both are shares: of the positive class, or of several classes the confidence in the chosen one and
+    how often it was right.
+    """
+
+    rows: int
+    predicted: float
+    observed: float
+
+
+def curve(truth: Numbers, output: Numbers) -> tuple[Bin, ...]:
+    """At most ten bins of equally many rows, by growing prediction; equal predictions share a bin.
+
+    Of a classifier it is the reliability curve, of a regression observed minus predicted is the residual by decile.
+
+    >>> curve(np.array([0.0, 1.0, 1.0, 1.0]), np.array([0.2, 0.2, 0.9, 0.9]))
+    (Bin(rows=2, predicted=0.2, observed=0.5), Bin(rows=2, predicted=0.9, observed=1.0))
+    """
+    if output.ndim == 2:
+        truth, output = np.asarray(_decided(output) == truth, dtype=np.float64), output.max(axis=1)
+    edges = np.unique(np.quantile(output, np.arange(1, BINS) / BINS, method="lower")) if len(output) else output
+    place = np.searchsorted(edges, output, side="left")
+    found = []
+    for number in range(len(edges) + 1):
+        inside = place == number
+        if rows := int(inside.sum()):
+            found.append(Bin(rows, float(output[inside].mean()), float(truth[inside].mean())))
+    return tuple(found)
+
+
+def bias(truth: Numbers, output: Numbers) -> float:
+    """The mean of prediction minus label."""
+    return float(np.mean(output - truth))
+
+
+def calibration_error(truth: Numbers, output: Numbers) -> float:
+    """The expected calibration error: the gap of predicted and observed share, averaged over the rows of the curve.
+
+    Naeini, Cooper and Hauskrecht 2015, with bins of equally many rows instead of equal width.
+    """
+    bins = curve(truth, output)
+    return sum(b.rows * abs(b.predicted - b.observed) for b in bins) / max(sum(b.rows for b in bins), 1)
 
 
 def model_quality(

@@ -3,6 +3,11 @@
 Rules are tried in the order of `RULES`. What cannot be judged is refused (the job fails, a person looks at it); a
 challenger that was judged and did not prove itself is a kept champion, which is a success of the loop. Absence of
 evidence never promotes.
+
+How often a challenger that is no better is promoted: the holdout's interval is two-sided, so its lower bound lies above
+a true difference of zero in at most (1 - confidence) / 2 of all cases, 2.5 % by default, and above the margin in fewer.
+Choosing among candidates does not add to that, because they are chosen on the validation slice, which the holdout does
+not share. The other rules can only take promotions away. benchmarks/false_promotions.py measures it.
 """
 
 from __future__ import annotations
@@ -29,6 +34,39 @@ class Sanity:
 
 
 @dataclass(frozen=True)
+class Segment:
+    """The holdout's rows of one category, or of all that are too rare to stand alone (`level` is None).
+
+    `comparison` has the interval of `segment_confidence`; it is None where nothing could be said, and `why` says why.
+    """
+
+    feature: str
+    level: str | None
+    rows: int
+    comparison: Comparison | None
+    why: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The segment as text: `carrier=AA`, or `carrier (rare)`."""
+        return f"{self.feature} (rare)" if self.level is None else f"{self.feature}={self.level}"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How far predictions lie off the labels on the whole: `bias` of a regression, `calibration_error` of a classifier.
+
+    Bias is the mean of prediction minus label, and its unit (`scale`) the labels' standard deviation; the calibration
+    error is the mean gap between predicted and observed share, and its unit 1. `champion` is None if there is none.
+    """
+
+    measure: str
+    champion: float | None
+    challenger: float
+    scale: float
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Everything the gate looks at. `holdout` and `reference` are None when there is no champion to compare with."""
 
@@ -42,6 +80,8 @@ class Evidence:
     holdout: Comparison | None
     reference: Comparison | None
     sanity: Sanity
+    fit: Fit | None
+    segments: tuple[Segment, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,6 +125,20 @@ def judge(evidence: Evidence, options: GateOptions) -> Decision:
     return Decision(decision, tuple(reasons), _margin(evidence, options), _limit(evidence, options))
 
 
+def segment_confidence(options: GateOptions, segments: int) -> float:
+    """The confidence of each segment's interval, so that all of them together have the gate's (Bonferroni).
+
+    >>> segment_confidence(GateOptions(confidence=0.95), 5)
+    0.99
+    """
+    return 1.0 - (1.0 - options.confidence) / max(segments, 1)
+
+
+def segment_limit(segment: Segment, options: GateOptions) -> float | None:
+    """What the difference on the segment may be at worst: minus the segment margin's share of the champion's metric."""
+    return None if segment.comparison is None else -options.segment_margin * abs(segment.comparison.champion)
+
+
 def _no_champion(evidence: Evidence, _: GateOptions) -> str | None:
     if evidence.has_champion or evidence.bootstrap:
         return None
@@ -117,6 +171,10 @@ def _bad_champion(evidence: Evidence, _: GateOptions) -> str | None:
             return f"the champion has no {evidence.metric} on the {where}"
         if comparison is not None and not _sound(evidence.metric, comparison.champion):
             return f"the champion's {evidence.metric} on the {where} is {comparison.champion}"
+    if evidence.fit is None or evidence.fit.champion is None:
+        return "how far the champion's predictions lie off on the whole is unknown"
+    if not math.isfinite(evidence.fit.champion):
+        return f"the champion's {evidence.fit.measure.replace('_', ' ')} is {evidence.fit.champion}"
     return None
 
 
@@ -168,6 +226,62 @@ def _forgets(evidence: Evidence, options: GateOptions) -> str | None:
     )
 
 
+def _degrades_segment(evidence: Evidence, options: GateOptions) -> str | None:
+    """A segment speaks against the challenger only when its whole interval lies beyond the margin.
+
+    One of many segments looks worse by chance nearly always. With Bonferroni's intervals, a challenger that degrades
+    none is refused for it in at most (1 - confidence) / 2 of all cases, however many segments there are.
+    """
+    worse = []
+    for segment in evidence.segments:
+        comparison, limit = segment.comparison, segment_limit(segment, options)
+        if comparison is None or limit is None:
+            continue
+        known = all(map(math.isfinite, (comparison.challenger, comparison.low, comparison.high, limit)))
+        if not known or comparison.high < limit:
+            worse.append(
+                f"{segment.name}: {evidence.metric} {comparison.champion:.6g} → {comparison.challenger:.6g} on "
+                f"{segment.rows} rows, better by {comparison.low:.6g} to {comparison.high:.6g}, the limit is "
+                f"{limit:.6g}"
+            )
+    return "; ".join(worse) or None
+
+
+def _segment_unknown(evidence: Evidence, options: GateOptions) -> str | None:
+    """Segments that were asked for by name have to be seen; those that are judged by default need not be there."""
+    if not evidence.has_champion:
+        return None
+    seen = {segment.feature for segment in evidence.segments if segment.comparison is not None}
+    if not (unseen := [name for name in options.segments or () if name not in seen]):
+        return None
+    return (
+        f"no segment of {', '.join(unseen)} could be judged: none has {options.min_segment_rows} of the "
+        f"{evidence.holdout_rows} holdout rows with a defined {evidence.metric}"
+    )
+
+
+def _biased(evidence: Evidence, options: GateOptions) -> str | None:
+    return _off(evidence, "bias", options.max_bias)
+
+
+def _miscalibrated(evidence: Evidence, options: GateOptions) -> str | None:
+    return _off(evidence, "calibration_error", options.max_calibration_error)
+
+
+def _off(evidence: Evidence, measure: str, most: float) -> str | None:
+    """The challenger may lie further off than the champion by at most that many of the measure's units."""
+    fit = evidence.fit
+    if fit is None or fit.measure != measure or fit.champion is None:
+        return None  # the champion's absence is another rule's
+    limit = abs(fit.champion) + most * fit.scale
+    if abs(fit.challenger) <= limit < math.inf:
+        return None
+    return (
+        f"{measure.replace('_', ' ')} {fit.champion:.6g} → {fit.challenger:.6g} on {evidence.holdout_rows} rows, "
+        f"the limit is {limit:.6g}"
+    )
+
+
 RULES: tuple[Rule, ...] = (
     Rule("no_champion", True, _no_champion),
     Rule("unsafe_to_start", True, _unexpected_champion),
@@ -178,6 +292,10 @@ RULES: tuple[Rule, ...] = (
     Rule("bad_metric", True, _insane),
     Rule("not_better", False, _not_better),
     Rule("forgets_reference", False, _forgets),
+    Rule("degrades_segment", False, _degrades_segment),
+    Rule("segment_unknown", False, _segment_unknown),
+    Rule("biased", False, _biased),
+    Rule("miscalibrated", False, _miscalibrated),
 )
 
 

@@ -36,6 +36,12 @@ what comes out, and how a better model is told from a worse one. A complete file
                                # good challengers stayed below 0.06, those that forgot the winter reached 0.36. Raise
                                # it where the old truth no longer holds: there, the better model must forget it
     min_rows = 200             # holdout rows below which nothing is concluded
+    # segments = ["carrier"]   # categorical features whose categories are judged one by one: the first ten by default.
+                               # Those that are named here have to be seen in the holdout
+    segment_margin = 0.1       # the challenger may be worse on a segment by at most this share of the champion's metric
+    min_segment_rows = 100     # categories with fewer holdout rows are judged together
+    max_bias = 0.25            # regression: the mean error may grow by at most this share of the labels' deviation
+    max_calibration_error = 0.1 # classifier: the gap of predicted and observed share may grow by at most this
     resamples = 2000
     seed = 7
     [monitor]                  # the drift monitor's options, passed on as they are
@@ -66,6 +72,7 @@ CANDIDATES = ("continued", "scratch")
 OBJECTIVES: Mapping[str, str] = MappingProxyType(
     {"regression": "reg:squarederror", "binary": "binary:logistic", "multiclass": "multi:softprob"}
 )
+MOST_SEGMENTS = 10  # features whose categories the gate looks at one by one
 RESERVED = "__"  # names of the dataset's own columns begin with it
 
 Options = TypeVar("Options")
@@ -113,6 +120,11 @@ class GateOptions:
     margin: float = 0.01
     reference_margin: float = 0.15
     min_rows: int = 200
+    segments: tuple[str, ...] | None = None  # None: every categorical feature
+    segment_margin: float = 0.1
+    min_segment_rows: int = 100
+    max_bias: float = 0.25
+    max_calibration_error: float = 0.1
     resamples: int = 2000
     seed: int = 7
 
@@ -164,6 +176,10 @@ _LIMITS: Mapping[str, tuple[float, float]] = MappingProxyType(
         "gate.margin": (0.0, 1.0),
         "gate.reference_margin": (0.0, 100.0),
         "gate.min_rows": (2, 10**9),
+        "gate.segment_margin": (0.0, 100.0),
+        "gate.min_segment_rows": (20, 10**9),
+        "gate.max_bias": (0.0, 100.0),
+        "gate.max_calibration_error": _SHARE,
         "gate.resamples": (100, 100_000),
         "gate.seed": (0, 2**31 - 1),
     }
@@ -259,12 +275,26 @@ class _Reader:
         for key, value in section.items():
             if key not in types:
                 raise self.error(name, key, f"unknown key: one of {', '.join(types)} is expected")
-            values[key] = self.candidates(value) if key == "candidates" else self.number(name, key, value, types[key])
+            if key == "candidates":
+                values[key] = self.candidates(value)
+            elif key == "segments":
+                values[key] = self.segments(value)
+            else:
+                values[key] = self.number(name, key, value, types[key])
         return kind(**values)
 
     def candidates(self, value: Any) -> tuple[str, ...]:
         if not isinstance(value, list) or not value or any(item not in CANDIDATES for item in value):
             raise self.error("training", "candidates", f"a list with some of {', '.join(CANDIDATES)} is expected")
+        return tuple(dict.fromkeys(value))
+
+    def segments(self, value: Any) -> tuple[str, ...]:
+        kinds = self.section("features")
+        usable = [name for name, kind in kinds.items() if kind == "categorical"]
+        if not isinstance(value, list) or any(item not in usable for item in value):
+            raise self.error("gate", "segments", f"a list with some of {', '.join(usable) or 'no feature'} is expected")
+        if len(value) > MOST_SEGMENTS:
+            raise self.error("gate", "segments", f"{len(value)} features, at most {MOST_SEGMENTS} can be judged")
         return tuple(dict.fromkeys(value))
 
     def number(self, section: str, key: str, value: Any, default: object) -> float:

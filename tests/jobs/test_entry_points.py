@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -195,6 +196,41 @@ def test_the_challenger_of_a_drifted_window_is_promoted_with_the_evidence(loop: 
     assert evaluation["dataset"] == {"item_count": 80, "evaluation_time": "2026-03-11T00:00:00Z"}
     assert evaluation["regression_metrics"]["rmse"]["value"] == pytest.approx(gate["challenger"])
     assert evaluation["model_sha256"] == sha256(loop / "model-1" / "model.tar.gz")
+
+
+def test_the_evaluation_shows_segments_curves_importance_and_time(loop: Path):
+    evaluation = json.loads((loop / "evaluation-1" / "evaluation.json").read_text())
+    gate = evaluation["gate"]
+    assert [(s["feature"], s["level"], s["why"]) for s in evaluation["segments"]] == [
+        ("town", None, "fewer than 100 rows"),  # 80 rows of holdout in three towns
+    ]
+    assert (gate["fit"]["measure"], evaluation["curves"]["kind"]) == ("bias", "residuals")
+    for model in ("champion", "challenger"):
+        bins = evaluation["curves"][model]
+        assert sum(b["rows"] for b in bins) == 80
+        assert set(bins[0]) == {"rows", "predicted", "observed"}
+        assert sum(evaluation["importance"][model].values()) == pytest.approx(1.0)
+        assert next(iter(evaluation["importance"][model])) == "size"
+    spans = evaluation["over_time"]
+    assert [span["rows"] for span in spans] == [8] * 10
+    mse = sum(span["challenger"] ** 2 for span in spans) / 10
+    assert mse**0.5 == pytest.approx(gate["challenger"])
+
+
+def test_segments_with_enough_rows_are_judged_and_few_rows_together(loop: Path, code: Path):
+    lenient = (loop / "dataset-1" / "model.toml").read_text().replace("min_rows = 20\n", "min_segment_rows = 26\n")
+    shutil.copytree(loop / "dataset-1", loop / "dataset-segments")
+    (loop / "dataset-segments" / "model.toml").write_text(lenient.replace("[gate]", "[gate]\nmin_rows = 20"))
+    assert evaluate(code, loop, "dataset-segments", "model-1", "model-0", "evaluation-segments").returncode == 0
+    segments = json.loads((loop / "evaluation-segments" / "evaluation.json").read_text())["segments"]
+    assert sum(segment["rows"] for segment in segments) == 80
+    judged = [segment for segment in segments if segment["interval"]]
+    assert judged
+    for segment in judged:
+        assert segment["rows"] >= 26
+        assert segment["limit"] == pytest.approx(-0.1 * segment["champion"])
+        assert segment["confidence"] == pytest.approx(1 - 0.05 / len(judged))
+        assert segment["interval"][0] <= segment["difference"] <= segment["interval"][1]
 
 
 def test_the_bootstrap_is_accepted_without_a_champion(loop: Path):

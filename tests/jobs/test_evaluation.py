@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrain.evaluation import compare, model_quality, score
+from retrain.evaluation import bias, calibration_error, compare, curve, model_quality, score
 
 RANDOM = np.random.default_rng(1)
 TRUTH = RANDOM.normal(100, 30, 400)
@@ -126,3 +126,55 @@ def test_statistics_have_model_monitors_names(task, output, block, names):
 def test_few_rows_have_no_standard_deviation():
     few = model_quality("regression", TRUTH[:199], TRUTH[:199] + 1, ())
     assert few["regression_metrics"]["mae"] == {"value": pytest.approx(1.0), "standard_deviation": "NaN"}
+
+
+def test_the_curve_has_ten_bins_of_equally_many_rows_by_growing_prediction():
+    bins = curve(TRUTH + 5, TRUTH)
+    assert [b.rows for b in bins] == [40] * 10
+    assert [b.predicted for b in bins] == sorted(b.predicted for b in bins)
+    assert [b.observed - b.predicted for b in bins] == pytest.approx([5.0] * 10)
+
+
+def test_the_curve_of_several_classes_is_that_of_the_chosen_ones():
+    output = np.array([[0.9, 0.1, 0.0], [0.9, 0.1, 0.0], [0.2, 0.3, 0.5], [0.2, 0.3, 0.5]])
+    bins = curve(np.array([0.0, 1.0, 2.0, 2.0]), output)
+    assert [(b.rows, b.predicted, b.observed) for b in bins] == [(2, 0.5, 1.0), (2, 0.9, 0.5)]
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=1, max_size=60), st.randoms(use_true_random=False)
+)
+def test_the_order_of_the_rows_changes_no_curve(rows, random):
+    def bins(pairs):
+        return curve(np.array([p[0] for p in pairs], float), np.array([p[1] for p in pairs], float) / 5)
+
+    shuffled = random.sample(rows, len(rows))
+    for first, second in zip(bins(rows), bins(shuffled), strict=True):
+        assert first.rows == second.rows
+        assert (first.predicted, first.observed) == pytest.approx((second.predicted, second.observed))
+
+
+def test_honest_probabilities_are_calibrated_and_confident_ones_are_not():
+    chance = RANDOM.random(20_000)
+    truth = (RANDOM.random(20_000) < chance).astype(float)
+    assert calibration_error(truth, chance) < 0.02
+    assert calibration_error(truth, np.round(chance)) == pytest.approx(0.25, abs=0.02)
+
+
+def test_bias_is_positive_when_predictions_are_too_high():
+    assert bias(np.array([1.0, 2.0]), np.array([2.0, 2.0])) == 0.5
+
+
+def test_a_resample_without_one_of_the_classes_does_not_spoil_the_interval():
+    truth = np.r_[np.ones(7), np.zeros(193)]
+    champion, challenger = RANDOM.random(200), truth + RANDOM.normal(0, 0.1, 200)
+    assert (
+        compare("auc", "max", truth, champion, challenger, confidence=0.95, resamples=2000, seed=7).low > 0
+    )  # e^-7 of the resamples have no positive row
+
+
+def test_an_interval_of_which_too_much_is_undefined_is_not_a_number():
+    truth = np.r_[np.ones(2), np.zeros(198)]
+    champion, challenger = RANDOM.random(200), truth + RANDOM.normal(0, 0.1, 200)
+    result = compare("auc", "max", truth, champion, challenger, confidence=0.95, resamples=500, seed=7)
+    assert np.isnan([result.low, result.high]).all()

@@ -1,10 +1,13 @@
+import math
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from retrain.errors import REFUSALS, Refused
 from retrain.evaluation import Comparison
-from retrain.gate import RULES, Evidence, Sanity, judge
+from retrain.gate import RULES, Evidence, Fit, Sanity, Segment, judge, segment_confidence
 from retrain.spec import GateOptions
 
 NAN, INF = float("nan"), float("inf")
@@ -22,8 +25,28 @@ GOOD = Evidence(
     holdout=CLEAR,
     reference=Comparison(9.0, 9.5, -0.5, -0.7, -0.3),
     sanity=SANE,
+    fit=Fit("bias", champion=-3.0, challenger=1.0, scale=20.0),
+    segments=(
+        Segment("town", "Aa", 400, Comparison(10.0, 8.0, 2.0, 1.0, 3.0)),
+        Segment("town", None, 60, None, "fewer than 100 rows"),
+    ),
 )
-FIRST = replace(GOOD, bootstrap=True, has_champion=False, holdout=None, reference=None, reference_rows=0)
+FIRST = replace(
+    GOOD,
+    bootstrap=True,
+    has_champion=False,
+    holdout=None,
+    reference=None,
+    reference_rows=0,
+    fit=Fit("bias", None, 1.0, 20.0),
+    segments=(),
+)
+
+
+def segment(low: float, high: float) -> tuple[Segment, ...]:
+    """The segments of GOOD and one more, on which the challenger is better by `low` to `high`."""
+    middle = (low + high) / 2
+    return (*GOOD.segments, Segment("town", "Bo", 150, Comparison(10.0, 10.0 - middle, middle, low, high)))
 
 
 def test_a_clearly_better_challenger_is_promoted():
@@ -48,6 +71,12 @@ def test_without_a_champion_an_explicit_bootstrap_is_accepted():
             {"holdout": replace(CLEAR, low=0.0), "reference": Comparison(9.0, 12.0, -3.0, -3.5, -2.5)},
             ["not_better", "forgets_reference"],
         ),
+        ({"segments": segment(-3.0, -1.01)}, ["degrades_segment"]),  # all of it beyond 10 % of the champion's 10
+        ({"segments": segment(NAN, NAN)}, ["degrades_segment"]),
+        ({"fit": Fit("bias", -3.0, 8.1, 20.0)}, ["biased"]),  # 3 and a quarter of 20
+        ({"fit": Fit("bias", 3.0, -8.1, 20.0)}, ["biased"]),
+        ({"fit": Fit("bias", 3.0, NAN, 20.0)}, ["biased"]),
+        ({"fit": Fit("calibration_error", 0.05, 0.16, 1.0)}, ["miscalibrated"]),
     ],
 )
 def test_a_challenger_that_did_not_prove_itself_keeps_the_champion(change, codes):
@@ -76,6 +105,9 @@ def test_a_challenger_that_did_not_prove_itself_keeps_the_champion(change, codes
         (replace(GOOD, sanity=replace(SANE, missing=1)), "bad_metric"),
         (replace(GOOD, sanity=replace(SANE, high=196.0)), "bad_metric"),
         (replace(GOOD, sanity=replace(SANE, constant=True)), "bad_metric"),
+        (replace(GOOD, fit=None), "no_champion_metric"),
+        (replace(GOOD, fit=Fit("bias", None, 1.0, 20.0)), "no_champion_metric"),
+        (replace(GOOD, fit=Fit("bias", NAN, 1.0, 20.0)), "no_champion_metric"),
     ],
 )
 def test_missing_or_impossible_evidence_is_refused(evidence, code):
@@ -100,6 +132,123 @@ def test_a_metric_that_grows_is_limited_from_below():
     assert judge(rising, OPTIONS).decision == "promote"
     worse = replace(rising, reference=Comparison(0.8, 0.71, -0.09, -0.1, -0.05))
     assert [reason.code for reason in judge(worse, OPTIONS).reasons] == ["forgets_reference"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"segments": segment(-3.0, -1.0)},  # the margin itself is not beyond it
+        {"segments": segment(-9.0, 0.5)},  # worse by chance
+        {"segments": ()},
+        {"fit": Fit("bias", -3.0, 8.0, 20.0)},
+        {"fit": Fit("bias", 30.0, -30.0, 20.0)},  # no further off than the champion
+        {"fit": Fit("calibration_error", 0.05, 0.15, 1.0)},
+    ],
+)
+def test_what_may_be_chance_or_is_within_its_margin_speaks_against_nobody(change):
+    assert judge(replace(GOOD, **change), OPTIONS).decision == "promote"
+
+
+def test_a_degraded_segment_is_named_with_its_numbers():
+    (reason,) = judge(replace(GOOD, segments=segment(-3.0, -2.0)), OPTIONS).reasons
+    assert reason.detail == "town=Bo: rmse 10 → 12.5 on 150 rows, better by -3 to -2, the limit is -1"
+
+
+def test_segments_that_were_asked_for_and_not_seen_are_missing_evidence():
+    asked = replace(OPTIONS, segments=("town", "street"))
+    (reason,) = judge(GOOD, asked).reasons
+    assert reason.code == "segment_unknown"
+    assert reason.detail.startswith("no segment of street could be judged: none has 100 of the 1000 holdout rows")
+    assert judge(FIRST, asked).decision == "bootstrap"
+
+
+def test_the_segments_share_one_chance_of_a_false_alarm():
+    assert segment_confidence(OPTIONS, 1) == pytest.approx(0.95)
+    assert segment_confidence(OPTIONS, 20) == pytest.approx(0.9975)
+    assert segment_confidence(OPTIONS, 0) == pytest.approx(0.95)
+
+
+numbers = st.floats(-20, 20)
+values = st.floats(0, 40)
+
+
+@st.composite
+def comparisons(draw: st.DrawFn) -> Comparison:
+    low, difference, high = sorted((draw(numbers), draw(numbers), draw(numbers)))
+    champion = draw(values)
+    return Comparison(champion, max(0.0, champion - difference), difference, low, high)
+
+
+@st.composite
+def evidences(draw: st.DrawFn) -> Evidence:
+    """Evidence that can be judged, good and bad."""
+    holdout = draw(comparisons())
+    segments = draw(st.lists(comparisons(), max_size=4))
+    return replace(
+        GOOD,
+        challenger=holdout.challenger,
+        holdout=holdout,
+        reference=draw(comparisons()),
+        fit=Fit("bias", draw(numbers), draw(numbers), draw(values)),
+        segments=tuple(Segment("town", f"T{place}", 100, found) for place, found in enumerate(segments)),
+    )
+
+
+def better(comparison: Comparison, by: float) -> Comparison:
+    """The same champion, challenged by a model that is better by as much more."""
+    return Comparison(
+        comparison.champion,
+        max(0.0, comparison.challenger - by),
+        comparison.difference + by,
+        comparison.low + by,
+        comparison.high + by,
+    )
+
+
+@given(evidences(), st.lists(st.floats(0, 20), min_size=3, max_size=3), st.floats(0, 1))
+def test_a_better_challenger_is_never_refused_where_a_worse_one_was_promoted(evidence, gains, share):
+    improved = replace(
+        evidence,
+        holdout=better(evidence.holdout, gains[0]),
+        challenger=max(0.0, evidence.challenger - gains[0]),
+        reference=better(evidence.reference, gains[1]),
+        segments=tuple(replace(s, comparison=better(s.comparison, gains[2])) for s in evidence.segments),
+        fit=replace(evidence.fit, challenger=evidence.fit.challenger * share),
+    )
+    worse, after = judge(evidence, OPTIONS), judge(improved, OPTIONS)
+    assert {reason.code for reason in after.reasons} <= {reason.code for reason in worse.reasons}
+
+
+@given(evidences(), st.data())
+def test_what_is_not_a_number_never_promotes(evidence, data):
+    fields = ["champion", "challenger", "difference", "low", "high"]
+    place = data.draw(st.sampled_from(["holdout", "reference", "segments", "fit", "challenger"]))
+    wrong = data.draw(st.sampled_from([NAN, INF, -INF]))
+    if place == "challenger":
+        spoilt = replace(evidence, challenger=wrong)
+    elif place == "fit":
+        spoilt = replace(evidence, fit=replace(evidence.fit, **{data.draw(st.sampled_from(fields[:2])): wrong}))
+    elif place == "segments":
+        name = data.draw(st.sampled_from([name for name in fields if name != "difference"]))
+        spoilt = replace(evidence, segments=(Segment("town", "Aa", 100, replace(CLEAR, **{name: wrong})),))
+    else:
+        known = fields[:2] if place == "reference" else [name for name in fields if name != "challenger"]
+        name = data.draw(st.sampled_from(known))
+        spoilt = replace(evidence, **{place: replace(getattr(evidence, place), **{name: wrong})})
+    try:
+        decision = judge(spoilt, OPTIONS)
+    except Refused:
+        return
+    assert decision.decision != "promote"
+
+
+@given(evidences())
+def test_a_promotion_is_what_every_rule_agrees_to(evidence):
+    decision = judge(evidence, OPTIONS)
+    assert (decision.decision == "promote") == (not decision.reasons)
+    if decision.decision == "promote":
+        assert evidence.holdout.low > 0.01 * evidence.holdout.champion
+        assert all(math.isfinite(value) for value in (decision.margin, decision.limit))
 
 
 def test_every_rule_has_a_code_that_the_loop_knows():

@@ -70,6 +70,8 @@ def test_an_error_names_file_line_key_and_remedy(change, line, says):
         ("[gate]\nconfidence = 95", "[gate] confidence: 95 is not a number from 0.5 to 0.9999"),
         ("[gate]\nmin_rows = 2.5", "[gate] min_rows: 2.5 is not a whole number from 2"),
         ("[gate]\nmargin = nan", "[gate] margin: nan is not a number"),
+        ("[gate]\nsegments = ['a']", "[gate] segments: a list with some of b is expected"),
+        ("[gate]\nsegments = 'b'", "[gate] segments: a list with some of b is expected"),
         ("[dataset]\nholdout_share = true", "[dataset] holdout_share: True is not a number"),
         ("[training]\ncandidates = ['best']", "[training] candidates: a list with some of continued, scratch"),
         ("[hyperparameters]\nnum_boost_round = 0", "[hyperparameters] num_boost_round: 0 is not a whole number"),

@@ -5,10 +5,25 @@ from __future__ import annotations
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import xgboost as xgb
 
 from retrain.errors import Refused
 from retrain.jobs.inference import ENCODER, MODEL, Encoder, Model
+
+
+def importance(model: Model) -> dict[str, float]:
+    """Each feature's share of the gain of all the model's splits; what splits nothing has 0, and all are 0 for a stump.
+
+    Empty for a booster without trees, which has no gain.
+    """
+    try:
+        gains = model.booster.get_score(importance_type="total_gain")
+    except xgb.core.XGBoostError:
+        return {}
+    values = [float(np.sum(gains.get(f"f{index}", 0.0))) for index in range(len(model.encoder.names))]
+    total = sum(values) or 1.0
+    return {name: value / total for name, value in zip(model.encoder.names, values, strict=True)}
 
 
 def load_model(archive: Path) -> Model:

@@ -1,24 +1,47 @@
-"""EvaluateChallenger: champion and challenger score the same rows, and the gate decides."""
+"""EvaluateChallenger: champion and challenger score the same rows, and the gate decides.
+
+evaluation.json is Model Monitor's model-quality statistics of the challenger on the holdout, and beside it what the
+gate saw. Its size does not grow with the data: at most 20 segments, ten bins and ten spans of time per model, and the
+30 most important features.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retrain.dataset import kinds, sha256
-from retrain.evaluation import Comparison, Numbers, compare, model_quality, score
-from retrain.gate import Decision, Evidence, Sanity, judge
-from retrain.jobs.artifact import load_model
+from retrain.evaluation import Comparison, Numbers, bias, calibration_error, compare, curve, model_quality, score
+from retrain.gate import (
+    Decision,
+    Evidence,
+    Fit,
+    Sanity,
+    Segment,
+    judge,
+    segment_confidence,
+    segment_limit,
+)
+from retrain.jobs.artifact import importance, load_model
 from retrain.jobs.entry import arguments, flag, run
 from retrain.jobs.inference import Model
-from retrain.spec import Spec, read_spec
-from retrain.table import Table, read_table
+from retrain.spec import MOST_SEGMENTS, Spec, read_spec
+from retrain.table import Table, read_table, thin
 from retrain.training import encode, truth
+
+_JUDGED = 20  # segments that are judged one by one, the largest
+_SEGMENT_ROWS = 2_000  # rows of a segment that its interval is computed from, evenly spread
+_FEW = 10  # rows of either class below which an AUC says nothing
+_SPANS = 10
+_FEATURES = 30
 
 
 def main(texts: list[str] | None = None) -> int:
@@ -36,25 +59,28 @@ def evaluate(options: argparse.Namespace) -> str:
     challenger = load_model(archive)
     champion_archive = options.champion / "model.tar.gz"
     champion = load_model(champion_archive) if champion_archive.exists() else None
-    labels, output = truth(spec, challenger.encoder, holdout), challenger.predict(encode(challenger.encoder, holdout))
-    evidence = Evidence(
-        metric=spec.metric,
-        direction=spec.direction,
-        bootstrap=options.bootstrap,
-        has_champion=champion is not None,
-        holdout_rows=len(holdout),
-        reference_rows=len(reference),
-        challenger=score(spec.metric, labels, output),
-        holdout=_compare(spec, holdout, champion, challenger),
-        reference=_compare(spec, reference, champion, challenger),
-        sanity=sanity(labels, output),
-    )
+    scored = score_rows(spec, holdout, champion, challenger)
+    evidence = gather(spec, scored, score_rows(spec, reference, champion, challenger), bootstrap=options.bootstrap)
     decision = judge(evidence, spec.gate)
     document = {
         "version": 0.0,
         "dataset": {"item_count": len(holdout), "evaluation_time": options.evaluation_time},
-        **model_quality(spec.task, labels, output, challenger.encoder.classes, spec.gate.seed),
+        **model_quality(spec.task, scored.truth, scored.challenger, challenger.encoder.classes, spec.gate.seed),
         "gate": _gate(spec, evidence, decision, _candidate(archive)),
+        "segments": _segments_json(spec, evidence),
+        "curves": {
+            "kind": "residuals" if spec.task == "regression" else "reliability",
+            **{name: [asdict(b) for b in curve(scored.truth, output)] for name, output in scored.models()},
+        },
+        "importance": {
+            "measure": "total_gain",
+            **{
+                name: _largest(importance(model))
+                for name, model in (("champion", champion), ("challenger", challenger))
+                if model is not None
+            },
+        },
+        "over_time": list(_over_time(spec, scored)),
         "model_sha256": sha256(archive),
     }
     options.output.mkdir(parents=True, exist_ok=True)
@@ -63,20 +89,124 @@ def evaluate(options: argparse.Namespace) -> str:
     return "; ".join([decision.decision, *(f"{reason.code}: {reason.detail}" for reason in decision.reasons)])
 
 
-def _compare(spec: Spec, rows: Table, champion: Model | None, challenger: Model) -> Comparison | None:
-    """The comparison on those rows, each model encoding them its own way; None without rows or champion."""
-    if champion is None or not len(rows):
+@dataclass(frozen=True)
+class Scored:
+    """Rows with their labels and both models' output, each model having encoded the rows its own way."""
+
+    rows: Table
+    truth: Numbers
+    champion: Numbers | None
+    challenger: Numbers
+
+    def models(self) -> Iterator[tuple[str, Numbers]]:
+        """The models that there are, by name, with their output."""
+        if self.champion is not None:
+            yield "champion", self.champion
+        yield "challenger", self.challenger
+
+    def take(self, index: NDArray[np.intp]) -> Scored:
+        """Those rows."""
+        champion = None if self.champion is None else self.champion[index]
+        return Scored(self.rows.take(index), self.truth[index], champion, self.challenger[index])
+
+
+def score_rows(spec: Spec, rows: Table, champion: Model | None, challenger: Model) -> Scored:
+    """The rows as both models see them."""
+    return Scored(
+        rows,
+        truth(spec, challenger.encoder, rows),
+        champion.predict(encode(champion.encoder, rows)) if champion else None,
+        challenger.predict(encode(challenger.encoder, rows)),
+    )
+
+
+def gather(spec: Spec, holdout: Scored, reference: Scored, *, bootstrap: bool) -> Evidence:
+    """Everything that the gate looks at."""
+    return Evidence(
+        metric=spec.metric,
+        direction=spec.direction,
+        bootstrap=bootstrap,
+        has_champion=holdout.champion is not None,
+        holdout_rows=len(holdout.truth),
+        reference_rows=len(reference.truth),
+        challenger=score(spec.metric, holdout.truth, holdout.challenger),
+        holdout=_compare(spec, holdout, spec.gate.confidence),
+        reference=_compare(spec, reference, spec.gate.confidence),
+        sanity=sanity(holdout.truth, holdout.challenger),
+        fit=_fit(spec, holdout),
+        segments=_segments(spec, holdout),
+    )
+
+
+def _compare(spec: Spec, scored: Scored, confidence: float) -> Comparison | None:
+    """The comparison on those rows; None without rows or champion. Far tails are drawn more often."""
+    if scored.champion is None or not len(scored.truth):
         return None
     return compare(
         spec.metric,
         spec.direction,
-        truth(spec, challenger.encoder, rows),
-        champion.predict(encode(champion.encoder, rows)),
-        challenger.predict(encode(challenger.encoder, rows)),
-        confidence=spec.gate.confidence,
-        resamples=spec.gate.resamples,
+        scored.truth,
+        scored.champion,
+        scored.challenger,
+        confidence=confidence,
+        resamples=max(spec.gate.resamples, int(16 / (1 - confidence))),  # eight beyond each end of the interval
         seed=spec.gate.seed,
     )
+
+
+def _fit(spec: Spec, scored: Scored) -> Fit | None:
+    """How far predictions lie off on the whole; None without rows."""
+    if not len(scored.truth):
+        return None
+    measure, scale = (bias, float(np.std(scored.truth))) if spec.task == "regression" else (calibration_error, 1.0)
+    values = {name: measure(scored.truth, output) for name, output in scored.models()}
+    return Fit(measure.__name__, values.get("champion"), values["challenger"], scale)
+
+
+def _segments(spec: Spec, scored: Scored) -> tuple[Segment, ...]:
+    """The holdout by category, the largest first; without a champion there is nothing to judge them by."""
+    if scored.champion is None:
+        return ()
+    names = spec.gate.segments
+    if names is None:
+        names = tuple(feature.name for feature in spec.features if feature.type == "categorical")[:MOST_SEGMENTS]
+    found = sorted(
+        (part for name in names for part in _parts(scored.rows, name, spec.gate.min_segment_rows)),
+        key=lambda part: (-len(part[2]), part[0], part[1] or ""),
+    )
+    why = [_unjudgeable(spec, scored.truth[index], place) for place, (_, _, index) in enumerate(found)]
+    confidence = segment_confidence(spec.gate, why.count(None))
+    return tuple(
+        Segment(
+            feature,
+            level,
+            len(index),
+            None if reason else _compare(spec, scored.take(index[thin(len(index), _SEGMENT_ROWS)]), confidence),
+            reason,
+        )
+        for (feature, level, index), reason in zip(found, why, strict=True)
+        if level is None or reason is None
+    )
+
+
+def _parts(rows: Table, name: str, least: int) -> Iterator[tuple[str, str | None, NDArray[np.intp]]]:
+    """Feature, category and rows of every category that has enough of them, and of all the others together."""
+    column = rows.categories(name)
+    times = np.bincount(column.codes[column.codes >= 0], minlength=len(column.levels))
+    often = np.flatnonzero(times >= least)
+    for code in often:
+        yield name, column.levels[code], np.flatnonzero(column.codes == code)
+    if len(rare := np.flatnonzero(~np.isin(column.codes, often))):
+        yield name, None, rare
+
+
+def _unjudgeable(spec: Spec, labels: Numbers, place: int) -> str | None:
+    """Why nothing can be said about a segment that has these labels and is the `place`-th largest."""
+    if len(labels) < spec.gate.min_segment_rows:
+        return f"fewer than {spec.gate.min_segment_rows} rows"
+    if spec.metric == "auc" and (few := int(min(labels.sum(), len(labels) - labels.sum()))) < _FEW:
+        return f"{few} rows of one class"
+    return f"not among the {_JUDGED} largest" if place >= _JUDGED else None
 
 
 def sanity(labels: Numbers, output: Numbers) -> Sanity:
@@ -105,6 +235,44 @@ def _candidate(archive: Path) -> str:
     return "unknown"
 
 
+def _segments_json(spec: Spec, evidence: Evidence) -> list[dict[str, Any]]:
+    confidence = segment_confidence(spec.gate, sum(s.comparison is not None for s in evidence.segments))
+    return [
+        {
+            "feature": segment.feature,
+            "level": None if segment.level is None else segment.level[:100],
+            "rows": segment.rows,
+            **_compared(segment.comparison),
+            "confidence": confidence,
+            "limit": segment_limit(segment, spec.gate),
+            "why": segment.why,
+        }
+        for segment in evidence.segments
+    ]
+
+
+def _compared(comparison: Comparison | None) -> dict[str, Any]:
+    return {
+        "champion": comparison.champion if comparison else None,
+        "challenger": comparison.challenger if comparison else None,
+        "difference": comparison.difference if comparison else None,
+        "interval": [comparison.low, comparison.high] if comparison else None,
+    }
+
+
+def _over_time(spec: Spec, scored: Scored) -> Iterator[dict[str, Any]]:
+    """The main metric of both models in spans of equally many rows, in the order of time; None where undefined."""
+    for index in np.array_split(np.arange(len(scored.truth)), min(_SPANS, max(len(scored.truth), 1))):
+        part = scored.take(index)
+        values = {name: score(spec.metric, part.truth, output) for name, output in part.models()}
+        yield {"rows": len(index), **{name: value if np.isfinite(value) else None for name, value in values.items()}}
+
+
+def _largest(shares: dict[str, float]) -> dict[str, float]:
+    """The features with the largest shares, in their order."""
+    return dict(sorted(shares.items(), key=lambda item: (-item[1], item[0]))[:_FEATURES])
+
+
 def _gate(spec: Spec, evidence: Evidence, decision: Decision, candidate: str) -> dict[str, Any]:
     holdout, reference = evidence.holdout, evidence.reference
     return {
@@ -112,10 +280,8 @@ def _gate(spec: Spec, evidence: Evidence, decision: Decision, candidate: str) ->
         "reasons": [{"code": reason.code, "detail": reason.detail} for reason in decision.reasons],
         "metric": spec.metric,
         "direction": spec.direction,
-        "champion": holdout.champion if holdout else None,
+        **_compared(holdout),
         "challenger": evidence.challenger,
-        "difference": holdout.difference if holdout else None,
-        "interval": [holdout.low, holdout.high] if holdout else None,
         "confidence": spec.gate.confidence,
         "margin": decision.margin,
         "reference": {
@@ -124,6 +290,7 @@ def _gate(spec: Spec, evidence: Evidence, decision: Decision, candidate: str) ->
             "limit": decision.limit,
         },
         "rows": {"holdout": evidence.holdout_rows, "reference": evidence.reference_rows},
+        "fit": asdict(evidence.fit) if evidence.fit else None,
         "candidate": candidate,
     }
 
