@@ -12,6 +12,7 @@ MODULES = (
     "__init__",
     "baseline",
     "capture",
+    "checkpoint",
     "clock",
     "dataset",
     "drift",

@@ -14,7 +14,9 @@ what comes out, and how a better model is told from a worse one. A complete file
     [hyperparameters]          # for XGBoost, as they are, and:
     num_boost_round = 300      # the most rounds that one training may add
     [training]
-    candidates = ["continued", "scratch"]
+    candidates = ["continued", "scratch"]  # which to try, also refreshed and new_only; the best on validation is judged
+    budget = 100.0             # what they may cost together, in billions of values: rows x features x trees
+    # class_weights = "balanced" is for classifiers; so is a weight for some classes, as in { yes = 5.0 }: others have 1
     early_stopping_rounds = 25
     max_rounds = 1000          # a champion with more rounds than this is not continued
     replay_share = 1.0         # old rows beside the new ones when continuing, per new row
@@ -68,7 +70,8 @@ METRICS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 HIGHER_IS_BETTER = frozenset({"auc", "accuracy"})
 FEATURE_TYPES = ("numeric", "categorical")
-CANDIDATES = ("continued", "scratch")
+CANDIDATES = ("continued", "refreshed", "scratch", "new_only")
+BALANCED = "balanced"
 OBJECTIVES: Mapping[str, str] = MappingProxyType(
     {"regression": "reg:squarederror", "binary": "binary:logistic", "multiclass": "multi:softprob"}
 )
@@ -90,7 +93,9 @@ class Feature:
 class TrainingOptions:
     """How candidates are trained."""
 
-    candidates: tuple[str, ...] = CANDIDATES
+    candidates: tuple[str, ...] = ("continued", "scratch")
+    budget: float = 100.0
+    class_weights: Mapping[str, float] | str = field(default_factory=dict)
     early_stopping_rounds: int = 25
     max_rounds: int = 1000
     replay_share: float = 1.0
@@ -157,8 +162,10 @@ class Spec:
 
 # The limits of numeric options: (lowest, highest, both ends allowed).
 _SHARE = (0.0, 1.0)
+_HEAVIEST = 1e6  # weight of a class
 _LIMITS: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
+        "training.budget": (0.0, 1e9),
         "training.early_stopping_rounds": (1, 10_000),
         "training.max_rounds": (1, 100_000),
         "training.replay_share": (0.0, 100.0),
@@ -237,7 +244,7 @@ class _Reader:
             features=self.features(label),
             hyperparameters=MappingProxyType(hyperparameters),
             num_boost_round=rounds,
-            training=self.options("training", TrainingOptions),
+            training=self.training(task),
             dataset=self.options("dataset", DatasetOptions),
             gate=self.options("gate", GateOptions),
             monitor=MappingProxyType(dict(self.section("monitor"))),
@@ -279,9 +286,27 @@ class _Reader:
                 values[key] = self.candidates(value)
             elif key == "segments":
                 values[key] = self.segments(value)
+            elif key == "class_weights":
+                values[key] = self.class_weights(value)
             else:
                 values[key] = self.number(name, key, value, types[key])
         return kind(**values)
+
+    def training(self, task: str) -> TrainingOptions:
+        found = self.options("training", TrainingOptions)
+        if found.class_weights and task == "regression":
+            raise self.error("training", "class_weights", "a regression has no classes: remove this line")
+        return found
+
+    def class_weights(self, value: Any) -> Mapping[str, float] | str:
+        if value == BALANCED:
+            return BALANCED
+        weights = list(value.values()) if isinstance(value, dict) else []
+        numbers = [one for one in weights if isinstance(one, (int, float)) and not isinstance(one, bool)]
+        if not weights or len(numbers) < len(weights) or not all(0 < number <= _HEAVIEST for number in numbers):
+            hint = f'"{BALANCED}" nor a weight above 0 and up to {_HEAVIEST:g} for classes, like {{ yes = 5.0 }}'
+            raise self.error("training", "class_weights", f"{value!r} is neither {hint}")
+        return MappingProxyType({str(name): float(weight) for name, weight in value.items()})
 
     def candidates(self, value: Any) -> tuple[str, ...]:
         if not isinstance(value, list) or not value or any(item not in CANDIDATES for item in value):

@@ -1,28 +1,43 @@
-"""Training the challenger: candidates from the champion and from scratch, the best on the validation slice is chosen.
+"""Training the challenger: candidates are trained, the best on the validation slice is chosen.
 
-Neither way wins everywhere, so both are tried. `continued` adds trees to the champion on the window's rows and as many
-old ones (rehearsal: on new rows alone it forgets the old regime). `scratch` learns from old and new rows anew, the new
-ones weighted. Both stop early on the newest rows before the holdout, and are cut at their best round.
+No way wins everywhere, so all that are asked for are tried:
+
+    continued   adds trees to the champion, on the window's rows and as many old ones (rehearsal: on new rows alone it
+                forgets the old regime)
+    refreshed   the champion's trees with their leaves learnt anew on the same rows; it doesn't grow
+    scratch     learns from old and new rows anew, the new ones weighted
+    new_only    learns from the window's rows alone: where the old truth no longer holds, it is only in the way
+
+Each stops early on the newest rows before the holdout, and is cut at its best round; refreshed ones keep all of theirs.
+
+Boosting goes in stages of `STAGE` rounds, and every stage begins with what a checkpoint holds. So a training that was
+cut short and goes on from a checkpoint ends with the same model, to the bit, as one that was not. Where several
+machines train together (xgboost.collective), each boosts its share of the rows, and all end with the same model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 import numpy as np
 import xgboost as xgb
 from numpy.typing import NDArray
+from xgboost import collective
 
+from retrain.checkpoint import Checkpoint, Checkpoints
 from retrain.dataset import NEW, WEIGHT
 from retrain.errors import InvalidSpec, Refused
 from retrain.evaluation import score
 from retrain.jobs.inference import Encoder, Model
-from retrain.spec import Spec
+from retrain.spec import BALANCED, Spec
 from retrain.table import Category, Index, Numbers, Table, thin
 
 EVAL_METRIC = {"accuracy": {"binary": "error", "multiclass": "merror"}}
+STAGE = 50
+_BILLION = 1e9
 
 
 @dataclass(frozen=True)
@@ -44,7 +59,21 @@ class Challenger:
     candidates: tuple[Candidate, ...]
 
 
-def train(spec: Spec, rows: Table, validation: Table, champion: Model | None) -> Challenger:
+@dataclass(frozen=True)
+class _Plan:
+    """What a candidate would be trained on."""
+
+    name: str
+    rows: Index
+    weight: Numbers
+    rounds: int  # the most that it adds, or learns anew
+    start: xgb.Booster | None = None
+    skipped: str | None = None
+
+
+def train(
+    spec: Spec, rows: Table, validation: Table, champion: Model | None, checkpoints: Checkpoints | None = None
+) -> Challenger:
     """The best candidate on the validation slice; the same input gives the same model.
 
     Parameters
@@ -52,33 +81,32 @@ def train(spec: Spec, rows: Table, validation: Table, champion: Model | None) ->
     rows : the training rows, old ones first, with their `__weight` and whether they are of the window (`__new`)
     validation : the newest rows before the holdout
     champion : the model to continue from, None at bootstrap
+    checkpoints : where a training that was cut short goes on, and leaves what the next one may go on with
     """
     encoder = _encoder(spec, rows, champion)
-    x, y = encode(encoder, rows), truth(spec, encoder, rows)
-    held = _matrix(encoder, encode(encoder, validation), truth(spec, encoder, validation))
-    held_truth = truth(spec, encoder, validation)
-    weight = rows.numbers(WEIGHT)
+    y = truth(spec, encoder, rows)
+    plans = _plans(spec, rows, _class_weights(spec, encoder, rows, y), champion)
+    x = encode(encoder, rows)
+    held_x, held_y = encode(encoder, validation), truth(spec, encoder, validation)
+    held = _matrix(encoder, held_x, held_y)
     considered: list[Candidate] = []
     best: tuple[float, str, Model] | None = None
-    for name in _wanted(spec, champion):
-        if name == "continued" and champion is not None:
-            if (done := champion.booster.num_boosted_rounds()) >= spec.training.max_rounds:
-                considered.append(
-                    Candidate(
-                        name, None, done, f"the champion has {done} rounds, the cap is {spec.training.max_rounds}"
-                    )
-                )
-                continue
-            chosen = _rehearsal(spec, rows)
-            booster = _boost(spec, _matrix(encoder, x[chosen], y[chosen]), held, champion.booster)
+    for plan in plans:
+        if plan.skipped:
+            considered.append(Candidate(plan.name, None, _rounds(champion), plan.skipped))
+            continue
+        own = plan.rows[collective.get_rank() :: collective.get_world_size()]
+        data = _matrix(encoder, x[own], y[own], plan.weight[own])
+        if plan.name == "refreshed":
+            booster = _refresh(spec, plan, data)
         else:
-            booster = _boost(spec, _matrix(encoder, x, y, weight), held, None)
+            booster = _boost(spec, plan, data, held, checkpoints or Checkpoints())
         model = Model(booster, encoder)
-        value = score(spec.metric, held_truth, model.predict(encode(encoder, validation)))
-        considered.append(Candidate(name, value, booster.num_boosted_rounds()))
+        value = score(spec.metric, held_y, model.predict(held_x))
+        considered.append(Candidate(plan.name, value, booster.num_boosted_rounds()))
         rank = value if spec.direction == "min" else -value
         if np.isfinite(rank) and (best is None or rank < best[0]):
-            best = (rank, name, model)
+            best = (rank, plan.name, model)
     if best is None:
         raise Refused("bad_metric", f"no candidate has a finite {spec.metric} on the validation slice: {considered}")
     return Challenger(best[2], best[1], tuple(considered))
@@ -148,13 +176,57 @@ def _classes(spec: Spec, rows: Table, champion: Model | None) -> tuple[str, ...]
     return classes
 
 
-def _wanted(spec: Spec, champion: Model | None) -> tuple[str, ...]:
-    """The candidates to try; from scratch is always possible, so it stands in where nothing else is."""
-    if champion is None:
-        return ("scratch",)
-    if champion.booster.num_boosted_rounds() >= spec.training.max_rounds and "scratch" not in spec.training.candidates:
-        return (*spec.training.candidates, "scratch")
-    return spec.training.candidates
+def _plans(spec: Spec, rows: Table, class_weights: Numbers, champion: Model | None) -> list[_Plan]:
+    """Every candidate that is asked for, and why those are skipped that are.
+
+    From scratch is always possible, so it stands in where nothing else is. What a candidate costs is known beforehand
+    from its rows and rounds, never from a clock: so the same ones are skipped on a slow machine and on a fast one, and
+    on several machines that train a candidate each.
+    """
+    start = champion.booster if champion else None
+    done, cap = _rounds(champion), spec.training.max_rounds
+    names = spec.training.candidates if champion else ("scratch",)
+    capped = f"the champion has {done} rounds, the cap is {cap}" if champion and done >= cap else None
+    if capped and "continued" in names and "scratch" not in names:
+        names = (*names, "scratch")
+    left = spec.training.budget
+    everything, rehearsed = np.arange(len(rows)), _rehearsal(spec, rows)
+    weighted = class_weights * rows.numbers(WEIGHT)
+    added = min(spec.num_boost_round, cap)
+    plans: list[_Plan] = []
+    for name in names:
+        plan = {
+            "continued": _Plan(name, rehearsed, class_weights, max(1, min(added, cap - done)), start, capped),
+            "refreshed": _Plan(name, rehearsed, class_weights, done, start),
+            "scratch": _Plan(name, everything, weighted, added),
+            "new_only": _Plan(name, np.flatnonzero(rows.numbers(NEW) > 0), class_weights, added),
+        }[name]
+        trees = plan.rounds * int(spec.hyperparameters.get("num_class", 1))
+        cost = len(plan.rows) * len(spec.features) * trees / _BILLION
+        if not plan.skipped and cost > left and any(not earlier.skipped for earlier in plans):
+            budget = f"{left:.3g} of the budget of {spec.training.budget:g} are left"
+            plan = replace(plan, skipped=f"it may cost {cost:.3g} billion values, {budget}")
+        if not plan.skipped:
+            left -= cost
+        plans.append(plan)
+    return plans
+
+
+def _class_weights(spec: Spec, encoder: Encoder, rows: Table, y: Numbers) -> Numbers:
+    """The weight of each row for its class; `balanced` gives every class the same weight in all."""
+    wanted = spec.training.class_weights
+    if not wanted:
+        return np.ones(len(rows))
+    if wanted == BALANCED:
+        totals = np.bincount(y.astype(int), weights=rows.numbers(WEIGHT), minlength=len(encoder.classes))
+        table = totals.sum() / (len(encoder.classes) * np.maximum(totals, 1.0))
+    else:
+        assert not isinstance(wanted, str)
+        if unknown := sorted(set(wanted) - set(encoder.classes)):
+            known = ", ".join(encoder.classes)
+            raise InvalidSpec(f"[training] class_weights: {spec.label} has no class {', '.join(unknown)}, only {known}")
+        table = np.array([wanted.get(name, 1.0) for name in encoder.classes])
+    return np.asarray(table[y.astype(int)], dtype=np.float64)
 
 
 def _rehearsal(spec: Spec, rows: Table) -> Index:
@@ -165,27 +237,70 @@ def _rehearsal(spec: Spec, rows: Table) -> Index:
     return np.concatenate([old[thin(len(old), most)], np.flatnonzero(new)])
 
 
-def _boost(spec: Spec, data: xgb.DMatrix, held: xgb.DMatrix, start: xgb.Booster | None) -> xgb.Booster:
-    """A booster of at most `num_boost_round` more rounds, cut at its best one."""
+def _boost(spec: Spec, plan: _Plan, data: xgb.DMatrix, held: xgb.DMatrix, checkpoints: Checkpoints) -> xgb.Booster:
+    """A booster of at most `plan.rounds` more rounds than the start has, cut at its best one."""
+    parameters = _parameters(spec)
+    sign = -1.0 if parameters["eval_metric"] == "auc" else 1.0
+    done = plan.start.num_boosted_rounds() if plan.start else 0
+    found = checkpoints.newest(plan.name)
+    history = list(found.history) if found else []
+    state = found.booster if found else _raw(plan.start)
+    while not _over(history, plan.rounds, spec.training.early_stopping_rounds):
+        booster = _from(parameters, [data, held], state)
+        for iteration in count(done + len(history)):
+            booster.update(data, iteration)
+            history.append(sign * float(booster.eval(held, "validation", iteration).rpartition(":")[2]))
+            if not len(history) % STAGE or _over(history, plan.rounds, spec.training.early_stopping_rounds):
+                break
+        state = _raw(booster)
+        checkpoints.keep(plan.name, Checkpoint(state or b"", tuple(history)))
+    return _from(parameters, [], state)[: done + _best(history) + 1]
+
+
+def _refresh(spec: Spec, plan: _Plan, data: xgb.DMatrix) -> xgb.Booster:
+    """The booster with the same splits as the start; the value of every leaf is learnt from the data."""
+    update = {"process_type": "update", "updater": "refresh", "refresh_leaf": True, "verbosity": 0}
+    booster = _from({**_parameters(spec), **update}, [data], _raw(plan.start))
+    for iteration in range(plan.rounds):
+        booster.update(data, iteration)
+    return _from(_parameters(spec), [], _raw(booster))
+
+
+def _parameters(spec: Spec) -> dict[str, Any]:
     metric = EVAL_METRIC.get(spec.metric, {}).get(spec.task, spec.metric)
-    parameters: Mapping[str, Any] = {
+    return {
         "tree_method": "hist",
         "seed": spec.training.seed,
         **spec.hyperparameters,
+        "seed_per_iteration": True,  # what is drawn depends on the round, not on where the training began
         "eval_metric": metric,
         "verbosity": 1,
     }
-    done = start.num_boosted_rounds() if start else 0
-    booster = xgb.train(
-        dict(parameters),
-        data,
-        num_boost_round=max(1, min(spec.num_boost_round, spec.training.max_rounds - done)),
-        evals=[(held, "validation")],
-        early_stopping_rounds=spec.training.early_stopping_rounds,
-        xgb_model=start,
-        verbose_eval=False,
-    )
-    return booster[: booster.best_iteration + 1]
+
+
+def _from(parameters: Mapping[str, Any], data: Sequence[xgb.DMatrix], state: bytes | None) -> xgb.Booster:
+    """A booster with that state and nothing else of the one it was taken from."""
+    booster = xgb.Booster(dict(parameters), list(data), model_file=bytearray(state) if state else None)
+    booster.set_param(dict(parameters))  # what was loaded has overwritten some
+    return booster
+
+
+def _raw(booster: xgb.Booster | None) -> bytes | None:
+    return bytes(booster.save_raw("ubj")) if booster else None
+
+
+def _rounds(champion: Model | None) -> int:
+    return champion.booster.num_boosted_rounds() if champion else 0
+
+
+def _over(history: Sequence[float], rounds: int, patience: int) -> bool:
+    """Whether all rounds are done, or none of the last ones was better than the best before them."""
+    return len(history) >= rounds or (bool(history) and len(history) - 1 - _best(history) >= patience)
+
+
+def _best(history: Sequence[float]) -> int:
+    """The first round with the lowest value."""
+    return min(range(len(history)), key=lambda index: (np.isnan(history[index]), history[index]))
 
 
 def _matrix(encoder: Encoder, x: NDArray[np.float32], y: Numbers, weight: Numbers | None = None) -> xgb.DMatrix:

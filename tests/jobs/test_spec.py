@@ -4,7 +4,7 @@ import pytest
 
 from demo.flights import MODEL
 from retrain.errors import InvalidSpec
-from retrain.spec import CANDIDATES, parse_spec, read_spec
+from retrain.spec import parse_spec, read_spec
 
 SMALL = """\
 [model]
@@ -22,7 +22,7 @@ def test_a_short_file_gets_the_documented_defaults():
     spec = parse_spec(SMALL)
     assert spec.names == ("a", "b")
     assert spec.hyperparameters == {"objective": "reg:squarederror"}
-    assert (spec.num_boost_round, spec.direction, spec.training.candidates) == (300, "min", CANDIDATES)
+    assert (spec.num_boost_round, spec.direction, spec.training.candidates) == (300, "min", ("continued", "scratch"))
 
 
 def test_the_documented_example_says_the_defaults():
@@ -73,7 +73,12 @@ def test_an_error_names_file_line_key_and_remedy(change, line, says):
         ("[gate]\nsegments = ['a']", "[gate] segments: a list with some of b is expected"),
         ("[gate]\nsegments = 'b'", "[gate] segments: a list with some of b is expected"),
         ("[dataset]\nholdout_share = true", "[dataset] holdout_share: True is not a number"),
-        ("[training]\ncandidates = ['best']", "[training] candidates: a list with some of continued, scratch"),
+        ("[training]\ncandidates = ['best']", "[training] candidates: a list with some of continued, refreshed"),
+        ("[training]\nbudget = -1", "[training] budget: -1 is not a number from 0"),
+        ("[training]\nclass_weights = 'balanced'", "class_weights: a regression has no classes: remove this line"),
+        ("[training]\nclass_weights = {yes = 0}", "class_weights: {'yes': 0} is neither \"balanced\" nor a weight"),
+        ("[training]\nclass_weights = {yes = true}", "class_weights: {'yes': True} is neither"),
+        ("[training]\nclass_weights = 'even'", "class_weights: 'even' is neither"),
         ("[hyperparameters]\nnum_boost_round = 0", "[hyperparameters] num_boost_round: 0 is not a whole number"),
         ("[hyperparameters]\neta = {a = 1}", "[hyperparameters] eta: a text, a number"),
         ("[retraining]\na = 1", "[retraining]: unknown section: one of model, features"),

@@ -10,7 +10,7 @@ from retrain.dataset import NEW, WEIGHT, bootstrap_dataset
 from retrain.errors import InvalidSpec, Refused
 from retrain.evaluation import score
 from retrain.jobs.inference import Encoder
-from retrain.spec import Spec, parse_spec
+from retrain.spec import CANDIDATES, Spec, parse_spec
 from retrain.table import Table, category, concat
 from retrain.training import encode, train, truth
 
@@ -45,9 +45,9 @@ def test_without_a_champion_there_is_only_scratch(spec, drifted):
 
 
 def test_the_better_candidate_on_validation_is_chosen(spec, drifted, champion):
-    challenger = train(spec, *drifted, champion)
+    challenger = train(with_training(spec, candidates=CANDIDATES), *drifted, champion)
     scores = {candidate.name: candidate.validation for candidate in challenger.candidates}
-    assert set(scores) == {"continued", "scratch"}
+    assert set(scores) == set(CANDIDATES)
     assert challenger.chosen == min(scores, key=scores.get)
     model, validation = challenger.model, drifted[1]
     output = model.predict(encode(model.encoder, validation))
@@ -59,6 +59,67 @@ def test_a_continued_model_begins_with_the_champions_trees(spec, drifted, champi
     done = champion.booster.num_boosted_rounds()
     assert challenger.model.booster.num_boosted_rounds() > done
     assert challenger.model.booster[:done].get_dump() == champion.booster.get_dump()
+
+
+def test_a_refreshed_model_has_the_champions_splits_and_its_own_leaves(spec, drifted, champion):
+    refreshed = train(with_training(spec, candidates=("refreshed",)), *drifted, champion).model.booster
+    before, after = (booster.trees_to_dataframe() for booster in (champion.booster, refreshed))
+    splits = ["Tree", "Node", "Feature", "Split", "Category", "Yes", "No", "Missing"]
+    assert after[splits].equals(before[splits])
+    leaves = after["Feature"] == "Leaf"
+    assert (after[leaves]["Gain"] != before[leaves]["Gain"]).any()
+
+
+def test_refreshing_follows_a_shift_of_the_labels_without_growing(spec, champion):
+    rows = window(table(400, seed=2))
+    shifted = rows.having("price", rows.numbers("price") * 1.5)
+    newest = shifted.take(slice(320, None))
+    only = with_training(spec, candidates=("refreshed",), replay_share=0.0)
+    challenger = train(only, shifted.take(slice(0, 320)), newest, champion)
+    stale = score("rmse", newest.numbers("price"), champion.predict(encode(champion.encoder, newest)))
+    assert challenger.candidates[0].validation < 0.5 * stale
+    assert challenger.candidates[0].rounds == champion.booster.num_boosted_rounds()
+
+
+def test_a_refreshed_champion_can_be_continued(spec, drifted, champion):
+    refreshed = train(with_training(spec, candidates=("refreshed",)), *drifted, champion).model
+    continued = train(with_training(spec, candidates=("continued",)), *drifted, refreshed).model.booster
+    done = refreshed.booster.num_boosted_rounds()
+    assert continued.num_boosted_rounds() > done
+    assert continued[:done].get_dump() == refreshed.booster.get_dump()
+
+
+def test_new_only_does_not_look_at_old_rows(spec, drifted, champion):
+    rows, validation = drifted
+    only = with_training(spec, candidates=("new_only",))
+    new = rows.take(np.flatnonzero(rows.numbers(NEW) > 0))
+    old = rows.take(np.flatnonzero(rows.numbers(NEW) == 0))
+    other = concat([old.having("price", old.numbers("price") * -1), new])
+    first, second = (train(only, given, validation, champion).model.booster for given in (rows, other))
+    assert first.save_raw("ubj") == second.save_raw("ubj")
+
+
+def test_from_scratch_weighs_rows_as_they_say(spec, drifted, champion):
+    rows, validation = drifted
+    heavier = rows.having(WEIGHT, np.where(rows.numbers(NEW) > 0, 100.0, 1.0))
+    scratch = with_training(spec, candidates=("scratch",))
+    first, second = (train(scratch, given, validation, champion).model.booster for given in (rows, heavier))
+    assert first.get_dump() != second.get_dump()
+
+
+def test_a_candidate_that_does_not_fit_the_budget_is_skipped_and_says_so(spec, drifted, champion):
+    affordable = 1.1 * len(drifted[0]) * len(spec.features) * spec.num_boost_round / 1e9
+    tight = with_training(spec, candidates=("scratch", "new_only"), budget=affordable)
+    challenger = train(tight, *drifted, champion)
+    assert challenger.chosen == "scratch"
+    assert "billion values" in challenger.candidates[1].skipped
+    assert f"of the budget of {affordable:g} are left" in challenger.candidates[1].skipped
+
+
+def test_the_first_candidate_is_trained_whatever_the_budget(spec, drifted, champion):
+    challenger = train(with_training(spec, candidates=CANDIDATES, budget=0.0), *drifted, champion)
+    assert challenger.chosen == "continued"
+    assert [bool(candidate.skipped) for candidate in challenger.candidates] == [False, True, True, True]
 
 
 def test_the_same_rows_give_the_same_model(spec, drifted, champion):
@@ -134,6 +195,39 @@ def test_classifiers_are_trained_continued_and_scored(task, metric, classes, hyp
     holdout = parts["holdout"]
     output = second.model.predict(encode(second.model.encoder, holdout))
     assert score("accuracy", truth(spec, second.model.encoder, holdout), output) > 0.8
+
+
+def imbalanced(rows: int, seed: int) -> Table:
+    """Few houses are dear, and which ones cannot be told for certain."""
+    found = table(rows, seed)
+    price = found.numbers("price") + np.random.default_rng(seed).normal(0, 200, rows)
+    return window(found).having("price", category(["yes" if value > 900 else "no" for value in price]))
+
+
+@pytest.fixture
+def binary() -> Spec:
+    return parse_spec(MODEL.replace("regression", "binary").replace("rmse", "logloss"))
+
+
+def mean_probability(spec: Spec, weights) -> float:
+    rows = imbalanced(1000, seed=3)
+    model = train(with_training(spec, class_weights=weights), rows, imbalanced(300, seed=4), None).model
+    return float(model.predict(encode(model.encoder, rows)).mean())
+
+
+def test_balanced_classes_weigh_the_same_in_all(binary):
+    share = float((imbalanced(1000, seed=3).categories("price").codes == 1).mean())
+    assert share < 0.2
+    assert mean_probability(binary, {}) == pytest.approx(share, abs=0.05)
+    balanced = mean_probability(binary, "balanced")
+    assert balanced > 1.5 * share
+    given = {"yes": 0.5 / share, "no": 0.5 / (1 - share)}
+    assert mean_probability(binary, given) == pytest.approx(balanced, abs=1e-6)
+
+
+def test_a_weight_for_a_class_that_there_is_not_is_an_error(binary):
+    with pytest.raises(InvalidSpec, match=r"class_weights: price has no class maybe, only no, yes"):
+        mean_probability(binary, {"maybe": 2.0})
 
 
 def test_another_number_of_classes_than_the_task_has_is_an_error():
