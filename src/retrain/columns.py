@@ -15,6 +15,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -63,11 +64,15 @@ class Shape:
 
 @dataclass
 class Batch:
-    """What was read of a batch: `odd` lines are the general reader's. Numbers are NaN where they are missing or bad."""
+    """What was read of a batch: `odd` lines are the general reader's. Numbers are NaN where they are missing or bad.
+
+    `times` are the earliest and the latest inference time of the records.
+    """
 
     odd: Sequence[int]
     records: int = 0
     outside: int = 0
+    times: tuple[datetime, ...] = ()
     numbers: dict[str, tuple[Numbers, int]] = field(default_factory=dict)  # column → values, how many of them are bad
     texts: dict[str, Texts] = field(default_factory=dict)  # column → how often each text
 
@@ -143,7 +148,7 @@ class ColumnReader:
         self._kinds, self._output, self._output_kind = dict(kinds), output, output_kind
         self._window = window
         self._shape: Shape | None = None
-        self._times: dict[bytes, int] = {}
+        self._times: dict[bytes, datetime | None] = {}
 
     def read(self, lines: Sequence[bytes | str]) -> Batch:
         """The batch's columns, and which of the lines are odd. Lines that fit badly teach another shape."""
@@ -173,19 +178,19 @@ class ColumnReader:
             return Batch(range(len(lines)))
         found = _Match(shape, whole, np.fromiter(map(len, bare), np.intp, len(bare)))
         time = found.fields["inferenceTime"]
-        states = self._states(found, time)
+        states, times = self._states(found, time)
         good = np.flatnonzero(states > 0)
         if not len(good):
             odd = np.flatnonzero(states == 0)
             return Batch(odd.tolist(), outside=len(lines) - len(odd))
         odd = np.flatnonzero(states == 0)
-        batch = Batch(odd.tolist(), len(good), len(lines) - len(odd) - len(good))
+        batch = Batch(odd.tolist(), len(good), len(lines) - len(odd) - len(good), times)
         found.keep(good)
         self._columns(found, batch)
         return batch
 
-    def _states(self, found: _Match, time: int) -> NDArray[np.int8]:
-        """Of each line: 0 odd, 1 within the window, -1 outside of it."""
+    def _states(self, found: _Match, time: int) -> tuple[NDArray[np.int8], tuple[datetime, ...]]:
+        """Of each line: 0 odd, 1 within the window, -1 outside of it. And the first and the last time within it."""
         length = found.shape.time_length
         states = np.zeros(len(found.fits), dtype=np.int8)
         fitting = np.flatnonzero(found.fits & (found.ends[time] - found.starts[time] == length))
@@ -194,16 +199,15 @@ class ColumnReader:
         known = self._times
         if len(known) > _KNOWN_TIMES:
             known.clear()
-        for text in set(times) - known.keys():
-            known[text] = self._state(text)
-        states[fitting] = [known[text] for text in times]
-        return states
-
-    def _state(self, text: bytes) -> int:
-        try:
-            return 1 if self._window[0] <= parse(text.decode()) < self._window[1] else -1
-        except (ValueError, OverflowError):
-            return 0
+        distinct = set(times)
+        for text in distinct - known.keys():
+            known[text] = _time(text)
+        start, end = self._window
+        moments = {text: known[text] for text in distinct}
+        of_text = {text: 0 if time is None else 1 if start <= time < end else -1 for text, time in moments.items()}
+        states[fitting] = [of_text[text] for text in times]
+        within = [time for time in moments.values() if time is not None and start <= time < end]
+        return states, (min(within), max(within)) if within else ()
 
     def _columns(self, found: _Match, batch: Batch) -> None:
         data = found.values("data")
@@ -341,6 +345,13 @@ class _Match:
         ends[:-1] = commas
         np.add(commas, 1, out=starts[1:])
         return starts, ends, self._points[:, first : first + size].T
+
+
+def _time(text: bytes) -> datetime | None:
+    try:
+        return parse(text.decode())
+    except (ValueError, OverflowError):
+        return None
 
 
 def _bare(line: bytes | str) -> bytes | str:

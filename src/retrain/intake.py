@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 
@@ -36,7 +37,8 @@ class Intake:
 
     `records` counts captures, `profile` summarises their rows against the baseline's points, `prediction` the first
     value of each answer. `widths` counts rows that have another number of columns. `paths` counts the lines that were
-    read by the column (`fast`) and one by one (`general`); which of the two it was changes nothing else.
+    read by the column (`fast`) and one by one (`general`); which of the two it was changes nothing else. `first` and
+    `last` are the earliest and the latest inference time of those captures, None if there is none.
     """
 
     profile: Profile
@@ -45,6 +47,8 @@ class Intake:
     widths: Mapping[int, int]
     quarantine: Quarantine
     paths: Mapping[str, int]
+    first: datetime | None = None
+    last: datetime | None = None
 
 
 def read_captures(
@@ -69,6 +73,8 @@ def merge_intakes(one: Intake, other: Intake) -> Intake:
         Counter(one.widths) + Counter(other.widths),
         merge_quarantines(one.quarantine, other.quarantine),
         {path: count + other.paths[path] for path, count in one.paths.items()},
+        min((time for time in (one.first, other.first) if time), default=None),
+        max((time for time in (one.last, other.last) if time), default=None),
     )
 
 
@@ -131,6 +137,7 @@ class _Reader:
         self.records = 0
         self.widths: Counter[int] = Counter()  # of rows that have another number of columns
         self.paths = {"fast": 0, "general": 0}
+        self.times: set[datetime] = set()  # the earliest and the latest
         self._window = window
         self._names = tuple(statistics.features)
         self._features = _Pending(statistics.layout)
@@ -153,7 +160,14 @@ class _Reader:
         """What was read so far."""
         self._settle()
         return Intake(
-            self._features.profile, self._answers.profile, self.records, self.widths, self.quarantine, self.paths
+            self._features.profile,
+            self._answers.profile,
+            self.records,
+            self.widths,
+            self.quarantine,
+            self.paths,
+            min(self.times, default=None),
+            max(self.times, default=None),
         )
 
     def _settle(self) -> None:
@@ -166,6 +180,7 @@ class _Reader:
             batch = self._reader.read(lines)
             odd = batch.odd
             self.records += batch.records
+            self._saw(batch.times)
             self._features.rows += batch.records
             self._features.add_batch(batch)
             if PREDICTION in batch.numbers or PREDICTION in batch.texts:
@@ -181,8 +196,13 @@ class _Reader:
         )
         self._add([capture for capture in found if capture is not None])
 
+    def _saw(self, times: Iterable[datetime]) -> None:
+        seen = self.times.union(times)
+        self.times = {min(seen), max(seen)} if seen else seen
+
     def _add(self, captures: Sequence[Capture]) -> None:
         self.records += len(captures)
+        self._saw(capture.time for capture in captures)
         width = len(self._names)
         rows = [row for capture in captures for row in capture.rows]
         fitting = [row for row in rows if len(row) == width]
