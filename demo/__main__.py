@@ -85,6 +85,8 @@ def _run(aws: LocalAws, out: Path, console: Console, seconds: dict[str, float], 
             {
                 "InitialDataUri": initial,
                 "MonitorSchedule": "cron(0 0 1 * ? *)",
+                "QualitySchedule": "cron(0 0 1 * ? *)",
+                "LabelDelayHours": "0",  # the same window for both, so that it does not matter whose alarm comes first
                 "WindowHours": "744",
                 "CooldownHours": "1",
             }
@@ -168,7 +170,7 @@ def _table(results: list[WindowResult], metric: str, direction: str) -> Table:
             result.name,
             result.verdict + distance,
             result.worst_feature,
-            "fired" if result.alarm else "",
+            ", ".join(result.alarms),
             ended.get(result.outcome, f"[red]{result.outcome}: {result.reason}[/]"),
             result.served_model,
             f"[{better}]{result.served_metric:.{digits}f}[/]",
@@ -211,8 +213,10 @@ def shortcomings(report: dict[str, Any]) -> list[str]:
             faults.append(
                 f"{window['name']}: episode {window['episode']} ended as {window['outcome']}: {window['reason']}"
             )
-        if window["verdict"] == "DRIFTED" and not window["episode"]:
-            faults.append(f"{window['name']} drifted, and no episode was opened")
+        if window["alarms"] and not window["episode"]:
+            faults.append(
+                f"{window['name']}: an alarm fired ({', '.join(window['alarms'])}), and no episode was opened"
+            )
     if not any(window["outcome"] == "promoted" for window in report["windows"]):
         faults.append("no challenger was promoted")
     if report["predictions_failed"]:

@@ -50,7 +50,9 @@ class WindowResult:
     verdict: str = ""
     worst_feature: str = ""
     drift_max: float | None = None
-    alarm: bool = False
+    quality: str = ""  # the quality monitor's verdict on the answers
+    quality_max: float | None = None
+    alarms: list[str] = field(default_factory=list)  # those that fired: drift, quality
     episode: str | None = None
     outcome: str | None = None
     served_model: str = ""
@@ -172,7 +174,7 @@ class Replay:
     # The loop at the end of a window ------------------------------------------------------------------------------
 
     def _look_back(self, window: Window, following: Window | None, result: WindowResult, model: str) -> list[Answer]:
-        """The monitor analysed the window; if its alarm fired, the episode has ended. Traffic went on meanwhile."""
+        """The monitors analysed the window; if an alarm fired, the episode has ended. Traffic went on meanwhile."""
         before = {episode["pk"] for episode in self.stack.episodes()}
         self.tell("monitor", result, 0.0)
         self.stack.aws.set_clock(window.end)
@@ -185,10 +187,23 @@ class Replay:
         result.worst_feature = str(analysis.get("worst_feature") or "")
         result.drift_max = float(analysis["drift_max"]) if analysis.get("drift_max") is not None else None
         result.features = self._distances(analysis)
-        if result.verdict != "DRIFTED":
+        quality = wait_for(
+            f"the quality monitor's analysis of {window.name}",
+            lambda: a if str((a := self.stack.analysis("QUALITY")).get("analysed_at", "")).startswith(end) else None,
+        )
+        result.quality = str(quality["verdict"])
+        result.quality_max = float(quality["quality_max"]) if quality.get("quality_max") is not None else None
+        fired = {"drift": (result.verdict, "DriftAlarmName"), "quality": (result.quality, "QualityAlarmName")}
+        for name, (verdict, output) in fired.items():
+            if verdict == "DRIFTED":
+                wait_for(
+                    f"the {name} alarm to fire",
+                    lambda output=output: self.stack.alarm_state(output) == "ALARM",
+                    seconds=30,
+                )
+                result.alarms.append(name)
+        if not result.alarms:
             return []
-        wait_for("the drift alarm to fire", lambda: self.stack.alarm_state() == "ALARM", seconds=30)
-        result.alarm = True
         opened = wait_for(
             "the alarm to open an episode",
             lambda: [episode for episode in self.stack.episodes() if episode["pk"] not in before],
@@ -198,7 +213,7 @@ class Replay:
         answers, episode = self._traffic_during_episode(opened[0]["pk"], following)
         new = [item["pk"] for item in self.stack.episodes() if item["pk"] not in before]
         if len(new) != 1:
-            raise DemoError(f"one drift alarm opened {len(new)} episodes: {', '.join(new)}")
+            raise DemoError(f"one window opened {len(new)} episodes: {', '.join(new)}")
         result.episode = str(episode["pk"]).removeprefix("EPISODE#")
         result.outcome, result.reason = str(episode["outcome"]), str(episode.get("reason") or "")
         result.gate = self._gate(result.episode)

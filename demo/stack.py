@@ -86,9 +86,9 @@ class Stack:
         """The champion pointer: the model that serves and its baseline."""
         return self.item(f"ENDPOINT#{self['EndpointName']}", "CHAMPION")
 
-    def analysis(self) -> dict[str, Any]:
-        """The drift monitor's latest analysis."""
-        return self.item(f"ENDPOINT#{self['EndpointName']}", "ANALYSIS")
+    def analysis(self, of: str = "ANALYSIS") -> dict[str, Any]:
+        """The drift monitor's latest analysis; of="QUALITY": the quality monitor's."""
+        return self.item(f"ENDPOINT#{self['EndpointName']}", of)
 
     def episodes(self) -> list[dict[str, Any]]:
         """Every drift episode of the endpoint, oldest first."""
@@ -105,9 +105,9 @@ class Stack:
         items = [{name: _read(value) for name, value in item.items()} for page in pages for item in page["Items"]]
         return sorted(items, key=lambda item: str(item["opened_at"]))
 
-    def alarm_state(self) -> str:
-        """OK, ALARM or INSUFFICIENT_DATA of the drift alarm."""
-        alarms = self.aws.client("cloudwatch").describe_alarms(AlarmNames=[self["DriftAlarmName"]])
+    def alarm_state(self, output: str = "DriftAlarmName") -> str:
+        """OK, ALARM or INSUFFICIENT_DATA of the alarm that the stack's output names."""
+        alarms = self.aws.client("cloudwatch").describe_alarms(AlarmNames=[self[output]])
         return str(alarms["MetricAlarms"][0]["StateValue"])
 
     def serving(self) -> str:

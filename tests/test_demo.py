@@ -98,7 +98,7 @@ def test_answers_are_scored_by_the_main_metric_or_by_accuracy(
 
 
 def report(**changes: Any) -> dict[str, Any]:
-    window = {"verdict": "DRIFTED", "episode": "e", "outcome": "promoted", "reason": "", "alarm": True}
+    window = {"verdict": "DRIFTED", "episode": "e", "outcome": "promoted", "reason": "", "alarms": ["drift"]}
     windows = [{**window, "name": name, "served_metric": 6.0, "stale_metric": 10.0} for name in GOAL_WINDOWS]
     whole = {"windows": windows, "predictions_failed": 0, "predictions_misversioned": 0, "violations": []}
     return {**whole, **changes}
@@ -125,7 +125,7 @@ def test_what_went_wrong_is_said(changes: dict[str, Any], says: str) -> None:
     ("change", "says"),
     [
         ({"outcome": "failed", "reason": "quota"}, "ended as failed: quota"),
-        ({"episode": None, "outcome": None}, "drifted, and no episode was opened"),
+        ({"episode": None, "outcome": None}, "(drift), and no episode was opened"),
         ({"served_metric": 40.0}, "the goal is 30%"),
     ],
 )

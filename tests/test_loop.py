@@ -74,7 +74,7 @@ def test_every_prediction_is_answered_by_the_right_model(summary: dict[str, Any]
 
 
 def test_one_episode_for_each_drift_alarm(summary: dict[str, Any]) -> None:
-    episodes = [window["episode"] for window in summary["windows"] if window["alarm"]]
+    episodes = [window["episode"] for window in summary["windows"] if window["alarms"]]
     assert None not in episodes
     assert len(set(episodes)) == len(episodes)
 
@@ -188,7 +188,7 @@ def test_drift_without_labels_is_refused_by_name_and_leaves_everything_as_it_was
     replay = WithoutLabels(stack, "no labels", flights.source().spec, [month], lambda *_: None)
     replay.run()
     (result,) = replay.results
-    assert (result.verdict, result.alarm) == ("DRIFTED", True)
+    assert (result.verdict, result.alarms, result.quality) == ("DRIFTED", ["drift"], "UNDECIDED")
     assert (result.outcome, result.reason) == ("refused", "labels_insufficient")
     assert (replay.failed, replay.misversioned) == (0, 0)
     assert (stack.champion(), stack.serving()) == (champion, serving)

@@ -98,7 +98,7 @@ def _baseline(options: argparse.Namespace) -> int:
         if options.model:
             spec = read_spec(options.model)
             features = {feature.name: feature.type for feature in spec.features}
-            monitor, origin = MonitorOptions.of(spec.monitor, features), f"from {options.model.name}"
+            monitor, origin = spec.monitor, f"from {options.model.name}"
         else:
             features = infer_kinds(table, _features(table, options.leave_out), advance)
             monitor, origin = MonitorOptions(), "inferred from the data"

@@ -89,12 +89,13 @@ def _bootstrap(event: Mapping[str, Any], rules: OpeningRules) -> Trigger | str:
 
 def _alarm(event: Mapping[str, Any], rules: OpeningRules, ledger: Ledger) -> Trigger | str:
     alarm = read_transition(event)
-    known = alarm.alarm_arn in rules.alarm_arns
+    of_quality = alarm.alarm_arn in rules.quality_alarm_arns
+    known = of_quality or alarm.alarm_arn in rules.alarm_arns
     newest = not known or ledger.note_transition(rules.endpoint_name, alarm.alarm_arn, alarm.at)
     if alarm.state in QUIET:
         return QUIET[alarm.state]
     if not known:
-        raise Refused("unknown_alarm", f"{short(alarm.alarm_arn, 300)} is not the drift alarm of this stack")
+        raise Refused("unknown_alarm", f"{short(alarm.alarm_arn, 300)} is no alarm of this stack that opens episodes")
     too_old = _news(alarm, rules, ledger) - alarm.at > rules.max_event_age
     against = {
         "stale": not newest,
@@ -102,7 +103,8 @@ def _alarm(event: Mapping[str, Any], rules: OpeningRules, ledger: Ledger) -> Tri
         "suppressed": alarm.suppressed,  # suppression stops an alarm's actions, not its events
         "too_old": too_old,
     }
-    trigger = Trigger(rules.endpoint_name, alarm.alarm_arn, alarm.at, alarm.reason)
+    text, evidence = (_decay(alarm, rules, ledger), "QUALITY") if of_quality else (alarm.reason, "ANALYSIS")
+    trigger = Trigger(rules.endpoint_name, alarm.alarm_arn, alarm.at, text, evidence=evidence)
     return next((reason for reason, applies in against.items() if applies), trigger)
 
 
@@ -127,6 +129,13 @@ def read_transition(event: Mapping[str, Any]) -> Transition:
         reason=short(str(state.get("reason", "")), 500),
         suppressed=bool(state.get("actionsSuppressedBy")),
     )
+
+
+def _decay(alarm: Transition, rules: OpeningRules, ledger: Ledger) -> str:
+    """What the quality monitor saw when its alarm fired: which metric, and by how much."""
+    analysis = ledger.analysis(rules.endpoint_name, of="QUALITY") or {}
+    seen = analysis.get("detail") if analysis.get("verdict") == "DRIFTED" else None
+    return f"The quality of the answers decayed: {seen or 'see the quality monitor'}. {alarm.reason}"
 
 
 def _news(alarm: Transition, rules: OpeningRules, ledger: Ledger) -> datetime:

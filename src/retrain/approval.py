@@ -72,7 +72,11 @@ def judge_challenger(
         return {"decision": "keep_champion", "reason": str(first["code"]), "detail": detail[:1500]}
     verify_evidence(gate, bootstrap=episode.bootstrap)
     challenger = _find_challenger(item, step, rules, evaluation, sagemaker)
-    baseline = {name: f"{folder}/baseline/{name}.json" for name in ("statistics", "constraints")}
+    baseline = {
+        "statistics": f"{folder}/baseline/statistics.json",
+        "constraints": f"{folder}/baseline/constraints.json",
+        "quality_constraints": f"{folder}/evaluation/constraints.json",
+    }
     for uri in baseline.values():
         if not store.exists(uri):
             raise NoArtifact(f"the baseline is missing: {uri}")
@@ -82,8 +86,7 @@ def judge_challenger(
         model_data_uri=challenger.model_data_uri,
         model_sha256=challenger.model_sha256,
         dataset_uri=f"{folder}/dataset",
-        statistics_uri=baseline["statistics"],
-        constraints_uri=baseline["constraints"],
+        **{f"{name}_uri": uri for name, uri in baseline.items()},
     )
     if rules.mode == "registry" and not episode.bootstrap:
         return {"decision": "await"}

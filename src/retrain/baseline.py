@@ -50,6 +50,15 @@ _UNCHOSEN = "default_thresholds"
 _AWS_THRESHOLD = 0.1  # what the documentation says is meant if a file says nothing
 
 
+class OptionError(InvalidSpec):
+    """An option of [monitor] that can't be used: its key, and the remedy."""
+
+    def __init__(self, key: str, detail: str) -> None:
+        super().__init__(f"[monitor] {key}: {detail}")
+        self.key = key
+        self.detail = detail
+
+
 @dataclass(frozen=True, slots=True)
 class MonitorOptions:
     """How a window is judged: the section [monitor] of model.toml.
@@ -69,15 +78,16 @@ class MonitorOptions:
     max_missing_increase: float = 0.3  # how much more of a column may be missing than in the baseline
     max_unknown_categories: float = 0.5  # share of values outside the baseline's categories: another column, not drift
     min_volume_share: float = 0.1  # of the rows that were expected, if anybody said how many
+    quality_tolerance: float = 0.25  # share by which the loss may exceed the holdout's: becomes quality's constraints
 
     @classmethod
     def of(cls, section: Mapping[str, Any], features: Mapping[str, str] | None = None) -> MonitorOptions:
-        """The options of a [monitor] section, checked. Raises InvalidSpec naming the key and the remedy."""
+        """The options of a [monitor] section, checked. Raises OptionError naming the key and the remedy."""
         known = {item.name: item for item in fields(cls)}
         values: dict[str, Any] = {}
         for key, value in section.items():
             if key not in known:
-                raise _bad_option(key, f"unknown key: one of {', '.join(known)} is expected")
+                raise OptionError(key, f"unknown key: one of {', '.join(known)} is expected")
             values[key] = _option(key, value, features)
         return cls(**values)
 
@@ -642,29 +652,25 @@ def _option(key: str, value: Any, features: Mapping[str, str] | None) -> Any:
         known = METHODS if key == "method" else CATEGORICAL_METHODS
         found = known.get(value.lower()) if isinstance(value, str) else None
         if found is None:
-            raise _bad_option(key, f"{value!r} is unknown: write one of {', '.join(dict.fromkeys(known.values()))}")
+            raise OptionError(key, f"{value!r} is unknown: write one of {', '.join(dict.fromkeys(known.values()))}")
         return found
     if key in {"thresholds", "ignored"}:
         if not isinstance(value, dict if key == "thresholds" else (list, tuple)):
-            raise _bad_option(
+            raise OptionError(
                 key, "a table of feature = threshold is expected" if key == "thresholds" else "a list is expected"
             )
         for name in value:
             if features is not None and name not in features:
-                raise _bad_option(key, f"{name!r} is no feature: it is none of {', '.join(features)}")
+                raise OptionError(key, f"{name!r} is no feature: it is none of {', '.join(features)}")
         return {name: _share(f"{key}.{name}", value[name]) for name in value} if key == "thresholds" else tuple(value)
     if key == "min_rows":
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise _bad_option(key, f"{value!r} is not a whole number from 1")
+            raise OptionError(key, f"{value!r} is not a whole number from 1")
         return value
     return _share(key, value)
 
 
 def _share(key: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise _bad_option(key, f"{value!r} is not a number from 0 to 1")
+        raise OptionError(key, f"{value!r} is not a number from 0 to 1")
     return float(value)
-
-
-def _bad_option(key: str, message: str) -> InvalidSpec:
-    return InvalidSpec(f"[monitor] {key}: {message}")

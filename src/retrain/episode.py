@@ -88,13 +88,17 @@ def moment(event: Mapping[str, Any], field: str) -> datetime:
 
 @dataclass(frozen=True)
 class Trigger:
-    """Why an episode should be opened: `cause` is an alarm's ARN or "bootstrap", `at` when it happened."""
+    """Why an episode should be opened: `cause` is an alarm's ARN or "bootstrap", `at` when it happened.
+
+    `evidence` names the ledger's analysis whose window raised the alarm: the drift monitor's, or the quality monitor's.
+    """
 
     endpoint_name: str
     cause: str
     at: datetime
     text: str
     bootstrap: bool = False
+    evidence: str = "ANALYSIS"
 
     @property
     def episode_id(self) -> str:
@@ -113,6 +117,7 @@ class OpeningRules:
     enabled: bool
     window: timedelta
     max_event_age: timedelta
+    quality_alarm_arns: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if self.window <= timedelta(0) or self.max_event_age <= timedelta(0):
@@ -172,13 +177,14 @@ def _start(trigger: Trigger, *, first: bool, ledger: Ledger, machine: StateMachi
 
 
 def _window(trigger: Trigger, rules: OpeningRules, ledger: Ledger) -> tuple[datetime, datetime]:
-    """The window whose drift raised the alarm: the monitor's latest analysis, if it is recent."""
+    """The window that raised the alarm: the monitor's latest analysis, if it is recent."""
     if trigger.bootstrap:
         return trigger.at, trigger.at
-    analysis = ledger.analysis(trigger.endpoint_name)
+    analysis = ledger.analysis(trigger.endpoint_name, of=trigger.evidence)
     if analysis:
         start, end = clock.parse(analysis["window_start"]), clock.parse(analysis["window_end"])
-        if end <= trigger.at <= end + rules.window:
+        told_at = clock.parse(analysis.get("analysed_at") or analysis["window_end"])
+        if told_at <= trigger.at <= told_at + rules.window:
             return start, end
     champion = ledger.champion(trigger.endpoint_name)
     since = clock.parse(champion["since"]) if champion else None

@@ -9,12 +9,14 @@ rows' order.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 
 from retrain.capture import Capture, Quarantine, UnreadableError, decode, records
 
+_NOTHING: list[str] = []  # a row whose values are not needed
 _FOLDER = re.compile(r"(?:^|/)(\d{4})/(\d{2})/(\d{2})/(\d{2})/[^/]*$")
 
 
@@ -51,10 +53,48 @@ class Coverage:
         return self.labelled / self.rows if self.rows else 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Captures that stand for all: `share` of the ids were drawn, of `rows` rows in `captures` captures."""
+
+    drawn: tuple[Capture, ...]
+    share: float
+    captures: int
+    rows: int
+
+
+def draw(captures: Iterable[Capture], most_rows: int) -> Sample:
+    """At most `most_rows` rows' captures, without what was asked: answers are joined with labels, and nothing else.
+
+    An id is drawn if the hash of it is below `share`, the largest power of a half for which the rows fit. So the same
+    captures give the same sample, in whatever order they come, and every draw of a capture, or of its label, agrees.
+    Memory is that of the sample.
+    """
+    share, drawn, places, seen, rows, kept = 1.0, [], [], 0, 0, 0
+    for capture in captures:
+        width = len(capture.rows) or len(capture.outputs)
+        seen, rows = seen + 1, rows + width
+        place = int.from_bytes(sha256(capture.id.encode()).digest()[:8]) / 2**64
+        if place >= share:
+            continue
+        drawn.append(Capture(capture.id, capture.time, [_NOTHING] * width, capture.outputs))
+        places.append(place)
+        kept += width
+        while kept > most_rows and len(drawn) > 1:
+            share /= 2
+            drawn = [known for known, at in zip(drawn, places, strict=True) if at < share]
+            places = [at for at in places if at < share]
+            kept = sum(len(known.rows) for known in drawn)
+    return Sample(tuple(drawn), share, seen, rows)
+
+
 def read(
-    files: Iterable[tuple[str, Iterable[bytes | str]]], quarantine: Quarantine, until: datetime | None = None
+    files: Iterable[tuple[str, Iterable[bytes | str]]],
+    quarantine: Quarantine,
+    until: datetime | None = None,
+    wanted: Container[str] | None = None,
 ) -> Labels:
-    """The labels of the files (source, lines), those collected after `until` left out.
+    """The labels of the files (source, lines), those collected after `until` left out, and those not `wanted`.
 
     The same label twice counts once and is noted as `duplicate_label`; different labels for one id are quarantined as
     `conflicting_label`, and the id has no label, for nobody can say which one is true.
@@ -71,6 +111,8 @@ def read(
                 continue
             if late:
                 quarantine.outside_window += 1
+            elif wanted is not None and identity not in wanted:
+                continue
             elif identity in labels.conflicting or labels.by_id.get(identity, values) != values:
                 quarantine.add(source, number, "conflicting_label", "another label was given for the same id")
                 labels.conflicting.add(identity)

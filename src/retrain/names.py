@@ -69,3 +69,12 @@ def schedule_name(endpoint_name: str) -> str:
     'flights-drift'
     """
     return f"{endpoint_name}-drift"
+
+
+def quality_schedule_name(endpoint_name: str) -> str:
+    """The same of the quality monitor's analyses.
+
+    >>> quality_schedule_name("flights")
+    'flights-quality'
+    """
+    return f"{endpoint_name}-quality"

@@ -223,8 +223,11 @@ class _Author:
             "model_data_statistics": source("baseline/statistics.json"),
             "model_data_constraints": source("baseline/constraints.json"),
         }
-        quality = source("evaluation/evaluation.json")
-        metrics = ModelMetrics(model_statistics=quality, **data)
+        data |= {
+            "model_statistics": source("evaluation/evaluation.json"),
+            "model_constraints": source("evaluation/constraints.json"),
+        }
+        metrics = ModelMetrics(**data)
         # The session keeps the request for the step; all that it wants of a model is its session.
         self.session.init_model_step_arguments(SimpleNamespace(sagemaker_session=self.session))
         request = create_model_package_from_containers(
@@ -244,7 +247,7 @@ class _Author:
             response_types=_TYPES,
             model_package_group_name=p["ModelPackageGroupName"],
             model_metrics={key: value for key, value in metrics._to_request_dict().items() if value},
-            drift_check_baselines=DriftCheckBaselines(model_statistics=quality, **data)._to_request_dict(),
+            drift_check_baselines=DriftCheckBaselines(**data)._to_request_dict(),
             approval_status="PendingManualApproval",
             customer_metadata_properties={
                 "episode_id": p["EpisodeId"],

@@ -21,6 +21,7 @@ MODULES = (
     "gate",
     "ground_truth",
     "profile",
+    "quality",
     "spec",
     "table",
     "training",

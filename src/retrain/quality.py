@@ -13,7 +13,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
@@ -32,19 +32,42 @@ BLOCKS: Mapping[str, str] = MappingProxyType(
     {"regression": "regression", "binary": "binary_classification", "multiclass": "multiclass_classification"}
 )
 GREATER, LESS = "GreaterThanThreshold", "LessThanThreshold"  # what violates the constraint
+DEFAULT_TOLERANCE = 0.25
 _ERRORS = frozenset({"mae", "mse", "rmse"})  # better when smaller
+_SAID_BY_OTHERS = frozenset({"mse", "r2"})  # by rmse; r2 also moves with the spread of the labels
 _CONSTANT = "_best_constant_classifier"
+_OWN = "drift_retrain"  # our members beside Model Monitor's
 
 Pair = tuple[str, Sequence[str]]  # label, and the model's answer: a value, a class, or probabilities of the classes
 
 
 @dataclass(frozen=True, slots=True)
 class QualityRules:
-    """How much must be known before quality is judged."""
+    """How much must be known before quality is judged. Raises ValueError naming the rule and what it may be."""
 
     min_labels: int = 200  # below, Model Monitor gives no standard deviation either
     min_label_coverage: float = 0.8  # share of the window's rows whose label has arrived
-    max_bad_share: float = 0.05  # of the labelled rows, those whose label or answer can't be used
+    max_bad_share: float = 0.05  # of lines that can't be read, and of labelled rows whose label or answer is unusable
+
+    def __post_init__(self) -> None:
+        if not _is_number(self.min_labels) or self.min_labels < 1:
+            raise ValueError(f"min_labels: {self.min_labels!r} is not a number from 1")
+        for name in ("min_label_coverage", "max_bad_share"):
+            if not _is_number(share := getattr(self, name)) or not 0 <= share <= 1:
+                raise ValueError(f"{name}: {share!r} is not a number from 0 to 1")
+
+
+@dataclass(frozen=True)
+class QualityBaseline:
+    """What a model's answers are held to: constraints.json of model quality.
+
+    `classes` are a classifier's in the order of its class numbers; empty if the file does not say.
+    """
+
+    task: str
+    classes: tuple[str, ...]
+    demands: tuple[Demand, ...]
+    rules: QualityRules
 
 
 @dataclass(frozen=True)
@@ -73,14 +96,36 @@ class Demand:
         """Whether the value does not meet the demand."""
         return value > self.threshold if self.operator == GREATER else value < self.threshold
 
+    def severity(self, value: float) -> float:
+        """How bad the value is in units of the threshold: above 1 exactly if the demand is violated.
+
+        >>> Demand("rmse", 10.0, GREATER).severity(22.0), Demand("auc", 0.8, LESS).severity(0.6)
+        (2.2, 1.25)
+        """
+        beyond = value - self.threshold if self.operator == GREATER else self.threshold - value
+        severity = min(1 + beyond / (abs(self.threshold) or 1.0), 1e6)
+        # Rounding must not bring it to the other side of what the alarm looks at.
+        return max(severity, math.nextafter(1.0, math.inf)) if self.violated(value) else min(severity, 1.0)
+
+    def said_of(self, value: float) -> str:
+        """The value and what is demanded, for people.
+
+        >>> Demand("rmse", 10.0, GREATER).said_of(22.04)
+        'rmse is 22.04, at most 10 is allowed'
+        """
+        demanded = "at most {:.4g} is allowed" if self.operator == GREATER else "at least {:.4g} is needed"
+        return f"{self.metric} is {value:.4g}, {demanded.format(self.threshold)}"
+
 
 @dataclass(frozen=True)
 class QualityAnalysis:
     """What is known about the quality of a window's answers; `values` are the metrics that are defined, by name.
 
     DRIFTED is what violates a constraint; too few labels are UNDECIDED(labels_insufficient), and never STABLE.
+    `judged` are the demands whose metric is defined, `violated` those of them that are not met, the worst first.
     """
 
+    task: str
     window: Window
     verdict: Verdict
     reason: str | None
@@ -89,8 +134,16 @@ class QualityAnalysis:
     labelled: int
     bad: Mapping[str, int]
     values: Mapping[str, float]
+    judged: tuple[Demand, ...]
     violated: tuple[Demand, ...]
     block: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def quality_max(self) -> float | None:
+        """The worst metric in units of its threshold, above 1 exactly if the verdict is DRIFTED; None if UNDECIDED."""
+        if self.verdict is Verdict.UNDECIDED:
+            return None
+        return max(demand.severity(self.values[demand.metric]) for demand in self.judged)
 
     @property
     def label_coverage(self) -> float:
@@ -102,6 +155,10 @@ class QualityAnalysis:
         count = self.labelled - sum(self.bad.values())
         dataset = {"item_count": count, "evaluation_time": render(self.window[1])}
         return {"version": 0.0, "dataset": dataset, **self.block}
+
+    def constraints(self) -> dict[str, Any]:
+        """The constraints.json that the window was judged by, as far as its metrics are defined."""
+        return constraints_of(self.task, self.judged)
 
     def constraint_violations(self) -> dict[str, Any]:
         """The window's constraint_violations.json."""
@@ -119,17 +176,46 @@ class QualityAnalysis:
             ]
         }
 
-    def metrics(self, endpoint_name: str, schedule_name: str) -> list[dict[str, Any]]:
-        """The window's metrics as boto3's PutMetricData takes them, under Model Monitor's names, at the window's end.
+    def document(self) -> dict[str, Any]:
+        """analysis.json: every number of the analysis, in JSON's types."""
+        return {
+            "version": 1,
+            "window_start": render(self.window[0]),
+            "window_end": render(self.window[1]),
+            "verdict": self.verdict.value,
+            "reason": self.reason,
+            "detail": self.detail,
+            "rows": self.rows,
+            "labelled": self.labelled,
+            "label_coverage": self.label_coverage if self.rows else None,
+            "bad_pairs": dict(self.bad),
+            "quality_max": self.quality_max,
+            "metrics": [
+                {
+                    "name": demand.metric,
+                    "value": self.values[demand.metric],
+                    "threshold": demand.threshold,
+                    "comparison_operator": demand.operator,
+                    "severity": demand.severity(self.values[demand.metric]),
+                }
+                for demand in self.judged
+            ],
+        }
 
-        `label_coverage` is published always, what was not decided is not.
+    def metrics(self, endpoint_name: str, schedule_name: str, time: datetime) -> list[dict[str, Any]]:
+        """The window's metrics as boto3's PutMetricData takes them, at the time of the analysis.
+
+        That is not the window's end: labels come late, and an alarm does not look at what is long past. The metrics
+        themselves have Model Monitor's names and dimensions; `label_coverage` and `quality_max` are the aggregates.
+        What was not decided is not published, nor is the coverage of no rows.
         """
         endpoint = [{"Name": "Endpoint", "Value": endpoint_name}]
         schedule = [*endpoint, {"Name": "MonitoringSchedule", "Value": schedule_name}]
-        found = [_metric("label_coverage", self.label_coverage, endpoint, self.window[1])]
-        if self.verdict is not Verdict.UNDECIDED:
+        found = [_metric("label_coverage", self.label_coverage, endpoint, time)] if self.rows else []
+        if self.quality_max is not None:
+            found.append(_metric("quality_max", self.quality_max, endpoint, time))
             found += [
-                _metric(name, value, schedule, self.window[1])
+                _metric(name, value, schedule, time)
                 for name, value in self.values.items()
                 if not name.endswith(_CONSTANT)
             ]
@@ -198,42 +284,81 @@ def _multiclass_pairs(pairs: Iterable[Pair], classes: tuple[str, ...], bad: Coun
     return Pairs("multiclass", np.array([float(place[label]) for label, _ in usable]), output, every, dict(bad))
 
 
-def suggest_constraints(statistics: Mapping[str, Any], task: str, margin: float = 0.1) -> dict[str, Any]:
-    """constraints.json that holds a window to the quality in those statistics, with a margin for what does not matter.
+def suggest_constraints(
+    statistics: Mapping[str, Any],
+    task: str,
+    tolerance: float = DEFAULT_TOLERANCE,
+    *,
+    classes: Sequence[str] = (),
+    rules: QualityRules | None = None,
+) -> dict[str, Any]:
+    """constraints.json that holds a window to the quality in those statistics; the file says of which classes.
 
-    The margin is a share of the metric, or three of its standard deviations if that is more. Of the binary rates only
-    recall is held, of the constant classifier nothing: the other metrics say the same.
+    What may grow by the tolerance, a share, is the loss: an error itself, or what a score lacks to 1. It may grow by
+    more where so few rows tell nothing finer: by three standard errors, each twice the standard deviation of Model
+    Monitor's 80 % resamples, which vary half as much as new samples would. Of the binary rates only recall is held, of
+    regression neither mse nor r2, of the constant classifier nothing: the other metrics say the same.
     """
     scalars = statistics.get(f"{BLOCKS[task]}_metrics", {})
-    demands: dict[str, Any] = {}
+    demands = []
     for name, value in _values(scalars).items():
-        if name.endswith((_CONSTANT, "_rate")):
+        if name.endswith((_CONSTANT, "_rate")) or name in _SAID_BY_OTHERS:
             continue
         deviation = scalars[name].get("standard_deviation")
-        noise = 3 * deviation if isinstance(deviation, (int, float)) else 0.0
-        leeway = max(margin * abs(value), noise)
+        noise = 6 * deviation if isinstance(deviation, (int, float)) else 0.0
         smaller = name in _ERRORS
-        demands[name] = {
-            "threshold": value + leeway if smaller else value - leeway,
-            "comparison_operator": GREATER if smaller else LESS,
-        }
-    return {"version": 0.0, f"{BLOCKS[task]}_constraints": demands}
+        leeway = max(tolerance * abs(value if smaller else 1 - value), noise)
+        demands.append(Demand(name, value + leeway, GREATER) if smaller else Demand(name, value - leeway, LESS))
+    return {**constraints_of(task, demands), _OWN: {"classes": list(classes), **asdict(rules or QualityRules())}}
+
+
+def constraints_of(task: str, demands: Iterable[Demand]) -> dict[str, Any]:
+    """constraints.json of those demands on a model of that task."""
+    block = {
+        demand.metric: {"threshold": demand.threshold, "comparison_operator": demand.operator} for demand in demands
+    }
+    return {"version": 0.0, f"{BLOCKS[task]}_constraints": block}
+
+
+def read_baseline(document: Mapping[str, Any] | str | bytes, file: str = "constraints.json") -> QualityBaseline:
+    """The model-quality constraints that the file's content holds, whatever the model's task.
+
+    Where the file does not say how much has to be known, the defaults apply. Raises NoBaseline naming file and field.
+    """
+    document = _object(document, file)
+    tasks = [task for task, block in BLOCKS.items() if f"{block}_constraints" in document]
+    if len(tasks) != 1:
+        wanted = ", ".join(f"{block}_constraints" for block in BLOCKS.values())
+        raise NoBaseline(f"{file}: exactly one of {wanted} is expected: compute the baseline anew")
+    own = document.get(_OWN, {})
+    try:
+        classes = tuple(map(str, own.get("classes", ())))
+        rules = QualityRules(**{item.name: own[item.name] for item in fields(QualityRules) if item.name in own})
+    except (TypeError, ValueError, AttributeError) as error:
+        raise NoBaseline(f"{file}: {_OWN}: {error}: compute the baseline anew") from None
+    return QualityBaseline(tasks[0], classes, read_constraints(document, tasks[0], file), rules)
 
 
 def read_constraints(
     document: Mapping[str, Any] | str | bytes, task: str, file: str = "constraints.json"
 ) -> tuple[Demand, ...]:
     """The demands that the file's content holds. Raises NoBaseline naming file, metric, field and remedy."""
+    name = f"{BLOCKS[task]}_constraints"
+    block = _object(document, file).get(name)
+    if not isinstance(block, dict):
+        raise NoBaseline(f"{file}: {name}: an object is expected: compute the baseline of a {task} model")
+    return tuple(_demand(metric, found, file) for metric, found in block.items() if metric != "confusion_matrix")
+
+
+def _object(document: Mapping[str, Any] | str | bytes, file: str) -> Mapping[str, Any]:
     if isinstance(document, (str, bytes)):
         try:
             document = json.loads(document)
         except (ValueError, RecursionError):
             raise NoBaseline(f"{file}: the file is not JSON: compute the baseline anew") from None
-    name = f"{BLOCKS[task]}_constraints"
-    block = document.get(name) if isinstance(document, Mapping) else None
-    if not isinstance(block, dict):
-        raise NoBaseline(f"{file}: {name}: an object is expected: compute the baseline of a {task} model")
-    return tuple(_demand(metric, found, file) for metric, found in block.items() if metric != "confusion_matrix")
+    if not isinstance(document, Mapping):
+        raise NoBaseline(f"{file}: the file holds no JSON object: compute the baseline anew")
+    return document
 
 
 def _demand(metric: str, found: Any, file: str) -> Demand:
@@ -247,12 +372,19 @@ def _demand(metric: str, found: Any, file: str) -> Demand:
 
 
 def judge_quality(
-    pairs: Pairs, rows: int, demands: Sequence[Demand], window: Window, rules: QualityRules | None = None
+    pairs: Pairs,
+    rows: int,
+    demands: Sequence[Demand],
+    window: Window,
+    *,
+    rules: QualityRules | None = None,
+    broken: tuple[str, str] | None = None,
 ) -> QualityAnalysis:
     """The verdict on the answers of the window, in which `rows` rows were captured. Raises NoBaseline.
 
     DRIFTED if a constraint is violated, STABLE if all that could be computed are met, else UNDECIDED(reason):
-    labels_insufficient, suspect_data, or not_judged.
+    labels_insufficient, suspect_data, not_judged, or that of `broken`: why (reason, detail) what was read can't be
+    relied upon, if it can't.
     """
     rules = rules or QualityRules()
     good, bad = len(pairs.truth), sum(pairs.bad.values())
@@ -265,11 +397,16 @@ def judge_quality(
             raise NoBaseline(
                 f"constraints.json: {demand.metric}: a {pairs.task} model has no such metric, only {known}"
             )
-    judged = [demand for demand in demands if demand.metric in values]
-    violated = tuple(demand for demand in judged if demand.violated(values[demand.metric]))
+    judged = tuple(demand for demand in demands if demand.metric in values)
+    violated = sorted(
+        (demand for demand in judged if demand.violated(values[demand.metric])),
+        key=lambda demand: (-demand.severity(values[demand.metric]), demand.metric),
+    )
     labelled = good + bad
     verdict, reason, detail = Verdict.UNDECIDED, None, None
-    if bad > rules.max_bad_share * labelled:
+    if broken:
+        reason, detail = broken
+    elif bad > rules.max_bad_share * labelled:
         reasons = ", ".join(f"{name} {count}" for name, count in pairs.bad.items())
         reason, detail = "suspect_data", f"{bad} of {labelled} labelled rows can't be used: {reasons}"
     elif good < rules.min_labels or labelled < rules.min_label_coverage * rows:
@@ -280,9 +417,13 @@ def judge_quality(
         )
     elif not judged:
         reason, detail = "not_judged", "no constraint names a metric that is defined for these rows"
+    elif violated:
+        verdict = Verdict.DRIFTED
+        detail = "; ".join(demand.said_of(values[demand.metric]) for demand in violated[:3])
     else:
-        verdict = Verdict.DRIFTED if violated else Verdict.STABLE
+        verdict = Verdict.STABLE
     return QualityAnalysis(
+        task=pairs.task,
         window=window,
         verdict=verdict,
         reason=reason,
@@ -291,7 +432,8 @@ def judge_quality(
         labelled=labelled,
         bad=pairs.bad,
         values=values,
-        violated=violated if verdict is Verdict.DRIFTED else (),
+        judged=judged,
+        violated=tuple(violated) if verdict is Verdict.DRIFTED else (),
         block=block,
     )
 
@@ -313,6 +455,10 @@ def _class(label: str, classes: Sequence[str]) -> float | None:
     number = _number(label)
     same = [index for index, name in enumerate(classes) if number is not None and _number(name) == number]
     return float(same[0]) if same else None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _number(text: str) -> float | None:

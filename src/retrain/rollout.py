@@ -192,6 +192,8 @@ def switch_champion(step: Step, *, ledger: Ledger, sagemaker: SageMaker) -> dict
             "dataset_uri": item["dataset_uri"],
             "statistics_uri": item["statistics_uri"],
             "constraints_uri": item["constraints_uri"],
+            # An episode that was judged before there were any has none.
+            "quality_constraints_uri": item.get("quality_constraints_uri", ""),
             "since": clock.render(step.now),
             "episode_id": episode.episode_id,
         },

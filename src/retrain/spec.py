@@ -46,7 +46,20 @@ what comes out, and how a better model is told from a worse one. A complete file
     max_calibration_error = 0.1 # classifier: the gap of predicted and observed share may grow by at most this
     resamples = 2000
     seed = 7
-    [monitor]                  # the drift monitor's options, passed on as they are
+    [monitor]
+    # threshold = 0.3          # distance above which a numeric feature has drifted; the alarm's unless it is written
+    # categorical_threshold = 0.3
+    method = "Simple"          # Simple | Robust
+    categorical_method = "LInfinity" # LInfinity | ChiSquared
+    thresholds = {}            # by feature
+    ignored = []               # features that are reported, not judged
+    min_rows = 500             # rows below which a window is undecided
+    max_bad_share = 0.05       # bad lines, rows or values above which a window is a case for a person
+    max_missing_increase = 0.3 # how much more of a column may be missing than in the baseline
+    max_unknown_categories = 0.5 # share of values outside the baseline's categories
+    min_volume_share = 0.1     # of the rows that were expected, if anybody said how many
+    quality_tolerance = 0.25   # share by which the model's errors may exceed those on its holdout before its quality
+                               # has decayed
 """
 
 from __future__ import annotations
@@ -59,6 +72,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from retrain.baseline import MonitorOptions, OptionError
 from retrain.errors import InvalidSpec
 
 METRICS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -147,7 +161,7 @@ class Spec:
     training: TrainingOptions = field(default_factory=TrainingOptions)
     dataset: DatasetOptions = field(default_factory=DatasetOptions)
     gate: GateOptions = field(default_factory=GateOptions)
-    monitor: Mapping[str, Any] = field(default_factory=dict)
+    monitor: MonitorOptions = field(default_factory=MonitorOptions)
 
     @property
     def direction(self) -> str:
@@ -237,17 +251,18 @@ class _Reader:
         metric = self.choice("model", "metric", METRICS[task])
         label = self.name("label", model.get("label"))
         hyperparameters, rounds = self.hyperparameters(task)
+        features = self.features(label)
         return Spec(
             label=label,
             task=task,
             metric=metric,
-            features=self.features(label),
+            features=features,
             hyperparameters=MappingProxyType(hyperparameters),
             num_boost_round=rounds,
             training=self.training(task),
             dataset=self.options("dataset", DatasetOptions),
             gate=self.options("gate", GateOptions),
-            monitor=MappingProxyType(dict(self.section("monitor"))),
+            monitor=self.monitor(features),
         )
 
     def features(self, label: str) -> tuple[Feature, ...]:
@@ -307,6 +322,12 @@ class _Reader:
             hint = f'"{BALANCED}" nor a weight above 0 and up to {_HEAVIEST:g} for classes, like {{ yes = 5.0 }}'
             raise self.error("training", "class_weights", f"{value!r} is neither {hint}")
         return MappingProxyType({str(name): float(weight) for name, weight in value.items()})
+
+    def monitor(self, features: tuple[Feature, ...]) -> MonitorOptions:
+        try:
+            return MonitorOptions.of(self.section("monitor"), {feature.name: feature.type for feature in features})
+        except OptionError as bad:
+            raise self.error("monitor", bad.key.split(".")[0], bad.detail) from None
 
     def candidates(self, value: Any) -> tuple[str, ...]:
         if not isinstance(value, list) or not value or any(item not in CANDIDATES for item in value):

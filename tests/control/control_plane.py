@@ -20,6 +20,7 @@ from retrain.window import prefixes
 
 ACCOUNT, REGION = "000000000000", "us-east-1"
 ALARM = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:drift-retrain-DriftAlarm"
+QUALITY_ALARM = ALARM.replace("DriftAlarm", "QualityAlarm")
 NOW = parse("2013-04-01T00:00:41.318Z")
 PACKAGE = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:model-package/flights/2"
 RUN = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:pipeline/flights-retrain/execution/run1"
@@ -231,6 +232,7 @@ def opening_rules(**changes: Any) -> OpeningRules:
         "enabled": True,
         "window": timedelta(hours=744),
         "max_event_age": timedelta(hours=24),
+        "quality_alarm_arns": frozenset({QUALITY_ALARM}),
     }
     return OpeningRules(**{**rules, **changes})
 
@@ -282,6 +284,7 @@ def crowned(ledger: Ledger, config: str = "old-config") -> None:
             "dataset_uri": "s3://bucket/episodes/old/dataset",
             "statistics_uri": "s3://bucket/old/statistics.json",
             "constraints_uri": "s3://bucket/old/constraints.json",
+            "quality_constraints_uri": "s3://bucket/old/quality/constraints.json",
             "since": "2013-01-01T00:00:00Z",
             "episode_id": past.episode_id,
         },
@@ -312,4 +315,5 @@ def evaluated(store: FakeStore, episode: Episode, **changes: Any) -> None:
     store.put(f"{folder}/evaluation/evaluation.json", json.dumps(document))
     store.put(f"{folder}/baseline/statistics.json", "{}")
     store.put(f"{folder}/baseline/constraints.json", "{}")
+    store.put(f"{folder}/evaluation/constraints.json", "{}")
     store.put("model.tar.gz", MODEL)

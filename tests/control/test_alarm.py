@@ -11,6 +11,7 @@ import pytest
 from control_plane import ALARM, CLOSING, NOW, crowned, opened, opening_rules, step, trigger
 
 from retrain import alarm
+from retrain.clock import render
 from retrain.errors import Throttled
 
 EVENTS = Path(__file__).parents[2] / "events"
@@ -68,6 +69,28 @@ def test_the_execution_input_is_byte_identical_whenever_it_is_sent(ask: Any, mac
 def test_events_that_open_nothing_say_why(name: str, expected: dict[str, str], ask: Any, machine: Any) -> None:
     assert ask(event(name)) == expected
     assert machine.starts == 0
+
+
+def test_a_quality_alarm_opens_an_episode_that_says_what_decayed_on_the_window_that_has_labels(
+    ask: Any, ledger: Any
+) -> None:
+    crowned(ledger)
+    window = {"window_start": "2013-03-01T00:00:00Z", "window_end": "2013-03-31T00:00:00Z"}
+    ledger.record_analysis("flights", {"window_start": "2013-03-02T00:00:00Z", "window_end": render(NOW)}, NOW)
+    found = {**window, "verdict": "DRIFTED", "detail": "rmse is 22.04, at most 13.5 is allowed"}
+    ledger.record_analysis("flights", {**found, "analysed_at": "2013-04-01T00:00:00Z"}, NOW, of="QUALITY")
+    answer = ask(event("alarm-quality"), window=timedelta(hours=12))  # shorter than the delay of the labels
+    item = ledger.episode(answer["episode_id"])
+    assert {"window_start": item["window_start"], "window_end": item["window_end"]} == window
+    assert item["trigger_text"].startswith(
+        "The quality of the answers decayed: rmse is 22.04, at most 13.5 is allowed. Threshold Crossed"
+    )
+
+
+def test_the_second_of_two_alarms_on_one_decay_is_an_occurrence(ask: Any, ledger: Any) -> None:
+    opened_by = ask(event("alarm-drift"))
+    assert ask(event("alarm-quality"))["reason"] == "episode_open"
+    assert ledger.episode(opened_by["episode_id"])["occurrences"] == 2
 
 
 def test_a_refused_event_is_kept_and_people_are_told_once(ask: Any, rejected: Any, topic: Any) -> None:

@@ -13,7 +13,20 @@ from typing import Any
 
 import boto3
 import pytest
-from control_plane import ALARM, GATE, MODEL, NOW, PACKAGE, RUN, FakeSageMaker, crowned, in_service, make_table, trigger
+from control_plane import (
+    ALARM,
+    GATE,
+    MODEL,
+    NOW,
+    PACKAGE,
+    QUALITY_ALARM,
+    RUN,
+    FakeSageMaker,
+    crowned,
+    in_service,
+    make_table,
+    trigger,
+)
 from moto import mock_aws
 
 from retrain import errors, telemetry
@@ -27,6 +40,8 @@ EVENTS = {file.stem: json.loads(file.read_text()) for file in sorted((ROOT / "ev
 ENVIRONMENT = {
     "ACCOUNT": "000000000000",
     "ALARM_ARNS": ALARM,
+    "QUALITY_ALARM_ARNS": QUALITY_ALARM,
+    "LABEL_DELAY_HOURS": "24",
     "APPROVAL_MODE": "registry",
     "AWS_REGION": "us-east-1",
     "BAKE_SECONDS": "300",
@@ -156,6 +171,7 @@ def with_fence(event: dict[str, Any], episode: Episode) -> dict[str, Any]:
     ("name", "expected"),
     [
         ("alarm-drift", {"action": "opened"}),
+        ("alarm-quality", {"action": "opened"}),
         ("alarm-ok", {"action": "ignored", "reason": "not_alarm"}),
         ("alarm-insufficient-data", {"action": "ignored", "reason": "insufficient_data"}),
         ("alarm-unknown", {"action": "refused", "reason": "unknown_alarm"}),
@@ -206,6 +222,7 @@ def test_the_approver_judges_asks_and_hears(world: World) -> None:
     world.s3.put_object(Bucket="bucket", Key=f"{folder}/evaluation/evaluation.json", Body=json.dumps(evaluation))
     for name in ("statistics", "constraints"):
         world.s3.put_object(Bucket="bucket", Key=f"{folder}/baseline/{name}.json", Body=b"{}")
+    world.s3.put_object(Bucket="bucket", Key=f"{folder}/evaluation/constraints.json", Body=b"{}")
     world.sagemaker.registers(episode.episode_id)
     judge = with_fence(EVENTS["step-judge-challenger"], episode)
     assert world.invoke("approver", judge) == {"decision": "await"}
@@ -274,6 +291,10 @@ def test_the_pipeline_publisher(name: str, world: World) -> None:
 
 def test_the_drift_monitor(world: World) -> None:
     assert world.invoke("drift_monitor", EVENTS["monitor-scheduled"])["reason"] == "no_champion"
+
+
+def test_the_quality_monitor(world: World) -> None:
+    assert world.invoke("quality_monitor", EVENTS["quality-scheduled"])["reason"] == "no_champion"
 
 
 def test_every_event_has_a_test_here() -> None:

@@ -74,7 +74,7 @@ def test_the_publishers_package_holds_every_file_that_it_uploads(packages: Path)
     assert done.stdout.startswith("[] ")
 
 
-@pytest.mark.parametrize("module", ["retrain.monitor", "retrain.watch"])
+@pytest.mark.parametrize("module", ["retrain.monitor", "retrain.watch", "retrain.quality_watch"])
 def test_the_drift_monitor_needs_no_xgboost(module: str) -> None:
     code = f"import sys, {module}; print([m for m in ('xgboost', 'pandas', 'sagemaker') if m in sys.modules])"
     environment = {**os.environ, "PYTHONPATH": str(SRC)}

@@ -109,7 +109,7 @@ def test_the_runtime_and_the_processor_are_parameters() -> None:
 
 def test_every_rule_retries_for_a_limited_time_and_keeps_what_it_cannot_deliver() -> None:
     rules = of_type("AWS::Events::Rule")
-    assert len(rules) == 5
+    assert len(rules) == 6
     for item in rules.values():
         for target in item["Targets"]:
             assert target["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": ["UndeliveredEvents", "Arn"]}}
@@ -130,12 +130,12 @@ def test_the_alarm_rule_names_the_alarm_and_no_prefix() -> None:
         for item in of_type("AWS::Events::Rule").values()
         if item.get("EventPattern", {}).get("source") == ["aws.cloudwatch"]
     ]
-    assert pattern["resources"] == [{"Fn::GetAtt": ["DriftAlarm", "Arn"]}]
+    assert pattern["resources"] == [{"Fn::GetAtt": [name, "Arn"]} for name in ("DriftAlarm", "QualityAlarm")]
 
 
 def test_functions_called_by_events_keep_what_failed_for_good() -> None:
     kept = {item["FunctionName"]["Ref"]: item for item in of_type("AWS::Lambda::EventInvokeConfig").values()}
-    assert set(kept) == {"AlarmHandler", "Approver", "DriftMonitor", "EpisodeCloser"}
+    assert set(kept) == {"AlarmHandler", "Approver", "DriftMonitor", "EpisodeCloser", "QualityMonitor"}
     for item in kept.values():
         assert "OnFailure" in item["DestinationConfig"]
 
@@ -234,6 +234,9 @@ def test_the_drift_alarm_watches_what_the_monitor_publishes() -> None:
     alarm = of_type("AWS::CloudWatch::Alarm")["DriftAlarm"]
     assert (alarm["Namespace"], alarm["MetricName"]) == ("DriftRetrain", "drift_max")
     assert alarm["TreatMissingData"] == "notBreaching"
+    quality = of_type("AWS::CloudWatch::Alarm")["QualityAlarm"]
+    assert (quality["Namespace"], quality["MetricName"], quality["Threshold"]) == ("DriftRetrain", "quality_max", 1)
+    assert quality["TreatMissingData"] == "notBreaching"
     silence = of_type("AWS::CloudWatch::Alarm")["SilenceAlarm"]
     assert silence["TreatMissingData"] == "breaching"
 
@@ -254,7 +257,7 @@ def test_every_output_is_described() -> None:
 def test_the_dashboard_is_json() -> None:
     [dashboard] = of_type("AWS::CloudWatch::Dashboard").values()
     body = json.loads(re.sub(r"\$\{[\w.:]+\}", "1", dashboard["DashboardBody"]["Fn::Sub"]))
-    assert len(body["widgets"]) == 7
+    assert len(body["widgets"]) == 8
 
 
 def test_no_account_id_is_in_the_template() -> None:
@@ -270,4 +273,4 @@ def test_every_function_of_the_control_plane_is_built_by_the_makefile() -> None:
         if item["Type"] == "AWS::Serverless::Function" and item.get("Metadata", {}).get("BuildMethod") == "makefile"
     }
     assert targets == made
-    assert set(functions()) - made == {"DriftMonitor"}
+    assert set(functions()) - made == {"DriftMonitor", "QualityMonitor"}

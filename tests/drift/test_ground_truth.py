@@ -6,11 +6,14 @@ from datetime import UTC, datetime
 
 import pytest
 from capture_records import label, line
+from hypothesis import given
+from hypothesis import strategies as st
 
 from retrain import capture, ground_truth
-from retrain.capture import Quarantine
-from retrain.ground_truth import Coverage, Labels
+from retrain.capture import Capture, Quarantine
+from retrain.ground_truth import Coverage, Labels, draw, read
 
+START = datetime(2026, 11, 22, 14, tzinfo=UTC)
 EARLY, LATE = "labels/2026/11/23/05/a.jsonl", "labels/2026/11/24/05/a.jsonl"
 
 
@@ -130,3 +133,35 @@ class TestJoining:
 
     def test_no_captures_is_no_coverage(self):
         assert Coverage().share == 0.0
+
+
+class TestDraw:
+    def captures(self, count, rows=1):
+        return [Capture(f"id-{n}", START, [["1"]] * rows, [["2"]] * rows) for n in range(count)]
+
+    def test_what_fits_is_drawn_whole_without_what_was_asked(self):
+        sample = draw(self.captures(50, rows=2), 100)
+        assert (len(sample.drawn), sample.share, sample.captures, sample.rows) == (50, 1.0, 50, 100)
+        assert all(capture.rows == [[], []] for capture in sample.drawn)
+
+    @given(st.permutations(range(60)), st.integers(1, 80), st.integers(1, 3))
+    def test_the_same_captures_give_the_same_sample_in_any_order(self, order, most, rows):
+        captures = self.captures(60, rows)
+        one, other = draw(captures, most), draw([captures[index] for index in order], most)
+        assert {capture.id for capture in one.drawn} == {capture.id for capture in other.drawn}
+        assert one.share == other.share
+        assert sum(len(capture.rows) for capture in one.drawn) <= max(most, rows)
+
+    def test_a_large_sample_has_about_its_share(self):
+        sample = draw(self.captures(20_000), 6_000)
+        assert sample.share == 0.25
+        assert len(sample.drawn) == pytest.approx(5_000, rel=0.05)
+
+    def test_answers_count_where_questions_were_not_captured(self):
+        [drawn] = draw([Capture("a", START, [], [["1"], ["2"]])], 10).drawn
+        assert len(drawn.rows) == 2
+
+    def test_labels_that_nobody_wants_are_not_kept(self):
+        quarantine = Quarantine()
+        labels = read([("l", [label("1", "a"), label("2", "b"), label("3", "b")])], quarantine, wanted={"a"})
+        assert (labels.by_id, quarantine.bad) == ({"a": ("1",)}, 0)

@@ -58,7 +58,7 @@ class TestVerdicts:
         make, good, _ = MAKERS[task]
         before = judge_quality(read_pairs(task, make(4000, good), CLASSES[task]), 4000, [], WINDOW)
         demands = read_constraints(json.dumps(suggest_constraints(before.statistics(), task, 0.2)), task)
-        found = judge_quality(read_pairs(task, make(count, level), CLASSES[task]), rows, demands, WINDOW, rules)
+        found = judge_quality(read_pairs(task, make(count, level), CLASSES[task]), rows, demands, WINDOW, rules=rules)
         json.dumps([found.statistics(), found.constraint_violations()], allow_nan=False)
         assert (found.reason is None) == (found.verdict is not Verdict.UNDECIDED)
         return found
@@ -80,15 +80,18 @@ class TestVerdicts:
     def test_too_few_labels_are_undecided_however_bad_they_are(self, task, count, rows):
         found = self.judged(task, MAKERS[task][2], count, rows)
         assert (found.verdict, found.reason, found.violated) == (Verdict.UNDECIDED, "labels_insufficient", ())
-        assert {metric["MetricName"] for metric in found.metrics("e", "s")} == {"label_coverage"}
+        assert found.quality_max is None
+        published = {metric["MetricName"] for metric in found.metrics("e", "s", WINDOW[1])}
+        assert published == ({"label_coverage"} if rows else set())
 
     def test_it_is_published_under_model_monitors_names(self, task):
         found = self.judged(task, MAKERS[task][2])
-        published = {metric["MetricName"]: metric for metric in found.metrics("e", "s")}
+        published = {metric["MetricName"]: metric for metric in found.metrics("e", "s", WINDOW[1])}
         assert {"regression": {"mae", "rmse", "r2"}, "binary": {"auc", "f1"}, "multiclass": {"weighted_f1"}}[
             task
         ] <= set(published)
         assert published["label_coverage"]["Value"] == 1.0
+        assert published["quality_max"]["Value"] == found.quality_max > 1
         assert not any(name.endswith("constant_classifier") for name in published)
 
 
@@ -129,7 +132,7 @@ class TestConstraints:
         ("document", "message"),
         [
             ("{", "the file is not JSON"),
-            ("[]", "regression_constraints: an object is expected"),
+            ("[]", "the file holds no JSON object"),
             ({"binary_classification_constraints": {}}, "regression_constraints: an object is expected"),
             ({"regression_constraints": {"mae": {"threshold": "2"}}}, "mae: threshold: '2' is no number"),
             (

@@ -15,6 +15,7 @@ import pytest
 from retrain import pipeline_code
 from retrain.clock import render
 from retrain.dataset import PARTS, sha256
+from retrain.quality import read_baseline
 from retrain.table import write_table
 
 WINDOW = ["--window-start", render(houses.START), "--window-end", render(houses.END)]
@@ -233,6 +234,17 @@ def test_segments_with_enough_rows_are_judged_and_few_rows_together(loop: Path, 
         assert segment["interval"][0] <= segment["difference"] <= segment["interval"][1]
 
 
+def test_the_holdout_says_what_the_quality_monitor_will_hold_the_challenger_to(loop: Path):
+    for number in (0, 1):  # of the bootstrap, too
+        folder = loop / f"evaluation-{number}"
+        metrics = json.loads((folder / "evaluation.json").read_text())["regression_metrics"]
+        baseline = read_baseline((folder / "constraints.json").read_bytes())
+        assert (baseline.task, {demand.metric for demand in baseline.demands}) == ("regression", {"mae", "rmse"})
+        for demand in baseline.demands:
+            assert demand.threshold >= 1.25 * metrics[demand.metric]["value"]
+            assert not demand.violated(metrics[demand.metric]["value"])
+
+
 def test_the_bootstrap_is_accepted_without_a_champion(loop: Path):
     gate = json.loads((loop / "evaluation-0" / "evaluation.json").read_text())["gate"]
     assert (gate["decision"], gate["champion"], gate["interval"]) == ("bootstrap", None, None)
@@ -281,7 +293,9 @@ def test_a_bad_model_toml_is_named_in_the_message(loop: Path, code: Path):
     (loop / "bad" / "train.csv").write_bytes((loop / "initial" / "train.csv").read_bytes())
     (loop / "bad" / "model.toml").write_text(houses.MODEL + "\n[monitor]\nthreshhold = 0.2\n")
     assert dataset(code, loop, "bad", "refused", bootstrap=True).returncode == 1
-    assert (loop / "message").read_text().startswith("InvalidSpec: [monitor] threshhold: unknown key")
+    line = houses.MODEL.count("\n") + 3
+    said = (loop / "message").read_text()
+    assert said.startswith(f"InvalidSpec: model.toml, line {line}: [monitor] threshhold: unknown key")
 
 
 def test_a_training_that_refuses_fails_the_job_and_says_why_in_its_log(loop: Path, code: Path):

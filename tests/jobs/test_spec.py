@@ -30,10 +30,11 @@ def test_the_documented_example_says_the_defaults():
 
     example = "\n".join(line[4:] for line in retrain.spec.__doc__.split("::\n", 1)[1].splitlines())
     documented, default = parse_spec(example), parse_spec(SMALL)
-    assert (documented.training, documented.dataset, documented.gate) == (
+    assert (documented.training, documented.dataset, documented.gate, documented.monitor) == (
         default.training,
         default.dataset,
         default.gate,
+        default.monitor,
     )
     assert documented.num_boost_round == default.num_boost_round
 
@@ -54,6 +55,16 @@ def test_the_flights_file_is_good():
         (("b = ", "y = "), 8, "[features] y: the label cannot be a feature"),
         (("b = ", "__new = "), 8, "[features] __new: names that begin with __ are reserved"),
         (('label = "y"', "label = 3"), 2, "[model] label: 3 is no column name"),
+        (
+            ("[features]", "[monitor]\nquality_tolerance = 3\n[features]"),
+            7,
+            "[monitor] quality_tolerance: 3 is not a number from 0 to 1",
+        ),
+        (
+            ("[features]", "[monitor]\nthresholds = { c = 0.2 }\n[features]"),
+            7,
+            "[monitor] thresholds: 'c' is no feature",
+        ),
     ],
 )
 def test_an_error_names_file_line_key_and_remedy(change, line, says):

@@ -72,9 +72,9 @@ class Ledger:
         """The champion and its baseline, None before the bootstrap."""
         return self._get(_endpoint(endpoint_name), "CHAMPION")
 
-    def analysis(self, endpoint_name: str) -> Item | None:
-        """The drift monitor's latest analysis."""
-        return self._get(_endpoint(endpoint_name), "ANALYSIS")
+    def analysis(self, endpoint_name: str, of: str = "ANALYSIS") -> Item | None:
+        """The drift monitor's latest analysis; of="QUALITY": the quality monitor's."""
+        return self._get(_endpoint(endpoint_name), of)
 
     def rearm_at(self, endpoint_name: str) -> datetime | None:
         """The end of the last episode's cool-down."""
@@ -257,21 +257,26 @@ class Ledger:
 
     # Analysis ---------------------------------------------------------------------------------------------------------
 
-    def record_analysis(self, endpoint_name: str, analysis: Mapping[str, Any], window_end: datetime) -> bool:
-        """The latest analysis is this one; False if one of this window end, or a later one, was there already."""
+    def record_analysis(
+        self, endpoint_name: str, analysis: Mapping[str, Any], window_end: datetime, of: str = "ANALYSIS"
+    ) -> bool:
+        """The latest analysis is this one; False if one of this window end, or a later one, was there already.
+
+        For of="QUALITY", whose windows end a label delay earlier, it is the time of the analysis that counts.
+        """
         item = {
             **analysis,
             "pk": _endpoint(endpoint_name),
-            "sk": "ANALYSIS",
+            "sk": of,
             "window_end_epoch": clock.epoch(window_end),
             "published": False,
         }
         put = self._put(item, NEWER_ANALYSIS, {":end": clock.epoch(window_end), ":no": False})
         return self._conditionally("PutItem", self._dynamodb.put_item, put["Put"])
 
-    def mark_published(self, endpoint_name: str, window_end: datetime) -> None:
+    def mark_published(self, endpoint_name: str, window_end: datetime, of: str = "ANALYSIS") -> None:
         """The metrics of that analysis are out; it is not repeated."""
-        key = {"pk": _endpoint(endpoint_name), "sk": "ANALYSIS"}
+        key = {"pk": _endpoint(endpoint_name), "sk": of}
         values = {":end": clock.epoch(window_end), ":yes": True}
         self._update(key, "SET published = :yes", SAME_ANALYSIS, values)
 

@@ -16,6 +16,7 @@ from retrain.retraining import PatienceRules, PipelineSettings
 from retrain.rollout import RolloutSettings
 
 if TYPE_CHECKING:
+    from retrain.quality_watch import QualityWatchRules
     from retrain.watch import WatchRules
 
 Value = TypeVar("Value")
@@ -41,6 +42,7 @@ def opening() -> OpeningRules:
         account=setting("ACCOUNT", _text),
         region=setting("AWS_REGION", _text),
         alarm_arns=frozenset(setting("ALARM_ARNS", _list)),
+        quality_alarm_arns=frozenset(setting("QUALITY_ALARM_ARNS", _list)),
         enabled=setting("RETRAINING_ENABLED", _flag),
         window=setting("WINDOW_HOURS", _hours),
         max_event_age=setting("MAX_EVENT_AGE_HOURS", _hours),
@@ -108,6 +110,18 @@ def watching() -> WatchRules:
         endpoint_name=setting("ENDPOINT_NAME", _text),
         window=setting("WINDOW_HOURS", _hours),
         drift_threshold=setting("DRIFT_THRESHOLD", float),
+    )
+
+
+@cache
+def watching_quality() -> QualityWatchRules:
+    """The quality monitor's rules. Its module needs numpy, too."""
+    from retrain.quality_watch import QualityWatchRules
+
+    return QualityWatchRules(
+        endpoint_name=setting("ENDPOINT_NAME", _text),
+        window=setting("WINDOW_HOURS", _hours),
+        label_delay=setting("LABEL_DELAY_HOURS", _hours),
     )
 
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from retrain.baseline import MonitorOptions, baseline_of
+from retrain.baseline import baseline_of
 from retrain.dataset import NEW
 from retrain.jobs.entry import arguments, run
 from retrain.spec import Spec, read_spec
@@ -28,9 +28,7 @@ def compute(options: argparse.Namespace) -> str:
     """The baseline is written; of how many rows, in a sentence."""
     spec = read_spec(options.dataset / "model.toml")
     features = {feature.name: feature.type for feature in spec.features}
-    statistics, constraints = baseline_of(
-        _window_rows(options.dataset, spec), features, MonitorOptions.of(spec.monitor, features)
-    )
+    statistics, constraints = baseline_of(_window_rows(options.dataset, spec), features, spec.monitor)
     options.output.mkdir(parents=True, exist_ok=True)
     for name, document in (("statistics", statistics), ("constraints", constraints)):
         text = json.dumps(document, ensure_ascii=False, allow_nan=False)

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from retrain import capture, ground_truth
-from retrain.baseline import MonitorOptions
 from retrain.capture import Quarantine
 from retrain.clock import parse
 from retrain.dataset import Read, bootstrap_dataset, drift_dataset, kinds, read_reference, write_dataset
@@ -33,9 +32,6 @@ def build(options: argparse.Namespace) -> str:
     """The dataset is written; what it holds in a sentence."""
     spec_file = options.reference / "model.toml"
     spec = read_spec(spec_file)
-    MonitorOptions.of(
-        spec.monitor, {feature.name: feature.type for feature in spec.features}
-    )  # before anything is paid for
     if not (options.reference / "train.csv").exists():
         raise Refused("schema_mismatch", "train.csv is missing beside model.toml")
     if options.bootstrap:

@@ -2,7 +2,7 @@
 
 evaluation.json is Model Monitor's model-quality statistics of the challenger on the holdout, and beside it what the
 gate saw. Its size does not grow with the data: at most 20 segments, ten bins and ten spans of time per model, and the
-30 most important features.
+30 most important features. constraints.json is what the quality monitor holds the challenger to, should it serve.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from retrain.gate import (
 from retrain.jobs.artifact import importance, load_model
 from retrain.jobs.entry import arguments, flag, run
 from retrain.jobs.inference import Model
+from retrain.quality import QualityRules, suggest_constraints
 from retrain.spec import MOST_SEGMENTS, Spec, read_spec
 from retrain.table import Table, read_table, thin
 from retrain.training import encode, truth
@@ -52,7 +53,7 @@ def main(texts: list[str] | None = None) -> int:
 
 
 def evaluate(options: argparse.Namespace) -> str:
-    """evaluation.json is in the output folder; the decision in a sentence."""
+    """evaluation.json and constraints.json are in the output folder; the decision in a sentence."""
     spec = read_spec(options.dataset / "model.toml")
     holdout, reference = (read_table(options.dataset / f"{part}.csv", kinds(spec)) for part in ("holdout", "reference"))
     archive = options.challenger / "model.tar.gz"
@@ -84,8 +85,18 @@ def evaluate(options: argparse.Namespace) -> str:
         "model_sha256": sha256(archive),
     }
     options.output.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(document, indent=1, allow_nan=False)
-    (options.output / "evaluation.json").write_text(text + "\n", encoding="utf-8")
+    demands = suggest_constraints(
+        document,
+        spec.task,
+        spec.monitor.quality_tolerance,
+        classes=challenger.encoder.classes,
+        rules=QualityRules(
+            min_label_coverage=spec.dataset.min_label_coverage, max_bad_share=spec.dataset.max_bad_share
+        ),
+    )
+    for name, content in (("evaluation", document), ("constraints", demands)):
+        text = json.dumps(content, indent=1, allow_nan=False)
+        (options.output / f"{name}.json").write_text(text + "\n", encoding="utf-8")
     return "; ".join([decision.decision, *(f"{reason.code}: {reason.detail}" for reason in decision.reasons)])
 
 
