@@ -51,7 +51,7 @@ lock: | $(BIN)/uv  ## pin every dependency with hashes into requirements/
 local-up: setup  ## serve the embedded AWS, with the state the demo left
 	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=src:. $(BIN)/python -m local up --port $(PORT)
 
-definition: $(VENV)/.test  ## write src/retrain/definition.json anew from src/retrain/pipeline.py
+definition: $(VENV)/.test  ## write src/retrain/definition*.json anew from src/retrain/pipeline.py
 	PYTHONPATH=src $(BIN)/python -m retrain.pipeline
 
 deploy: setup  ## build and deploy to the AWS account of your credentials

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import itertools
 import json
 import sys
 import tarfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ from local.sagemaker.container import Container, Ended
 from local.sagemaker.store import Resource, Store, could_not_find, page, pick, shown
 from local.wire import ApiError
 
+HOST = "localhost"  # what the one instance of a job is called
+CHECKPOINTS = "/opt/ml/checkpoints"
 AT_ONCE = 2  # job processes on this machine
 DEFAULT_SECONDS = 86_400
 MESSAGE_LIMIT = 1024
@@ -29,7 +34,8 @@ class Jobs:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._places = threading.Semaphore(AT_ONCE)
-        self._running: dict[str, Container] = {}
+        self._running: dict[str, list[Container]] = {}
+        self._jobs = itertools.count(1)
 
     # Processing -------------------------------------------------------------------------------------------------------
 
@@ -59,7 +65,7 @@ class Jobs:
         container = Container(self.store.root / "jobs", name)
         with self._places:
             try:
-                if not self._begin(job, "ProcessingJob", container):
+                if not self._begin(job, "ProcessingJob", [container]):
                     return
                 for source in job.get("ProcessingInputs", []):
                     if wanted := source.get("S3Input"):
@@ -69,7 +75,7 @@ class Jobs:
                 (container.ml / "output").mkdir(exist_ok=True)
                 (container.ml / "config").mkdir()
                 (container.ml / "config" / "processingjobconfig.json").write_text(json.dumps(job, default=str))
-                (container.ml / "config" / "resourceconfig.json").write_text(_resources())
+                (container.ml / "config" / "resourceconfig.json").write_text(_resources(HOST, [HOST]))
                 app = job["AppSpecification"]
                 command = [*app.get("ContainerEntrypoint", []), *app.get("ContainerArguments", [])]
                 seconds = job.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", DEFAULT_SECONDS)
@@ -119,58 +125,93 @@ class Jobs:
 
     def _train(self, job: Resource) -> None:
         name = job["TrainingJobName"]
-        container = Container(self.store.root / "jobs", name)
+        hosts = self._hosts(job["ResourceConfig"].get("InstanceCount", 1))
+        containers = [Container(self.store.root / "jobs", name) for _ in hosts]
         with self._places:
             try:
-                if not self._begin(job, "TrainingJob", container):
+                if not self._begin(job, "TrainingJob", containers):
                     return
-                for folder in ("input/config", "model", "output/data", "code"):
-                    (container.ml / folder).mkdir(parents=True)
-                channels = {}
-                for channel in job.get("InputDataConfig", []):
-                    target = container.ml / "input" / "data" / channel["ChannelName"]
-                    files.download(self.store.aws("s3"), channel["DataSource"]["S3DataSource"], target)
-                    channels[channel["ChannelName"]] = {
-                        "TrainingInputMode": "File",
-                        "S3DistributionType": "FullyReplicated",
-                        "RecordWrapperType": "None",
-                        **({"ContentType": channel["ContentType"]} if "ContentType" in channel else {}),
-                    }
-                config = container.ml / "input" / "config"
-                (config / "hyperparameters.json").write_text(json.dumps(job.get("HyperParameters", {})))
-                (config / "inputdataconfig.json").write_text(json.dumps(channels))
-                (config / "resourceconfig.json").write_text(_resources())
-                # The toolkit that SageMaker's framework images run: it fetches the code and starts the program.
-                toolkit = str(Path(sys.executable).parent / "train")
-                environment = {
-                    **job.get("Environment", {}),
-                    "SAGEMAKER_BASE_DIR": "/opt/ml",
-                    "SAGEMAKER_REGION": self.store.region,
-                    "TRAINING_JOB_NAME": name,
-                }
-                ended = container.run([toolkit], environment, job["StoppingCondition"]["MaxRuntimeInSeconds"])
-                self._log("TrainingJobs", name, ended)
-                failure = container.ml / "output" / "failure"
+                for container, host in zip(containers, hosts, strict=True):
+                    self._furnish(container, job, host, hosts)
+                with ThreadPoolExecutor(len(hosts)) as instances:
+                    ran = list(instances.map(self._run_instance, containers, itertools.repeat(job)))
+                for number, ended in enumerate(ran, 1):
+                    self._log("TrainingJobs", name, ended, number)
+                ended = next((one for one in ran if one.code or one.overdue), ran[0])
+                failure = containers[ran.index(ended)].ml / "output" / "failure"
                 reason = failure.read_text(errors="replace")[:MESSAGE_LIMIT] if failure.exists() else ""
                 if ended.code == 0:
                     artifact = job["ModelArtifacts"]["S3ModelArtifacts"]
-                    self._keep(container.ml / "model", artifact)
-                    if any((container.ml / "output" / "data").iterdir()):
-                        self._keep(container.ml / "output" / "data", artifact.replace("model.tar.gz", "output.tar.gz"))
+                    self._keep([container.ml / "model" for container in containers], artifact)
+                    outputs = [container.ml / "output" / "data" for container in containers]
+                    if any(any(output.iterdir()) for output in outputs):
+                        self._keep(outputs, artifact.replace("model.tar.gz", "output.tar.gz"))
                 self._end(job, "TrainingJob", ended, reason)
             except files.NoObjectsError as error:
                 self._fail(job, "TrainingJob", str(error))
             except Exception as error:  # noqa: BLE001 - the platform's own faults end the job, as AWS's do
                 self._fail(job, "TrainingJob", f"InternalServerError: {error!r}")
             finally:
-                container.remove()
+                for container in containers:
+                    container.remove()
 
-    def _keep(self, folder: Path, uri: str) -> None:
-        """The folder lies at the URI as a tar.gz."""
+    def _hosts(self, count: int) -> list[str]:
+        """Names of a job's instances. Several have addresses of this machine that no other running job has."""
+        if count == 1:
+            return [HOST]
+        job = next(self._jobs)
+        return [f"127.1.{job % 250}.{number}" for number in range(1, count + 1)]
+
+    def _furnish(self, container: Container, job: Resource, host: str, hosts: list[str]) -> None:
+        """The instance's folders hold the job's channels, its checkpoints so far, and its configuration."""
+        for folder in ("input/config", "model", "output/data", "code"):
+            (container.ml / folder).mkdir(parents=True)
+        channels = {}
+        for channel in job.get("InputDataConfig", []):
+            target = container.ml / "input" / "data" / channel["ChannelName"]
+            files.download(self.store.aws("s3"), channel["DataSource"]["S3DataSource"], target)
+            channels[channel["ChannelName"]] = {
+                "TrainingInputMode": "File",
+                "S3DistributionType": "FullyReplicated",
+                "RecordWrapperType": "None",
+                **({"ContentType": channel["ContentType"]} if "ContentType" in channel else {}),
+            }
+        if checkpoints := job.get("CheckpointConfig"):
+            folder = container.path(checkpoints.get("LocalPath", CHECKPOINTS))
+            folder.mkdir(parents=True)
+            with contextlib.suppress(files.NoObjectsError):  # there are none yet
+                files.download(self.store.aws("s3"), {"S3Uri": checkpoints["S3Uri"]}, folder)
+        config = container.ml / "input" / "config"
+        (config / "hyperparameters.json").write_text(json.dumps(job.get("HyperParameters", {})))
+        (config / "inputdataconfig.json").write_text(json.dumps(channels))
+        (config / "resourceconfig.json").write_text(_resources(host, hosts))
+
+    def _run_instance(self, container: Container, job: Resource) -> Ended:
+        """How the instance's program ended; its checkpoints are in the bucket, and if it failed the others end too."""
+        # The toolkit that SageMaker's framework images run: it fetches the code and starts the program.
+        toolkit = str(Path(sys.executable).parent / "train")
+        environment = {
+            **job.get("Environment", {}),
+            "SAGEMAKER_BASE_DIR": "/opt/ml",
+            "SAGEMAKER_REGION": self.store.region,
+            "TRAINING_JOB_NAME": job["TrainingJobName"],
+        }
+        ended = container.run([toolkit], environment, job["StoppingCondition"]["MaxRuntimeInSeconds"])
+        if checkpoints := job.get("CheckpointConfig"):
+            folder = container.path(checkpoints.get("LocalPath", CHECKPOINTS))
+            files.upload(self.store.aws("s3"), folder, checkpoints["S3Uri"])
+        if ended.code:
+            for other in self._running.get(job["TrainingJobName"], []):
+                other.stop()
+        return ended
+
+    def _keep(self, folders: list[Path], uri: str) -> None:
+        """What the folders hold lies together at the URI as a tar.gz."""
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as tar:
-            for file in sorted(folder.rglob("*")):
-                tar.add(file, arcname=file.relative_to(folder).as_posix(), recursive=False)
+            for folder in folders:
+                for file in sorted(folder.rglob("*")):
+                    tar.add(file, arcname=file.relative_to(folder).as_posix(), recursive=False)
         bucket, key = files.split(uri)
         self.store.aws("s3").put_object(Bucket=bucket, Key=key, Body=packed.getvalue())
 
@@ -206,15 +247,15 @@ class Jobs:
             job[f"{what}Status"] = "Stopping"
             if what == "TrainingJob":
                 job["SecondaryStatus"] = "Stopping"
-            container = self._running.get(job[f"{what}Name"])
-        if container:
+            containers = self._running.get(job[f"{what}Name"], [])
+        for container in containers:
             container.stop()
         return {}
 
-    def _begin(self, job: Resource, what: str, container: Container) -> bool:
+    def _begin(self, job: Resource, what: str, containers: list[Container]) -> bool:
         """The job runs; false if it was stopped while it waited for its place, and is Stopped now."""
         with self.store.lock:
-            self._running[job[f"{what}Name"]] = container
+            self._running[job[f"{what}Name"]] = containers
             stopped = job[f"{what}Status"] == "Stopping"
         if stopped:
             self._finish(job, what, "Stopped")
@@ -251,8 +292,8 @@ class Jobs:
         self._running.pop(job[f"{what}Name"], None)
         job[f"{what}Status"] = status  # last: whoever waits for it reads the rest
 
-    def _log(self, group: str, name: str, ended: Ended) -> None:
-        logs.keep(self.store.aws("logs"), f"{logs.GROUP}/{group}", f"{name}/algo-1", ended.output)
+    def _log(self, group: str, name: str, ended: Ended, number: int = 1) -> None:
+        logs.keep(self.store.aws("logs"), f"{logs.GROUP}/{group}", f"{name}/algo-{number}", ended.output)
 
     def stop_all(self) -> None:
         """No job process is left, and none begins any more."""
@@ -269,9 +310,9 @@ class Jobs:
                     self._fail(job, what, INTERRUPTED)
 
 
-def _resources() -> str:
-    """resourceconfig.json of one instance; any other host name would be looked up, for minutes."""
-    return json.dumps({"current_host": "localhost", "hosts": ["localhost"], "network_interface_name": "lo"})
+def _resources(current: str, hosts: list[str]) -> str:
+    """resourceconfig.json of an instance; a host name that is not known would be looked up for minutes."""
+    return json.dumps({"current_host": current, "hosts": hosts, "network_interface_name": "lo"})
 
 
 def settled(status: Any) -> bool:

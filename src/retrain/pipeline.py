@@ -1,14 +1,17 @@
-"""Authors the SageMaker pipeline: `python -m retrain.pipeline` writes definition.json, which is what is deployed.
+"""Authors the SageMaker pipeline: `python -m retrain.pipeline` writes the definitions, one of which is deployed.
+
+In definition.json one job trains all candidates and chooses, which is cheapest; in definition-each.json every candidate
+is trained by a job of its own, all at once, and a further step chooses. The steps are the same otherwise.
 
 Needs the `pipeline` extra (the SageMaker SDK), no AWS account and no network. Everything that belongs to an account is
-a parameter of the pipeline: roles, images, buckets. The definition is committed; a test writes it anew and compares.
+a parameter of the pipeline: roles, images, buckets. The definitions are committed; a test writes and compares them.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +28,7 @@ from sagemaker.core.network import NetworkConfig
 from sagemaker.core.processing import Processor
 from sagemaker.core.shapes import (
     Channel,
+    CheckpointConfig,
     DataSource,
     OutputDataConfig,
     ProcessingInput,
@@ -34,10 +38,10 @@ from sagemaker.core.shapes import (
     S3DataSource,
     StoppingCondition,
 )
-from sagemaker.core.training.configs import Compute
+from sagemaker.core.training.configs import Compute, Networking
 from sagemaker.core.workflow.conditions import ConditionIn
 from sagemaker.core.workflow.functions import Join, JsonGet
-from sagemaker.core.workflow.parameters import ParameterString
+from sagemaker.core.workflow.parameters import ParameterInteger, ParameterString
 from sagemaker.core.workflow.pipeline_context import PipelineSession
 from sagemaker.core.workflow.properties import PropertyFile
 from sagemaker.mlops.workflow.condition_step import ConditionStep
@@ -46,7 +50,8 @@ from sagemaker.mlops.workflow.pipeline import Pipeline
 from sagemaker.mlops.workflow.steps import ProcessingStep, TrainingStep
 from sagemaker.train.model_trainer import ModelTrainer
 
-DEFINITION = Path(__file__).with_name("definition.json")
+from retrain.pipeline_code import DEFINITIONS
+from retrain.spec import CANDIDATES
 
 PARAMETERS = (
     "EpisodeId",
@@ -66,19 +71,22 @@ PARAMETERS = (
     "ProcessingInstanceType",
     "ModelPackageGroupName",
 )
+COUNT = "TrainingInstanceCount"  # from two on, the instances of a training job train one model together
 # The SDK takes no parameter for a role. This stands in for it while authoring, and is replaced afterwards.
 _ROLE = "arn:aws:iam::000000000000:role/placeholder"
 _INPUT, _OUTPUT, _MESSAGE = "/opt/ml/processing/input", "/opt/ml/processing/output", "/opt/ml/output/message"
 _CODE = "/opt/ml/processing/code"
+_CHECKPOINTS = "/opt/ml/checkpoints"
 _RUNTIME = 3600  # seconds that one job may take
 # XGBoost's threads wait for one another; spinning while they do costs ten times the work when cores are shared.
 _THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
+ALL = "all"  # candidates, in one job
 _TYPES = ["text/csv", "application/json"]
 
 
-def definition() -> dict[str, Any]:
-    """The pipeline's definition as plain data; the same every time."""
-    document: dict[str, Any] = json.loads(_Author().pipeline().definition())
+def definition(candidate_jobs: str) -> dict[str, Any]:
+    """The pipeline's definition as plain data, with `one` training job or `each` candidate its own."""
+    document: dict[str, Any] = json.loads(_Author().pipeline(candidate_jobs).definition())
     return {
         "Version": document["Version"],
         "Parameters": document["Parameters"],
@@ -86,9 +94,9 @@ def definition() -> dict[str, Any]:
     }
 
 
-def render() -> str:
-    """The text of definition.json."""
-    return json.dumps(definition(), indent=1) + "\n"
+def render(candidate_jobs: str) -> str:
+    """The text of the committed file; the same every time."""
+    return json.dumps(definition(candidate_jobs), indent=1) + "\n"
 
 
 class _Author:
@@ -104,13 +112,21 @@ class _Author:
             },
         )
         self.parameter = {name: ParameterString(name) for name in PARAMETERS}
+        self.instances = ParameterInteger(COUNT)
 
-    def pipeline(self) -> Pipeline:
+    def pipeline(self, candidate_jobs: str) -> Pipeline:
         dataset = self.build_drift_dataset()
-        training = self.train_challenger(dataset)
-        challenger = training.properties.ModelArtifacts.S3ModelArtifacts
+        training: list[TrainingStep | ProcessingStep]
+        if candidate_jobs == "one":
+            one = self.train("TrainChallenger", ALL, dataset)
+            training, challenger = [one], one.properties.ModelArtifacts.S3ModelArtifacts
+            archive = challenger
+        else:
+            each = {name: self.train(f"Train{_title(name)}", name, dataset) for name in CANDIDATES}
+            training = [*each.values(), self.choose_challenger(each)]
+            challenger, archive = self.output("challenger"), self.output("challenger/model.tar.gz")
         verdict = PropertyFile("Evaluation", "evaluation", "evaluation.json")
-        evaluation = self.evaluate_challenger(dataset, challenger, verdict)
+        evaluation = self.evaluate_challenger(dataset, training[-1], challenger, verdict)
         baseline = self.compute_baseline(dataset)
         better = ConditionStep(
             "IsChallengerBetter",
@@ -120,14 +136,14 @@ class _Author:
                     ["promote", "bootstrap"],
                 )
             ],
-            if_steps=[self.register_challenger(challenger)],
+            if_steps=[self.register_challenger(archive)],
             else_steps=[],  # the champion is kept: the pipeline succeeds with nothing registered
             depends_on=[baseline],
         )
         return Pipeline(
             name="retrain",
-            parameters=list(self.parameter.values()),
-            steps=[dataset, training, evaluation, baseline, better],
+            parameters=[*self.parameter.values(), self.instances],
+            steps=[dataset, *training, evaluation, baseline, better],
             sagemaker_session=self.session,
         )
 
@@ -150,7 +166,8 @@ class _Author:
             },
         )
 
-    def train_challenger(self, dataset: ProcessingStep) -> TrainingStep:
+    def train(self, name: str, candidate: str, dataset: ProcessingStep) -> TrainingStep:
+        """A step that trains that candidate, or all of them and chooses."""
         p = self.parameter
         channels = {
             "train": self.output("dataset/train.csv"),
@@ -163,15 +180,20 @@ class _Author:
             role=_ROLE,
             base_job_name="challenger",
             training_image=p["ImageUri"],
-            compute=Compute(instance_type=p["TrainingInstanceType"], instance_count=1, volume_size_in_gb=30),
+            compute=Compute(
+                instance_type=p["TrainingInstanceType"], instance_count=self.instances, volume_size_in_gb=30
+            ),
+            networking=Networking(enable_inter_container_traffic_encryption=True),
+            checkpoint_config=CheckpointConfig(s3_uri=self.output("checkpoints"), local_path=_CHECKPOINTS),
             stopping_condition=StoppingCondition(max_runtime_in_seconds=_RUNTIME),
             output_data_config=OutputDataConfig(s3_output_path=self.output("model")),
-            environment=dict(_THREADS),
+            environment={"CHECKPOINTS": _CHECKPOINTS, **_THREADS},
             hyperparameters={
                 "sagemaker_program": "train.py",
                 "sagemaker_submit_directory": Join(on="/", values=[p["CodeUri"], "source.tar.gz"]),
                 "episode_id": p["EpisodeId"],
                 "bootstrap": p["Bootstrap"],
+                "candidate": candidate,
             },
             input_data_config=[
                 Channel(
@@ -185,9 +207,21 @@ class _Author:
                 for name, uri in channels.items()
             ],
         )
-        return TrainingStep("TrainChallenger", step_args=trainer.train(), depends_on=[dataset])
+        return TrainingStep(name, step_args=trainer.train(), depends_on=[dataset])
 
-    def evaluate_challenger(self, dataset: ProcessingStep, challenger: Any, verdict: PropertyFile) -> ProcessingStep:
+    def choose_challenger(self, each: dict[str, TrainingStep]) -> ProcessingStep:
+        archives = {name: ("S3Prefix", step.properties.ModelArtifacts.S3ModelArtifacts) for name, step in each.items()}
+        return self.processing(
+            "ChooseChallenger",
+            "retrain.jobs.choose",
+            inputs={"spec": ("S3Prefix", self.output("dataset/model.toml")), **archives},
+            output="challenger",
+            options={},
+        )
+
+    def evaluate_challenger(
+        self, dataset: ProcessingStep, trained: TrainingStep | ProcessingStep, challenger: Any, verdict: PropertyFile
+    ) -> ProcessingStep:
         p = self.parameter
         return self.processing(
             "EvaluateChallenger",
@@ -199,7 +233,7 @@ class _Author:
             },
             output="evaluation",
             options={"--evaluation-time": p["WindowEnd"], "--bootstrap": p["Bootstrap"]},
-            after=dataset,
+            after=[dataset, trained],
             property_files=[verdict],
         )
 
@@ -210,7 +244,7 @@ class _Author:
             inputs={"dataset": ("S3Prefix", self.output("dataset"))},
             output="baseline",
             options={},
-            after=dataset,
+            after=[dataset],
         )
 
     def register_challenger(self, challenger: Any) -> ModelStep:
@@ -270,7 +304,7 @@ class _Author:
         inputs: dict[str, tuple[str, Any]],
         output: str,
         options: dict[str, Any],
-        after: ProcessingStep | None = None,
+        after: Sequence[ProcessingStep | TrainingStep] = (),
         property_files: list[PropertyFile] | None = None,
     ) -> ProcessingStep:
         """A step that runs the module with `--NAME path` for each input, `--output`, `--message` and the options."""
@@ -303,9 +337,7 @@ class _Author:
             ],
             arguments=[text for pair in {**paths, **options}.items() for text in pair],
         )
-        return ProcessingStep(
-            name, step_args=request, depends_on=[after] if after else None, property_files=property_files
-        )
+        return ProcessingStep(name, step_args=request, depends_on=list(after) or None, property_files=property_files)
 
     def output(self, name: str) -> Join:
         """The URI of that name below the episode's prefix."""
@@ -325,6 +357,11 @@ def _input(name: str, kind: str, uri: Any, path: str) -> ProcessingInput:
     )
 
 
+def _title(name: str) -> str:
+    """`new_only` as a step is named: NewOnly."""
+    return name.title().replace("_", "")
+
+
 def _parameterised(value: Any) -> Any:
     """The value with the role parameter in place of its stand-in, and lists of step names in order."""
     if isinstance(value, dict):
@@ -340,4 +377,5 @@ def _members(value: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 if __name__ == "__main__":
-    DEFINITION.write_text(render(), encoding="utf-8")
+    for jobs, file in DEFINITIONS.items():
+        Path(__file__).with_name(file).write_text(render(jobs), encoding="utf-8")

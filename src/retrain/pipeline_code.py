@@ -28,12 +28,16 @@ MODULES = (
     "jobs/__init__",
     "jobs/artifact",
     "jobs/baseline",
+    "jobs/choose",
     "jobs/dataset",
     "jobs/entry",
     "jobs/evaluate",
     "jobs/inference",
+    "jobs/together",
     "jobs/train",
 )
+DEFINITIONS = {"one": "definition.json", "each": "definition-each.json"}  # by who trains the candidates
+_WAIT = 4  # waiting for spot capacity and running, as a multiple of running alone
 TOP = ("train", "inference")  # script mode looks for these at the top of the source archive
 
 
@@ -47,7 +51,16 @@ def source_files() -> dict[str, Path]:
     return {**{f"{name}.py": _PACKAGE / "jobs" / f"{name}.py" for name in TOP}, **package_files()}
 
 
-def definition() -> dict[str, Any]:
-    """The pipeline's definition as it was authored by retrain.pipeline."""
-    document: dict[str, Any] = json.loads((_PACKAGE / "definition.json").read_text(encoding="utf-8"))
+def definition(candidate_jobs: str, spot: bool) -> dict[str, Any]:
+    """The pipeline's definition as it was authored by retrain.pipeline, with `one` candidate job or `each` its own.
+
+    On spot instances training jobs wait for capacity. That has to be in the definition and can't be a parameter of it:
+    SageMaker takes a time to wait only of jobs that ask for spot instances.
+    """
+    document: dict[str, Any] = json.loads((_PACKAGE / DEFINITIONS[candidate_jobs]).read_text(encoding="utf-8"))
+    for step in document["Steps"]:
+        if spot and step["Type"] == "Training":
+            stop = step["Arguments"]["StoppingCondition"]
+            stop["MaxWaitTimeInSeconds"] = stop["MaxRuntimeInSeconds"] * _WAIT
+            step["Arguments"]["EnableManagedSpotTraining"] = True
     return document

@@ -33,10 +33,14 @@ class PublishingSettings:
     job_role_arn: str
     endpoint_name: str
     initial_data_uri: str
+    candidate_jobs: str = "one"  # `one` job trains all candidates, or `each` has its own
+    spot: bool = False  # training jobs run on spot instances
 
     def __post_init__(self) -> None:
         if not self.pipeline_name or not self.job_role_arn:
             raise InvalidSettings("the pipeline needs a name and a role")
+        if self.candidate_jobs not in pipeline_code.DEFINITIONS:
+            raise InvalidSettings(f"candidate jobs are {' or '.join(pipeline_code.DEFINITIONS)}: {self.candidate_jobs}")
 
 
 def answer(
@@ -83,7 +87,7 @@ def publish_pipeline(settings: PublishingSettings, store: Store, sagemaker: Sage
     for name, file in package.items():
         store.upload(f"{folder}/{name}", file)
     store.put(f"{folder}/source.tar.gz", source_archive(source), "application/gzip")
-    definition = json.dumps(pipeline_code.definition(), sort_keys=True)
+    definition = json.dumps(pipeline_code.definition(settings.candidate_jobs, settings.spot), sort_keys=True)
     arn = sagemaker.put_pipeline(settings.pipeline_name, definition, settings.job_role_arn, _token(folder + definition))
     logger.info("pipeline published", pipeline_arn=arn, code=folder, files=len(package))
     return {"CodeUri": store.uri(folder), "PipelineArn": arn}

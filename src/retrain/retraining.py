@@ -38,6 +38,7 @@ class PipelineSettings:
     job_role_arn: str
     image_uri: str
     training_instance_type: str
+    training_instance_count: int
     processing_instance_type: str
     model_package_group: str
 
@@ -91,6 +92,7 @@ def start_retraining(
         "JobRoleArn": settings.job_role_arn,
         "ImageUri": settings.image_uri,
         "TrainingInstanceType": settings.training_instance_type,
+        "TrainingInstanceCount": str(settings.training_instance_count),
         "ProcessingInstanceType": settings.processing_instance_type,
         "ModelPackageGroupName": settings.model_package_group,
     }

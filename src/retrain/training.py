@@ -74,7 +74,22 @@ class _Plan:
 def train(
     spec: Spec, rows: Table, validation: Table, champion: Model | None, checkpoints: Checkpoints | None = None
 ) -> Challenger:
-    """The best candidate on the validation slice; the same input gives the same model.
+    """The best candidate on the validation slice; the same input, as of `train_candidates`, gives the same model."""
+    considered, models = train_candidates(spec, rows, validation, champion, checkpoints)
+    chosen = choose(spec, considered).name
+    return Challenger(models[chosen], chosen, considered)
+
+
+def train_candidates(
+    spec: Spec,
+    rows: Table,
+    validation: Table,
+    champion: Model | None,
+    checkpoints: Checkpoints | None = None,
+    *,
+    only: str | None = None,
+) -> tuple[tuple[Candidate, ...], dict[str, Model]]:
+    """Every candidate that was considered, and the models of those that were trained.
 
     Parameters
     ----------
@@ -82,6 +97,7 @@ def train(
     validation : the newest rows before the holdout
     champion : the model to continue from, None at bootstrap
     checkpoints : where a training that was cut short goes on, and leaves what the next one may go on with
+    only : the one candidate to train, as if the others were trained elsewhere; nothing if it is not asked for
     """
     encoder = _encoder(spec, rows, champion)
     y = truth(spec, encoder, rows)
@@ -90,26 +106,38 @@ def train(
     held_x, held_y = encode(encoder, validation), truth(spec, encoder, validation)
     held = _matrix(encoder, held_x, held_y)
     considered: list[Candidate] = []
-    best: tuple[float, str, Model] | None = None
+    models: dict[str, Model] = {}
     for plan in plans:
+        if only is not None and plan.name != only:
+            continue
         if plan.skipped:
             considered.append(Candidate(plan.name, None, _rounds(champion), plan.skipped))
             continue
-        own = plan.rows[collective.get_rank() :: collective.get_world_size()]
+        # XGBoost's refresh updater sums nothing over machines: there, each one refreshes with all rows.
+        own = plan.rows if plan.name == "refreshed" else plan.rows[collective.get_rank() :: collective.get_world_size()]
         data = _matrix(encoder, x[own], y[own], plan.weight[own])
         if plan.name == "refreshed":
             booster = _refresh(spec, plan, data)
         else:
             booster = _boost(spec, plan, data, held, checkpoints or Checkpoints())
-        model = Model(booster, encoder)
+        if collective.broadcast(_raw(booster), 0) != _raw(booster):
+            raise RuntimeError(f"{plan.name}: the machines did not end with the same model")
+        model = models[plan.name] = Model(booster, encoder)
         value = score(spec.metric, held_y, model.predict(held_x))
         considered.append(Candidate(plan.name, value, booster.num_boosted_rounds()))
-        rank = value if spec.direction == "min" else -value
-        if np.isfinite(rank) and (best is None or rank < best[0]):
-            best = (rank, plan.name, model)
-    if best is None:
+    return tuple(considered), models
+
+
+def choose(spec: Spec, considered: Sequence[Candidate]) -> Candidate:
+    """The candidate with the best finite metric on the validation slice, of equals the first.
+
+    Raises `Refused("bad_metric", …)` if none has one.
+    """
+    sign = 1.0 if spec.direction == "min" else -1.0
+    finite = [(sign * c.validation, c) for c in considered if c.validation is not None and np.isfinite(c.validation)]
+    if not finite:
         raise Refused("bad_metric", f"no candidate has a finite {spec.metric} on the validation slice: {considered}")
-    return Challenger(best[2], best[1], tuple(considered))
+    return min(finite, key=lambda item: item[0])[1]
 
 
 def encode(encoder: Encoder, rows: Table) -> NDArray[np.float32]:

@@ -249,6 +249,7 @@ PIPELINE = PipelineSettings(
     job_role_arn="arn:aws:iam::000000000000:role/job",
     image_uri="image",
     training_instance_type="ml.m5.xlarge",
+    training_instance_count=1,
     processing_instance_type="ml.m5.xlarge",
     model_package_group="flights",
 )

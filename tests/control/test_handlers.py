@@ -66,6 +66,9 @@ ENVIRONMENT = {
     "RETRAINING_ENABLED": "true",
     "ROLLBACK_ALARMS": "errors",
     "TRAINING_INSTANCE_TYPE": "ml.m5.xlarge",
+    "TRAINING_INSTANCE_COUNT": "1",
+    "CANDIDATE_JOBS": "one",
+    "TRAINING_USE_SPOT": "false",
     "WINDOW_HOURS": "744",
 }
 

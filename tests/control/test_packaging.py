@@ -65,7 +65,8 @@ def test_the_publishers_package_holds_every_file_that_it_uploads(packages: Path)
     code = (
         "from retrain import pipeline_code as p\n"
         "files = {**p.package_files(), **p.source_files()}\n"
-        "print([n for n, f in files.items() if not f.exists()], len(p.definition()['Steps']))"
+        "print([n for n, f in files.items() if not f.exists()], len(files))\n"
+        "assert all(p.definition(jobs, spot=False)['Steps'] for jobs in p.DEFINITIONS)"
     )
     environment = {**os.environ, "PYTHONPATH": str(packages / "PipelinePublisher")}
     done = subprocess.run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,18 @@ def test_code_and_pipeline_are_published(name: str, call: Any, store: Any, sagem
         assert {"train.py", "inference.py", "retrain/spec.py"} <= set(tar.getnames())
     definition = json.loads(sagemaker.pipelines["flights-retrain"])
     assert definition["Steps"]
+
+
+def test_what_is_published_trains_the_candidates_as_the_settings_say(call: Any, sagemaker: Any) -> None:
+    call("custom-resource-create", lambda: replace(SETTINGS, candidate_jobs="each", spot=True))
+    jobs = [step for step in json.loads(sagemaker.pipelines["flights-retrain"])["Steps"] if step["Type"] == "Training"]
+    assert len(jobs) == 4
+    assert all(job["Arguments"]["EnableManagedSpotTraining"] for job in jobs)
+
+
+def test_settings_that_name_no_way_of_training_candidates_are_refused() -> None:
+    with pytest.raises(InvalidSettings, match="candidate jobs are one or each: both"):
+        replace(SETTINGS, candidate_jobs="both")
 
 
 def test_publishing_again_writes_the_same_bytes(call: Any, store: Any) -> None:

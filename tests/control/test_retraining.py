@@ -87,10 +87,12 @@ def test_the_bootstrap_has_no_champion_no_captures_and_no_labels(
 
 
 def test_the_parameters_are_those_of_the_pipelines_definition(start: Any, running: Any, sagemaker: Any) -> None:
-    from retrain.pipeline_code import definition
+    from retrain.pipeline_code import DEFINITIONS, definition
 
     [parameters] = sagemaker.runs.values()
-    assert sorted(parameters) == sorted(parameter["Name"] for parameter in definition()["Parameters"])
+    for jobs in DEFINITIONS:
+        known = definition(jobs, spot=False)["Parameters"]
+        assert sorted(parameters) == sorted(parameter["Name"] for parameter in known)
 
 
 def test_starting_again_finds_the_same_execution(start: Any, running: Any, sagemaker: Any) -> None:
@@ -228,7 +230,7 @@ def test_an_unknown_execution_is_lost_not_running(check: Any, running: Any, sage
 @pytest.mark.parametrize("uri", ["", "bucket/code", "s3://bucket/code/"])
 def test_settings_without_a_usable_code_uri_are_invalid(uri: str) -> None:
     with pytest.raises(InvalidSettings):
-        PipelineSettings("p", uri, "", "role", "image", "t", "t", "g")
+        PipelineSettings("p", uri, "", "role", "image", "t", 1, "t", "g")
 
 
 def test_no_patience_is_invalid() -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import botocore.session
@@ -10,6 +11,7 @@ import pytest
 from botocore.validate import ParamValidator
 
 from retrain import pipeline_code
+from retrain.spec import CANDIDATES
 
 OPERATIONS = {
     "Processing": "CreateProcessingJob",
@@ -18,7 +20,11 @@ OPERATIONS = {
 }
 # What a pipeline fills in itself.
 NAMES = {"Processing": "ProcessingJobName", "Training": "TrainingJobName", "RegisterModel": None}
-DEFINITION = pipeline_code.definition()
+DEFINITIONS = {
+    (jobs, spot): pipeline_code.definition(jobs, spot) for jobs in pipeline_code.DEFINITIONS for spot in (False, True)
+}
+DEFINITION = DEFINITIONS["one", False]
+EACH = DEFINITIONS["each", False]
 
 
 def steps(of: list[dict[str, Any]] = DEFINITION["Steps"]) -> Iterator[dict[str, Any]]:
@@ -32,6 +38,8 @@ def steps(of: list[dict[str, Any]] = DEFINITION["Steps"]) -> Iterator[dict[str, 
 def filled(value: Any) -> Any:
     """The value with a text in place of everything that is known only when the pipeline runs."""
     if isinstance(value, dict):
+        if value == {"Get": "Parameters.TrainingInstanceCount"}:
+            return 1
         if set(value) & {"Get", "Std:Join", "Std:JsonGet"}:
             return "known when the pipeline runs"
         return {key: filled(item) for key, item in value.items()}
@@ -49,13 +57,14 @@ def references(value: Any) -> Iterator[str]:
             yield from references(item)
 
 
-def test_the_committed_definition_is_what_the_author_writes():
-    from retrain.pipeline import DEFINITION as FILE
-    from retrain.pipeline import render
+def test_the_committed_definitions_are_what_the_author_writes():
+    from retrain import pipeline
 
-    written = render()
-    assert written == render()
-    assert written == FILE.read_text(), "run `make definition` and commit src/retrain/definition.json"
+    for jobs, file in pipeline_code.DEFINITIONS.items():
+        written = pipeline.render(jobs)
+        assert written == pipeline.render(jobs)
+        committed = Path(pipeline.__file__).with_name(file).read_text()
+        assert written == committed, "run `make definition` and commit src/retrain/definition*.json"
 
 
 def test_the_steps_are_those_of_the_loop():
@@ -69,8 +78,55 @@ def test_the_steps_are_those_of_the_loop():
     ]
 
 
+def test_each_candidate_has_a_job_where_that_is_asked_for():
+    assert [(step["Name"], step["Type"]) for step in steps(EACH["Steps"])] == [
+        ("BuildDriftDataset", "Processing"),
+        ("TrainContinued", "Training"),
+        ("TrainRefreshed", "Training"),
+        ("TrainScratch", "Training"),
+        ("TrainNewOnly", "Training"),
+        ("ChooseChallenger", "Processing"),
+        ("EvaluateChallenger", "Processing"),
+        ("ComputeBaseline", "Processing"),
+        ("IsChallengerBetter", "Condition"),
+        ("RegisterChallenger", "RegisterModel"),
+    ]
+    jobs = [step["Arguments"] for step in EACH["Steps"] if step["Type"] == "Training"]
+    assert [job["HyperParameters"]["candidate"] for job in jobs] == list(CANDIDATES)
+    assert all(step["DependsOn"] == ["BuildDriftDataset"] for step in EACH["Steps"] if step["Type"] == "Training")
+
+
+def test_what_is_evaluated_and_registered_is_what_was_chosen():
+    by_name = {step["Name"]: step for step in steps(EACH["Steps"])}
+    chosen = by_name["ChooseChallenger"]["Arguments"]["ProcessingOutputConfig"]["Outputs"][0]["S3Output"]["S3Uri"]
+    evaluated = {item["InputName"]: item for item in by_name["EvaluateChallenger"]["Arguments"]["ProcessingInputs"]}
+    assert evaluated["challenger"]["S3Input"]["S3Uri"] == chosen
+    assert "ChooseChallenger" in by_name["EvaluateChallenger"]["DependsOn"]
+    container = by_name["RegisterChallenger"]["Arguments"]["InferenceSpecification"]["Containers"][0]
+    parts = chosen["Std:Join"]["Values"]
+    assert container["ModelDataUrl"]["Std:Join"]["Values"] == [*parts[:-1], f"{parts[-1]}/model.tar.gz"]
+
+
+def test_spot_instances_are_waited_for_and_go_on_from_checkpoints():
+    for (_, spot), definition in DEFINITIONS.items():
+        for step in definition["Steps"]:
+            if step["Type"] == "Training":
+                stop, config = step["Arguments"]["StoppingCondition"], step["Arguments"]["CheckpointConfig"]
+                # SageMaker refuses a time to wait of a job that does not ask for spot instances.
+                assert ("MaxWaitTimeInSeconds" in stop) == spot
+                assert step["Arguments"].get("EnableManagedSpotTraining", False) == spot
+                assert not spot or stop["MaxWaitTimeInSeconds"] >= stop["MaxRuntimeInSeconds"]
+                assert step["Arguments"]["Environment"]["CHECKPOINTS"] == config["LocalPath"]
+
+
 @pytest.mark.parametrize(
-    "step", [step for step in steps() if step["Type"] in OPERATIONS], ids=lambda step: step["Name"]
+    "step",
+    [
+        pytest.param(step, id=f"{step['Name']}-{jobs}-{'spot' if spot else 'on-demand'}")
+        for (jobs, spot), definition in DEFINITIONS.items()
+        for step in steps(definition["Steps"])
+        if step["Type"] in OPERATIONS
+    ],
 )
 def test_aws_takes_the_arguments_of_every_step(step):
     operation = botocore.session.get_session().get_service_model("sagemaker").operation_model(OPERATIONS[step["Type"]])
@@ -83,29 +139,35 @@ def test_aws_takes_the_arguments_of_every_step(step):
     assert not unknown
 
 
-def test_nothing_of_an_account_is_in_the_definition():
-    text = json.dumps(DEFINITION)
+@pytest.mark.parametrize("definition", [DEFINITION, EACH])
+def test_nothing_of_an_account_is_in_the_definition(definition):
+    text = json.dumps(definition)
     assert not re.search(r"\d{12}|arn:|s3://|amazonaws|placeholder", text)
-    assert all(parameter["Type"] == "String" for parameter in DEFINITION["Parameters"])
+    kinds = {parameter["Name"]: parameter["Type"] for parameter in definition["Parameters"]}
+    assert kinds.pop("TrainingInstanceCount") == "Integer"
+    assert set(kinds.values()) == {"String"}
 
 
-def test_every_parameter_is_used_and_every_reference_is_known():
-    names = {parameter["Name"] for parameter in DEFINITION["Parameters"]}
-    used = set(references(DEFINITION["Steps"]))
+@pytest.mark.parametrize("definition", [DEFINITION, EACH])
+def test_every_parameter_is_used_and_every_reference_is_known(definition):
+    names = {parameter["Name"] for parameter in definition["Parameters"]}
+    used = set(references(definition["Steps"]))
     assert {name.removeprefix("Parameters.") for name in used if name.startswith("Parameters.")} == names
-    known = {step["Name"] for step in steps()}
+    known = {step["Name"] for step in steps(definition["Steps"])}
     assert {name.split(".")[1] for name in used if name.startswith("Steps.")} <= known
 
 
-def test_the_training_job_never_sees_the_holdout():
-    training = next(step for step in steps() if step["Type"] == "Training")
-    channels = {channel["ChannelName"]: channel for channel in training["Arguments"]["InputDataConfig"]}
-    assert set(channels) == {"train", "validation", "spec", "champion"}
-    assert "holdout" not in json.dumps(training)
+@pytest.mark.parametrize("definition", [DEFINITION, EACH])
+def test_a_training_job_never_sees_the_holdout(definition):
+    for training in definition["Steps"]:
+        if training["Type"] == "Training":
+            channels = {channel["ChannelName"]: channel for channel in training["Arguments"]["InputDataConfig"]}
+            assert set(channels) == {"train", "validation", "spec", "champion"}
+            assert "holdout" not in json.dumps(training)
 
 
 def test_every_path_of_a_processing_job_is_an_argument():
-    for step in steps():
+    for step in [*steps(), *steps(EACH["Steps"])]:
         if step["Type"] != "Processing":
             continue
         arguments = step["Arguments"]["AppSpecification"]["ContainerArguments"]

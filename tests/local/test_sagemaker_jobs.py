@@ -26,8 +26,8 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 
 def running(house: House, name: str) -> bool:
-    container = house.sagemaker.jobs._running.get(name)
-    log = container.folder / "output.log" if container else None
+    containers = house.sagemaker.jobs._running.get(name)
+    log = containers[0].folder / "output.log" if containers else None
     return bool(log and log.exists() and log.read_text())
 
 
@@ -336,3 +336,61 @@ def test_a_channel_without_objects_fails_the_training_job(house: House) -> None:
         house, "print('ran')", InputDataConfig=[{"ChannelName": "train", "DataSource": {"S3DataSource": where}}]
     )
     assert training_job(house)["FailureReason"].startswith("ClientError: Data download failed")
+
+
+def instances(count: int) -> dict[str, Any]:
+    return {"ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": count, "VolumeSizeInGB": 30}}
+
+
+def test_every_instance_of_a_training_job_knows_the_others_and_their_models_are_one_artefact(house: House) -> None:
+    program = """
+import json, os, pathlib
+current, hosts = os.environ["SM_CURRENT_HOST"], json.loads(os.environ["SM_HOSTS"])
+place = str(hosts.index(current))
+rows = pathlib.Path(os.environ["SM_CHANNEL_TRAIN"], "train.csv").read_text()
+pathlib.Path(os.environ["SM_MODEL_DIR"], place).write_text(rows)
+print("instance", place, "of", len(hosts), flush=True)
+"""
+    start_training(house, program, **instances(2))
+    job = training_job(house)
+    assert job["TrainingJobStatus"] == "Completed", job
+    with tarfile.open(fileobj=BytesIO(house.s3.objects[job["ModelArtifacts"]["S3ModelArtifacts"]])) as tar:
+        assert sorted(tar.getnames()) == ["0", "1"]
+    for number in (1, 2):
+        assert f"instance {number - 1} of 2" in house.logs.streams[f"/aws/sagemaker/TrainingJobs/train/algo-{number}"]
+
+
+def test_an_instance_that_failed_ends_the_others(house: House) -> None:
+    program = """
+import json, os, time
+if os.environ["SM_CURRENT_HOST"] == json.loads(os.environ["SM_HOSTS"])[1]:
+    raise ValueError("no share")
+time.sleep(60)
+"""
+    start_training(house, program, **instances(2))
+    assert "ExecuteUserScriptError" in training_job(house)["FailureReason"]
+    assert "ValueError: no share" in house.logs.streams["/aws/sagemaker/TrainingJobs/train/algo-2"]
+
+
+def test_checkpoints_outlive_the_job_and_the_next_one_finds_them(house: House) -> None:
+    program = """
+import os, pathlib
+folder = pathlib.Path(os.environ["CHECKPOINTS"])
+before = sorted(file.name for file in folder.iterdir())
+(folder / str(len(before))).write_text("round")
+assert before, "interrupted"
+pathlib.Path(os.environ["SM_MODEL_DIR"], "found").write_text(" ".join(before))
+"""
+    more = {
+        "CheckpointConfig": {"S3Uri": "s3://bucket/checkpoints", "LocalPath": "/opt/ml/checkpoints"},
+        "Environment": {"CHECKPOINTS": "/opt/ml/checkpoints"},
+    }
+    start_training(house, program, **more)
+    assert training_job(house)["TrainingJobStatus"] == "Failed"
+    assert house.s3.under("s3://bucket/checkpoints/") == {"0": "round"}
+    start_training(house, program, TrainingJobName="again", **more)
+    eventually(lambda: "s3://bucket/models/again/output/model.tar.gz" in house.s3.objects, seconds=30)
+    with tarfile.open(fileobj=BytesIO(house.s3.objects["s3://bucket/models/again/output/model.tar.gz"])) as tar:
+        found = tar.extractfile("found")
+        assert found is not None
+        assert found.read() == b"0"

@@ -65,6 +65,7 @@ def pipeline() -> PipelineSettings:
         job_role_arn=setting("JOB_ROLE_ARN", _text),
         image_uri=setting("IMAGE_URI", _text),
         training_instance_type=setting("TRAINING_INSTANCE_TYPE", _text),
+        training_instance_count=setting("TRAINING_INSTANCE_COUNT", int),
         processing_instance_type=setting("PROCESSING_INSTANCE_TYPE", _text),
         model_package_group=setting("MODEL_PACKAGE_GROUP", _text),
     )
@@ -133,6 +134,8 @@ def publishing() -> PublishingSettings:
         job_role_arn=setting("JOB_ROLE_ARN", _text),
         endpoint_name=setting("ENDPOINT_NAME", _text),
         initial_data_uri=setting("INITIAL_DATA_URI", str),
+        candidate_jobs=setting("CANDIDATE_JOBS", _text),
+        spot=setting("TRAINING_USE_SPOT", _flag),
     )
 
 

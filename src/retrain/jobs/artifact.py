@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xgboost as xgb
 
 from retrain.errors import Refused
 from retrain.jobs.inference import ENCODER, MODEL, Encoder, Model
+
+LINEAGE = "code/lineage.json"
 
 
 def importance(model: Model) -> dict[str, float]:
@@ -41,3 +45,16 @@ def load_model(archive: Path) -> Model:
         return Model(booster, Encoder.load(files[1]))
     except (tarfile.TarError, KeyError, ValueError, xgb.core.XGBoostError) as error:
         raise Refused("artifact_tampered", f"{archive.name} is no model that this pipeline made: {error}") from error
+
+
+def read_lineage(archive: Path) -> dict[str, Any]:
+    """What the training wrote about where the model in the archive comes from; empty if it wrote nothing."""
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                if member.name.removeprefix("./") == LINEAGE and (file := tar.extractfile(member)):
+                    lineage: dict[str, Any] = json.load(file)
+                    return lineage
+    except (OSError, tarfile.TarError, ValueError) as error:
+        raise Refused("artifact_tampered", f"{archive.name} can't be read: {error}") from error
+    return {}

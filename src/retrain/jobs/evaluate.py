@@ -30,7 +30,7 @@ from retrain.gate import (
     segment_confidence,
     segment_limit,
 )
-from retrain.jobs.artifact import importance, load_model
+from retrain.jobs.artifact import importance, load_model, read_lineage
 from retrain.jobs.entry import arguments, flag, run
 from retrain.jobs.inference import Model
 from retrain.quality import QualityRules, suggest_constraints
@@ -237,13 +237,7 @@ def sanity(labels: Numbers, output: Numbers) -> Sanity:
 
 def _candidate(archive: Path) -> str:
     """Which candidate the challenger is, as its lineage says."""
-    import tarfile
-
-    with tarfile.open(archive) as tar:
-        for member in tar:
-            if member.name.endswith("code/lineage.json") and (file := tar.extractfile(member)):
-                return str(json.load(file)["candidate"])
-    return "unknown"
+    return str(read_lineage(archive).get("candidate", "unknown"))
 
 
 def _segments_json(spec: Spec, evidence: Evidence) -> list[dict[str, Any]]:

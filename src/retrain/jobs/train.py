@@ -2,7 +2,10 @@
 
 Channels: `train` (train.csv), `validation` (validation.csv), `spec` (model.toml) and `champion` (model.tar.gz; at
 bootstrap a placeholder that is no archive). Then the model folder holds the booster and, in `code/`, what serving
-needs.
+needs. A job for one candidate that is not asked for, or is skipped, leaves a lineage without a booster.
+
+Of several instances each has all rows and boosts its share of them; the first one writes the model. What lies in the
+checkpoint folder is gone on with if it is of the same inputs.
 """
 
 from __future__ import annotations
@@ -12,73 +15,88 @@ import json
 import os
 import platform
 import shutil
+from collections.abc import Sequence
+from hashlib import sha256 as digest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xgboost as xgb
+from xgboost import collective
 
+from retrain.checkpoint import Checkpoints
 from retrain.dataset import kinds, sha256
 from retrain.errors import Refused
 from retrain.jobs import inference
-from retrain.jobs.artifact import load_model
-from retrain.spec import Spec, read_spec
+from retrain.jobs.artifact import LINEAGE, load_model
+from retrain.jobs.inference import Model
+from retrain.jobs.together import PORT, together
+from retrain.spec import CANDIDATES, Spec, read_spec
 from retrain.table import read_table
-from retrain.training import Challenger, train
+from retrain.training import Candidate, choose, train_candidates
+
+ALL = "all"
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The model folder holds the challenger. Raises `Refused`, which the toolkit puts into the failure file."""
     options = _options().parse_args(arguments)
+    with together(json.loads(options.hosts), options.current_host, options.port):
+        train(options)
+
+
+def train(options: argparse.Namespace) -> None:
+    """The candidates that are asked for are trained, and the first instance has written the best."""
     spec_file = options.spec / "model.toml"
     spec = read_spec(spec_file)
-    rows = read_table(options.train / "train.csv", kinds(spec))
-    validation = read_table(options.validation / "validation.csv", kinds(spec))
     archive = options.champion / "model.tar.gz"
     if not archive.exists() and options.bootstrap != "true":
         raise Refused("no_champion", "the champion channel has no model.tar.gz, and this is not a bootstrap")
-    challenger = train(spec, rows, validation, load_model(archive) if archive.exists() else None)
-    lineage = _lineage(options, spec, challenger, archive)
-    _write(options.model_dir, challenger, spec_file, lineage)
+    origin = _origin(options, spec, archive)
+    considered, models = train_candidates(
+        spec,
+        read_table(options.train / "train.csv", kinds(spec)),
+        read_table(options.validation / "validation.csv", kinds(spec)),
+        load_model(archive) if archive.exists() else None,
+        Checkpoints(options.checkpoints, digest(json.dumps(origin).encode()).hexdigest()[:16]),
+        only=None if options.candidate == ALL else options.candidate,
+    )
+    chosen = None if options.candidate != ALL and not models else choose(spec, considered).name
+    if collective.get_rank():
+        return
+    lineage = {**origin, "candidate": chosen, "candidates": [_told(candidate) for candidate in considered]}
+    _write(options.model_dir, models[chosen] if chosen else None, spec_file, lineage)
     options.output_data_dir.mkdir(parents=True, exist_ok=True)
     (options.output_data_dir / "training.json").write_text(json.dumps(lineage, indent=1) + "\n", encoding="utf-8")
-    for candidate in challenger.candidates:
-        value = (
-            candidate.skipped or f"{spec.metric} {candidate.validation:.6g} on validation, {candidate.rounds} rounds"
-        )
-        print(f"{candidate.name}: {value}")
-    print(f"chosen: {challenger.chosen}")
+    _print(spec, considered, chosen)
 
 
 def _options() -> argparse.ArgumentParser:
+    environment = os.environ
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--episode_id", required=True)
     parser.add_argument("--bootstrap", choices=("true", "false"), type=str.lower, required=True)
+    parser.add_argument("--candidate", choices=(ALL, *CANDIDATES), default=ALL)
     for channel in ("train", "validation", "spec", "champion"):
-        parser.add_argument(f"--{channel}", type=Path, default=os.environ.get(f"SM_CHANNEL_{channel.upper()}"))
-    parser.add_argument("--model-dir", type=Path, default=os.environ.get("SM_MODEL_DIR"))
-    parser.add_argument("--output-data-dir", type=Path, default=os.environ.get("SM_OUTPUT_DATA_DIR"))
+        parser.add_argument(f"--{channel}", type=Path, default=environment.get(f"SM_CHANNEL_{channel.upper()}"))
+    parser.add_argument("--model-dir", type=Path, default=environment.get("SM_MODEL_DIR"))
+    parser.add_argument("--output-data-dir", type=Path, default=environment.get("SM_OUTPUT_DATA_DIR"))
+    parser.add_argument("--checkpoints", type=Path, default=environment.get("CHECKPOINTS"))
+    parser.add_argument("--hosts", default=environment.get("SM_HOSTS", '["localhost"]'))
+    parser.add_argument("--current-host", default=environment.get("SM_CURRENT_HOST", "localhost"))
+    parser.add_argument("--port", type=int, default=PORT)
     return parser
 
 
-def _lineage(options: argparse.Namespace, spec: Spec, challenger: Challenger, archive: Path) -> dict[str, Any]:
-    """Where the model comes from: the same inputs give the same text."""
+def _origin(options: argparse.Namespace, spec: Spec, archive: Path) -> dict[str, Any]:
+    """Where the model comes from: what is the same here trains the same candidates."""
     return {
         "version": 1,
         "episode_id": options.episode_id,
-        "candidate": challenger.chosen,
         "metric": spec.metric,
-        "candidates": [
-            {
-                "name": c.name,
-                "validation": c.validation,
-                "rounds": c.rounds,
-                **({"skipped": c.skipped} if c.skipped else {}),
-            }
-            for c in challenger.candidates
-        ],
         "hyperparameters": {**spec.hyperparameters, "num_boost_round": spec.num_boost_round},
         "seed": spec.training.seed,
+        "instances": collective.get_world_size(),
         "sha256": {
             "train.csv": sha256(options.train / "train.csv"),
             "validation.csv": sha256(options.validation / "validation.csv"),
@@ -89,14 +107,27 @@ def _lineage(options: argparse.Namespace, spec: Spec, challenger: Challenger, ar
     }
 
 
-def _write(folder: Path, challenger: Challenger, spec_file: Path, lineage: dict[str, Any]) -> None:
-    code = folder / "code"
-    code.mkdir(parents=True, exist_ok=True)
-    challenger.model.booster.save_model(folder / inference.MODEL)
-    (folder / inference.ENCODER).write_text(challenger.model.encoder.dump(), encoding="utf-8")
-    (code / "lineage.json").write_text(json.dumps(lineage, indent=1) + "\n", encoding="utf-8")
-    shutil.copyfile(spec_file, code / "model.toml")
-    shutil.copyfile(inference.__file__, code / "inference.py")
+def _told(candidate: Candidate) -> dict[str, Any]:
+    told = {"name": candidate.name, "validation": candidate.validation, "rounds": candidate.rounds}
+    return {**told, **({"skipped": candidate.skipped} if candidate.skipped else {})}
+
+
+def _write(folder: Path, model: Model | None, spec_file: Path, lineage: dict[str, Any]) -> None:
+    (folder / LINEAGE).parent.mkdir(parents=True, exist_ok=True)
+    (folder / LINEAGE).write_text(json.dumps(lineage, indent=1) + "\n", encoding="utf-8")
+    if model is None:
+        return
+    model.booster.save_model(folder / inference.MODEL)
+    (folder / inference.ENCODER).write_text(model.encoder.dump(), encoding="utf-8")
+    shutil.copyfile(spec_file, folder / "code" / "model.toml")
+    shutil.copyfile(inference.__file__, folder / "code" / "inference.py")
+
+
+def _print(spec: Spec, considered: Sequence[Candidate], chosen: str | None) -> None:
+    for candidate in considered:
+        trained = f"{spec.metric} {candidate.validation} on validation, {candidate.rounds} rounds"
+        print(f"{candidate.name}: {candidate.skipped or trained}")
+    print(f"chosen: {chosen}")
 
 
 if __name__ == "__main__":

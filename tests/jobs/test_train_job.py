@@ -1,0 +1,163 @@
+"""The training job as a process: interrupted and gone on with, on several instances, and one for each candidate."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import houses
+import pytest
+import xgboost as xgb
+
+from retrain.dataset import NEW, WEIGHT, drift_dataset, write_dataset
+from retrain.dataset import Read as Asked
+from retrain.ground_truth import Labels
+from retrain.jobs import choose
+from retrain.spec import CANDIDATES, parse_spec
+
+SRC = Path(__file__).parents[2] / "src"
+MODEL = houses.MODEL.replace("num_boost_round = 60", "num_boost_round = 60\nsubsample = 0.8\ncolsample_bytree = 0.7")
+ALL = MODEL + f"\n[training]\ncandidates = {json.dumps(CANDIDATES)}\n"
+
+
+@pytest.fixture
+def data(tmp_path: Path, reference) -> Path:
+    """The drift dataset that every job trains on; its model.toml is written by each test."""
+    spec = parse_spec(ALL)
+    asked, labels = houses.requests(houses.table(400, seed=2, larger=100.0))
+    dataset = drift_dataset(spec, Asked(asked, Labels(labels)), reference, (houses.START, houses.END))
+    assert {WEIGHT, NEW} <= set(dataset.parts["train"].columns)
+    write_dataset(tmp_path / "data", dataset, ALL.encode(), "episode")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def champion(data: Path) -> Path:
+    """The folder of a model to challenge: whatever is trained from scratch on the same rows, in few rounds."""
+    (data / "model.toml").write_text(MODEL.replace("= 60", "= 20"))
+    output = data.parent / "champion"
+    finished(start(data, data, output, bootstrap="true"))
+    (data / "model.toml").write_text(ALL)
+    return packed(output)
+
+
+def start(data: Path, champion: Path, output: Path, *more: str, bootstrap: str = "false") -> subprocess.Popen:
+    command = [sys.executable, "-m", "retrain.jobs.train", "--episode_id", "e", "--bootstrap", bootstrap, *more]
+    for channel, folder in {"train": data, "validation": data, "spec": data, "champion": champion}.items():
+        command += [f"--{channel}", str(folder)]
+    command += ["--model-dir", str(output), "--output-data-dir", str(output / "data")]
+    environment = {**os.environ, "PYTHONPATH": str(SRC), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finished(*jobs: subprocess.Popen) -> list[str]:
+    said = [job.communicate(timeout=120)[0] for job in jobs]
+    assert [job.returncode for job in jobs] == [0] * len(jobs), said
+    return said
+
+
+def packed(model: Path) -> Path:
+    with tarfile.open(model / "model.tar.gz", "w:gz") as tar:
+        for file in sorted(file for file in model.rglob("*") if file.is_file() and file.name != "model.tar.gz"):
+            tar.add(file, file.relative_to(model).as_posix())
+    return model
+
+
+def booster(folder: Path) -> bytes:
+    return (folder / "xgboost-model.ubj").read_bytes()
+
+
+def test_a_training_that_was_killed_goes_on_and_ends_with_the_same_model(data: Path, champion: Path, tmp_path: Path):
+    long = ALL.replace("= 60", "= 800").replace("[training]", "[training]\nearly_stopping_rounds = 1000")
+    (data / "model.toml").write_text(long)
+    whole, kept, checkpoints = tmp_path / "whole", tmp_path / "kept", tmp_path / "checkpoints"
+    finished(start(data, champion, whole))
+    first = start(data, champion, kept, "--checkpoints", str(checkpoints))
+    while not (found := list(checkpoints.rglob("scratch.ubj"))):
+        assert first.poll() is None, first.communicate()
+        time.sleep(0.005)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert first.returncode == -signal.SIGKILL
+    assert xgb.Booster(model_file=found[0]).num_boosted_rounds() < 800
+    assert not (kept / "xgboost-model.ubj").exists()
+    finished(start(data, champion, kept, "--checkpoints", str(checkpoints)))
+    assert booster(kept) == booster(whole)
+    assert (kept / "code" / "lineage.json").read_text() == (whole / "code" / "lineage.json").read_text()
+
+
+def test_a_checkpoint_of_other_inputs_is_not_gone_on_with(data: Path, champion: Path, tmp_path: Path):
+    checkpoints = tmp_path / "checkpoints"
+    finished(start(data, champion, tmp_path / "first", "--checkpoints", str(checkpoints)))
+    (data / "model.toml").write_text(ALL.replace("eta = 0.3", "eta = 0.2"))
+    finished(start(data, champion, tmp_path / "second", "--checkpoints", str(checkpoints)))
+    finished(start(data, champion, tmp_path / "alone"))
+    assert booster(tmp_path / "second") == booster(tmp_path / "alone")
+    assert len(list(checkpoints.iterdir())) == 2
+
+
+def test_a_checkpoint_that_cannot_be_read_is_begun_anew(data: Path, champion: Path, tmp_path: Path):
+    checkpoints = tmp_path / "checkpoints"
+    finished(start(data, champion, tmp_path / "first", "--checkpoints", str(checkpoints)))
+    for file in checkpoints.rglob("*.ubj"):
+        file.write_bytes(file.read_bytes()[:100])
+    (said,) = finished(start(data, champion, tmp_path / "second", "--checkpoints", str(checkpoints)))
+    assert "scratch.ubj is no checkpoint, scratch begins anew" in said
+    assert booster(tmp_path / "second") == booster(tmp_path / "first")
+
+
+def test_two_instances_train_one_model_and_the_first_writes_it(data: Path, champion: Path, tmp_path: Path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    hosts = ["127.0.0.11", "127.0.0.12"]  # both are this machine
+    jobs = [
+        start(data, champion, tmp_path / host, "--hosts", json.dumps(hosts), "--current-host", host, "--port", port)
+        for host in reversed(hosts)
+    ]
+    finished(*jobs)
+    assert not (tmp_path / hosts[1]).exists()
+    lineage = json.loads((tmp_path / hosts[0] / "code" / "lineage.json").read_text())
+    finished(start(data, champion, tmp_path / "alone"))
+    alone = json.loads((tmp_path / "alone" / "code" / "lineage.json").read_text())
+    assert (lineage["instances"], alone["instances"]) == (2, 1)
+    together, apart = ({c["name"]: c["validation"] for c in told["candidates"]} for told in (lineage, alone))
+    assert set(together) == set(CANDIDATES)
+    assert together["refreshed"] == pytest.approx(apart["refreshed"])
+    # The bins of the features are made of the instances' summaries, so trees are not quite those of one instance.
+    assert all(together[name] < 1.2 * apart[name] for name in CANDIDATES)
+
+
+def test_a_job_for_each_candidate_gives_the_model_that_one_job_for_all_gives(
+    data: Path, champion: Path, tmp_path: Path
+):
+    finished(start(data, champion, tmp_path / "all"))
+    for name in CANDIDATES:
+        finished(start(data, champion, tmp_path / name, "--candidate", name))
+        packed(tmp_path / name)
+    folders = [text for name in CANDIDATES for text in (f"--{name}", str(tmp_path / name))]
+    paths = ["--spec", str(data), "--output", str(tmp_path / "best"), "--message", str(tmp_path / "message")]
+    assert choose.main([*folders, *paths]) == 0
+    with tarfile.open(tmp_path / "best" / "model.tar.gz") as tar:
+        tar.extractall(tmp_path / "best", filter="data")
+    assert booster(tmp_path / "best") == booster(tmp_path / "all")
+    best, one = ((tmp_path / name / "code" / "lineage.json").read_text() for name in ("best", "all"))
+    assert json.loads(best) == json.loads(one)
+
+
+def test_a_job_for_a_candidate_that_is_not_asked_for_leaves_no_model_and_none_is_chosen(
+    data: Path, champion: Path, tmp_path: Path, capsys
+):
+    (data / "model.toml").write_text(MODEL)
+    finished(start(data, champion, tmp_path / "refreshed", "--candidate", "refreshed"))
+    packed(tmp_path / "refreshed")
+    assert not (tmp_path / "refreshed" / "xgboost-model.ubj").exists()
+    folders = [text for name in CANDIDATES for text in (f"--{name}", str(tmp_path / "refreshed"))]
+    paths = ["--spec", str(data), "--output", str(tmp_path / "best"), "--message", str(tmp_path / "message")]
+    assert choose.main([*folders, *paths]) == 1
+    assert "bad_metric: no candidate has a finite rmse" in (tmp_path / "message").read_text()
