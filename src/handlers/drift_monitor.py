@@ -18,5 +18,6 @@ def handler(event: Any, _context: Any) -> dict[str, Any]:
         ledger=adapters.ledger(),
         store=adapters.store(),
         cloudwatch=adapters.cloudwatch(),
+        sagemaker=adapters.sagemaker(),
         topic=adapters.topic(),
     )

@@ -78,7 +78,7 @@ class Quarantine:
 
 
 def merge_quarantines(one: Quarantine, other: Quarantine) -> Quarantine:
-    """What was read and what was not, of both; the first examples are kept."""
+    """What was read and what was not, of both; the examples that are first by source and line are kept."""
     return Quarantine(
         one.lines + other.lines,
         one.outside_window + other.outside_window,
@@ -86,7 +86,7 @@ def merge_quarantines(one: Quarantine, other: Quarantine) -> Quarantine:
         one.notes + other.notes,
         one.missing_columns + other.missing_columns,
         one.extra_columns + other.extra_columns,
-        [*one.examples, *other.examples][:_KEPT],
+        sorted([*one.examples, *other.examples], key=lambda bad: (bad.source, bad.line))[:_KEPT],
     )
 
 

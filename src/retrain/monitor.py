@@ -189,9 +189,15 @@ class Analysis:
         }
 
     def metrics(
-        self, endpoint_name: str, schedule_name: str, most_features: int = MAX_FEATURE_METRICS
+        self,
+        endpoint_name: str,
+        schedule_name: str,
+        most_features: int = MAX_FEATURE_METRICS,
+        at: datetime | None = None,
     ) -> list[dict[str, Any]]:
-        """The window's metrics as boto3's PutMetricData takes them (`MetricData`, at most 1000 a call), at its end.
+        """The window's metrics as boto3's PutMetricData takes them (`MetricData`, at most 1000 a call).
+
+        Their time is `at`, or the window's end.
 
         The aggregates carry the dimension Endpoint, those of the `most_features` worst features Model Monitor's two.
         What was not decided is not published: a distance from too few rows would raise somebody's alarm.
@@ -205,26 +211,18 @@ class Analysis:
             ("bad_rows", sum(self.bad_rows.values()), "Count"),
             ("min_detectable_drift", self.min_detectable_drift if self.rows else None, "None"),
         ]
-        found = [self._metric(name, value, unit, endpoint) for name, value, unit in aggregates if value is not None]
+        time = at or self.window_end
+        found = [_metric(name, value, unit, endpoint, time) for name, value, unit in aggregates if value is not None]
         decided = self.verdict is not Verdict.UNDECIDED
         worst = self.features[:most_features] + ((self.prediction,) if self.prediction and most_features else ())
         for feature in worst:
             if decided and feature.distance is not None and feature.verdict is not Verdict.UNDECIDED:
                 name = _metric_name("feature_baseline_drift_", feature.name)
-                found.append(self._metric(name, feature.distance, "None", schedule))
+                found.append(_metric(name, feature.distance, "None", schedule, time))
             if self.rows:
                 name = _metric_name("feature_non_null_", feature.name)
-                found.append(self._metric(name, feature.completeness, "None", schedule))
+                found.append(_metric(name, feature.completeness, "None", schedule, time))
         return found
-
-    def _metric(self, name: str, value: float, unit: str, dimensions: list[dict[str, str]]) -> dict[str, Any]:
-        return {
-            "MetricName": name,
-            "Dimensions": dimensions,
-            "Timestamp": self.window_end,
-            "Value": float(value),
-            "Unit": unit,
-        }
 
 
 def analyse(
@@ -571,6 +569,10 @@ def _feature_document(feature: FeatureDrift) -> dict[str, Any]:
         "completeness": feature.completeness,
         "new_categories": feature.new_categories,
     }
+
+
+def _metric(name: str, value: float, unit: str, dimensions: list[dict[str, str]], time: datetime) -> dict[str, Any]:
+    return {"MetricName": name, "Dimensions": dimensions, "Timestamp": time, "Value": float(value), "Unit": unit}
 
 
 def _metric_name(prefix: str, feature: str) -> str:

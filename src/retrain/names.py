@@ -78,3 +78,13 @@ def quality_schedule_name(endpoint_name: str) -> str:
     'flights-quality'
     """
     return f"{endpoint_name}-quality"
+
+
+def intake_job_name(endpoint_name: str, shelf: str, hour: datetime) -> str:
+    """The Processing job that reads the captures up to that hour for that shelf of stored intakes (limit 63).
+
+    >>> from retrain.clock import parse
+    >>> intake_job_name("flights", "profiles/flights/3f07d80c5b1e2a90", parse("2013-04-01T05:00:00Z"))
+    'flights-intake-2013040105-3f07d80c'
+    """
+    return cut(f"{endpoint_name}-intake-{hour:%Y%m%d%H}-{shelf.rsplit('/', 1)[-1][:8]}", 63)

@@ -3,32 +3,57 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from retrain import clock, names
+from retrain import clock, names, stored
+from retrain.baseline import Statistics, read_constraints, read_statistics
+from retrain.capture import Window
 from retrain.episode import ignored, moment
 from retrain.errors import InvalidSettings, MalformedEvent, RetrainError
-from retrain.monitor import Analysis, analyse
+from retrain.monitor import MAX_FEATURE_METRICS, Analysis, judge
+from retrain.retraining import manifest
+from retrain.stored import Reading, Shelf
 from retrain.telemetry import count, logger
-from retrain.window import window_ending
+from retrain.window import CaptureFile, full_hour, window_ending
 
 if TYPE_CHECKING:
     from retrain.aws.cloudwatch import CloudWatch
     from retrain.aws.ledger import Ledger
     from retrain.aws.s3 import Store
+    from retrain.aws.sagemaker import SageMaker
     from retrain.aws.sns import Topic
+
+Item = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class IntakeJobs:
+    """What the Processing jobs are that read captures when there are too many of them for this function."""
+
+    code_uri: str
+    image_uri: str
+    role_arn: str
+    instance_type: str
+    instances: int
+    kms_key_arn: str
 
 
 @dataclass(frozen=True)
 class WatchRules:
-    """Which endpoint is watched, over how long a window, and the threshold of the alarm on `drift_max`."""
+    """Which endpoint is watched, over how long a window, and the threshold of the alarm on `drift_max`.
+
+    New captures of more than `most_bytes` are left to Processing jobs. `most_features` have metrics of their own.
+    """
 
     endpoint_name: str
     window: timedelta
     drift_threshold: float
+    most_bytes: int
+    jobs: IntakeJobs
+    most_features: int = MAX_FEATURE_METRICS
 
     def __post_init__(self) -> None:
         if self.window <= timedelta(0):
@@ -38,52 +63,188 @@ class WatchRules:
 
 
 def watch_endpoint(
-    event: Any, *, rules: WatchRules, ledger: Ledger, store: Store, cloudwatch: CloudWatch, topic: Topic
+    event: Any,
+    *,
+    rules: WatchRules,
+    ledger: Ledger,
+    store: Store,
+    cloudwatch: CloudWatch,
+    sagemaker: SageMaker,
+    topic: Topic,
 ) -> dict[str, Any]:
     """The window that ends at the event's time is analysed against the champion's baseline.
 
     Its four files are in the bucket, the ledger has the analysis, the metrics are published. The same time again, or
     an earlier one, is ignored: `analysed_already`. Broken data is told to people when it begins.
+
+    Where the captures that nobody has read yet are too many for this function, the window ends with the last full
+    hour, and a Processing job reads them; until it has, the event is ignored: `window_in_processing`.
     """
     if not isinstance(event, Mapping):
         raise MalformedEvent(f"expected an object, got {type(event).__name__}")
-    end = moment(event, "time")
+    now = moment(event, "time")
     endpoint = rules.endpoint_name
     champion, previous = ledger.champion(endpoint), ledger.analysis(endpoint) or {}
     if champion is None:
         return ignored("no_champion")
-    if previous.get("window_end_epoch", -1) >= clock.epoch(end) and previous.get("published"):
+    if _analysed(now, previous):
         return ignored("analysed_already")
-    since, rearmed_at = clock.parse(champion["since"]), ledger.rearm_at(endpoint)
-    window = window_ending(end, rules.window, since, rearmed_at)
-    keys = store.keys_between(f"capture/{endpoint}/{names.VARIANT}", *window)
-    analysis = analyse(
-        store.files(keys),
-        store.read(champion["statistics_uri"]),
-        store.read(champion["constraints_uri"]),
-        window,
-        alarm_threshold=rules.drift_threshold,
-    )
-    report_uri = _file(analysis, endpoint, end, store)
+    watched = _Watched(rules, champion, ledger.rearm_at(endpoint), store)
+    read = _read(watched, now, previous, sagemaker)
+    if isinstance(read, str):
+        return ignored(read)
+    window, reading = read
+    end = window[1]
+    analysis = watched.judge(reading, window)
+    report_uri = _file(analysis, reading, endpoint, end, store)
     if not ledger.record_analysis(endpoint, {**_digest(analysis), "report_uri": report_uri}, end):
         return ignored("analysed_already")
-    cloudwatch.put_metrics(analysis.metrics(endpoint, names.schedule_name(endpoint)))
+    schedule = names.schedule_name(endpoint)
+    # CloudWatch's alarms look at recent data points only, so their time is that of the analysis.
+    cloudwatch.put_metrics(analysis.metrics(endpoint, schedule, rules.most_features, now))
     ledger.mark_published(endpoint, end)
-    logger.info("window analysed", **{**_digest(analysis), "files": len(keys)})
+    logger.info("window analysed", **{**_digest(analysis), **_effort(reading)})
     count("Window", reason=analysis.verdict.value)
     if analysis.triage and not (previous.get("triage") and previous.get("reason") == analysis.reason):
         _tell(analysis, endpoint, report_uri, topic)
     return {"status": analysis.verdict.value, "report_uri": report_uri}
 
 
-def _file(analysis: Analysis, endpoint: str, end: datetime, store: Store) -> str:
+class _Watched:
+    """The endpoint's captures, held against the baseline of the champion that serves it."""
+
+    def __init__(self, rules: WatchRules, champion: Item, rearmed_at: datetime | None, store: Store) -> None:
+        self.rules = rules
+        self.statistics_uri = str(champion["statistics_uri"])
+        self.store = store
+        self._since, self._rearmed_at = clock.parse(champion["since"]), rearmed_at
+        text = store.read(self.statistics_uri)
+        self.shelf = stored.folder(rules.endpoint_name, text)
+        self._statistics: Statistics = read_statistics(text)
+        self._constraints = read_constraints(store.read(champion["constraints_uri"]))
+
+    def read(self, end: datetime) -> tuple[Window, Reading]:
+        """The window that ends there, and what its captures held as far as the budget goes."""
+        window = window_ending(end, self.rules.window, self._since, self._rearmed_at)
+        files = self.store.files_between(f"capture/{self.rules.endpoint_name}/{names.VARIANT}", *window)
+        reading = stored.take_in(files, window, self._statistics, Shelf(self.store, self.shelf), self.rules.most_bytes)
+        return window, reading
+
+    def judge(self, reading: Reading, window: Window) -> Analysis:
+        threshold = self.rules.drift_threshold
+        return judge(reading.intake, self._statistics, self._constraints, window, alarm_threshold=threshold)
+
+
+def _analysed(end: datetime, previous: Item) -> bool:
+    return previous.get("window_end_epoch", -1) >= clock.epoch(end) and bool(previous.get("published"))
+
+
+def _read(watched: _Watched, now: datetime, previous: Item, sagemaker: SageMaker) -> tuple[Window, Reading] | str:
+    """The window that ends now, or with the last full hour if that is too much to read; or why there is none."""
+    window, reading = watched.read(now)
+    if not reading.unread:
+        return window, reading
+    if _analysed(full_hour(now), previous):
+        return "analysed_already"
+    window, reading = watched.read(full_hour(now))
+    if window[0] == window[1]:
+        return "hour_not_full"
+    if not reading.unread:
+        return window, reading
+    _hand_over(reading.unread, window, watched, sagemaker)
+    return "window_in_processing"
+
+
+def _hand_over(unread: Sequence[CaptureFile], window: Window, watched: _Watched, sagemaker: SageMaker) -> None:
+    """A Processing job reads those files and stores what they hold, at most one for the hour that the window ends with.
+
+    If it fails, the next hour's reads what is left.
+    """
+    jobs, store = watched.rules.jobs, watched.store
+    name = names.intake_job_name(watched.rules.endpoint_name, watched.shelf, window[1])
+    folder = f"{watched.shelf}/jobs/{name}"
+    status = sagemaker.processing_status(name)
+    if status is None:
+        files = {file.key: file.etag for file in unread}
+        document = {"start": clock.render(window[0]), "end": clock.render(window[1]), "files": files}
+        inputs = {
+            "code": ("S3Prefix", jobs.code_uri),
+            "captures": ("ManifestFile", store.put(f"{folder}/manifest.json", manifest(sorted(files), store, ""))),
+            "files": ("S3Prefix", store.put(f"{folder}/files.json", json.dumps(document))),
+            "baseline": ("S3Prefix", watched.statistics_uri),
+        }
+        sagemaker.start_processing(name, _intake_job(jobs, inputs, store.uri(watched.shelf), name))
+        status = "InProgress"
+    size = sum(file.size for file in unread)
+    logger.info("window in processing", job=name, job_status=status, files=len(unread), bytes=size)
+
+
+def _intake_job(jobs: IntakeJobs, inputs: Mapping[str, tuple[str, str]], output: str, name: str) -> dict[str, Any]:
+    """The job as CreateProcessingJob takes it. Each instance gets its share of the captures, and writes documents."""
+    root = "/opt/ml/processing"
+    paths = {f"--{key}": f"{root}/input/{key}" for key in inputs if key != "code"}
+    arguments = {
+        **paths,
+        "--output": f"{root}/output",
+        "--resources": "/opt/ml/config/resourceconfig.json",
+        "--message": "/opt/ml/output/message",
+        "--part": name,
+    }
+    return {
+        "RoleArn": jobs.role_arn,
+        "AppSpecification": {
+            "ImageUri": jobs.image_uri,
+            "ContainerEntrypoint": ["python3", "-m", "retrain.jobs.intake"],
+            "ContainerArguments": [text for pair in arguments.items() for text in pair],
+        },
+        "Environment": {"PYTHONPATH": f"{root}/code"},
+        "ProcessingInputs": [
+            {
+                "InputName": key,
+                "S3Input": {
+                    "S3Uri": uri,
+                    "LocalPath": f"{root}/code" if key == "code" else f"{root}/input/{key}",
+                    "S3DataType": kind,
+                    "S3InputMode": "File",
+                    "S3DataDistributionType": "ShardedByS3Key" if key == "captures" else "FullyReplicated",
+                },
+            }
+            for key, (kind, uri) in inputs.items()
+        ],
+        "ProcessingOutputConfig": {
+            "KmsKeyId": jobs.kms_key_arn,
+            "Outputs": [
+                {
+                    "OutputName": "intakes",
+                    "S3Output": {"S3Uri": output, "LocalPath": f"{root}/output", "S3UploadMode": "EndOfJob"},
+                }
+            ],
+        },
+        "ProcessingResources": {
+            "ClusterConfig": {
+                "InstanceType": jobs.instance_type,
+                "InstanceCount": jobs.instances,
+                "VolumeSizeInGB": 100,
+            }
+        },
+        "NetworkConfig": {"EnableNetworkIsolation": True},
+        "StoppingCondition": {"MaxRuntimeInSeconds": 3600},
+    }
+
+
+def _effort(reading: Reading) -> dict[str, int]:
+    """What the analysis had to read, of how many files."""
+    return {"files": reading.files, "files_read": reading.files_read, "bytes_read": reading.bytes_read}
+
+
+def _file(analysis: Analysis, reading: Reading, endpoint: str, end: datetime, store: Store) -> str:
     """The window's files are where Model Monitor would put them; analysis.json's URI."""
     folder = f"monitor/{endpoint}/{names.schedule_name(endpoint)}/{end:%Y/%m/%d/%H}"
     documents = {
         "statistics": analysis.statistics(),
         "constraints": analysis.constraints(),
         "constraint_violations": analysis.constraint_violations(),
-        "analysis": analysis.document(),
+        "analysis": {**analysis.document(), "reading": _effort(reading)},
     }
     for name, document in documents.items():
         store.put(f"{folder}/{name}.json", json.dumps(document, sort_keys=True))

@@ -16,7 +16,7 @@ from retrain.episode import ClosingRules, Episode, OpeningRules, Step, Trigger
 from retrain.errors import NoArtifact, Throttled
 from retrain.retraining import PatienceRules, PipelineSettings
 from retrain.rollout import RolloutSettings
-from retrain.window import prefixes
+from retrain.window import CaptureFile, prefixes
 
 ACCOUNT, REGION = "000000000000", "us-east-1"
 ALARM = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:drift-retrain-DriftAlarm"
@@ -108,6 +108,18 @@ class FakeStore:
 
     def sha256(self, uri: str) -> str:
         return sha256(self.read(uri)).hexdigest()
+
+    def keys(self, prefix: str) -> list[str]:
+        return sorted(key for uri in self.objects if (key := uri.removeprefix("s3://bucket/")).startswith(prefix))
+
+    def files_between(self, folder: str, start: Any, end: Any) -> list[CaptureFile]:
+        found = [(key, self.objects[self.uri(key)]) for key in self.keys_between(folder, start, end)]
+        return [CaptureFile(key, sha256(body).hexdigest(), len(body)) for key, body in found if body]
+
+    def bodies(self, keys: list[str]) -> Iterator[tuple[str, bytes]]:
+        for key in keys:
+            if self.exists(self.uri(key)):
+                yield key, self.read(self.uri(key))
 
     def keys_between(self, folder: str, start: Any, end: Any) -> list[str]:
         spans = tuple(f"s3://bucket/{folder}/{prefix}" for prefix in prefixes(start, end))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from control_plane import crowned, opened, trigger
 from retrain.baseline import MonitorOptions, baseline_of
 from retrain.clock import parse, render
 from retrain.errors import InvalidSettings, MalformedEvent, NoBaseline, Throttled
-from retrain.watch import WatchRules, watch_endpoint
+from retrain.watch import IntakeJobs, WatchRules, watch_endpoint
 
 EVENT = json.loads((Path(__file__).parents[2] / "events" / "monitor-scheduled.json").read_text())
-RULES = WatchRules("flights", timedelta(hours=744), 0.3)
+JOBS = IntakeJobs("s3://bucket/code/1", "image", "arn:aws:iam::000000000000:role/intake", "ml.m5.xlarge", 2, "key")
+RULES = WatchRules("flights", timedelta(hours=744), 0.3, most_bytes=10**9, jobs=JOBS)
 FEATURES = {"distance": "numeric", "carrier": "categorical"}
 DAY = "2013/03/15/10"
 
@@ -43,14 +45,15 @@ def captures(found: list[list[str]], time: str = "2013-03-15T10:30:00Z") -> byte
 
 
 @pytest.fixture
-def watch(ledger: Any, store: Any, cloudwatch: Any, topic: Any) -> Any:
-    def call(time: str = "2013-04-01T00:00:00Z", event: Any = None) -> dict[str, Any]:
+def watch(ledger: Any, store: Any, cloudwatch: Any, sagemaker: Any, topic: Any) -> Any:
+    def call(time: str = "2013-04-01T00:00:00Z", event: Any = None, **rules: Any) -> dict[str, Any]:
         return watch_endpoint(
-            event or {**EVENT, "time": time},
-            rules=RULES,
+            {**EVENT, "time": time} if event is None else event,
+            rules=replace(RULES, **rules),
             ledger=ledger,
             store=store,
             cloudwatch=cloudwatch,
+            sagemaker=sagemaker,
             topic=topic,
         )
 
@@ -173,9 +176,9 @@ def test_an_endpoint_without_a_champion_is_not_watched(watch: Any) -> None:
 
 
 @pytest.mark.parametrize("event", [[], {"no": "time"}, {"time": "noon"}, {"time": 3}])
-def test_an_event_without_a_time_is_malformed(event: Any, ledger: Any, store: Any, cloudwatch: Any, topic: Any) -> None:
+def test_an_event_without_a_time_is_malformed(watch: Any, event: Any) -> None:
     with pytest.raises(MalformedEvent):
-        watch_endpoint(event, rules=RULES, ledger=ledger, store=store, cloudwatch=cloudwatch, topic=topic)
+        watch(event=event)
 
 
 def test_a_baseline_that_cannot_be_read_is_an_error_not_a_verdict(watch: Any, champion: None, store: Any) -> None:
@@ -187,4 +190,4 @@ def test_a_baseline_that_cannot_be_read_is_an_error_not_a_verdict(watch: Any, ch
 @pytest.mark.parametrize("threshold", [0.0, 1.0, -1.0])
 def test_a_threshold_out_of_range_is_invalid(threshold: float) -> None:
     with pytest.raises(InvalidSettings):
-        WatchRules("flights", timedelta(hours=1), threshold)
+        WatchRules("flights", timedelta(hours=1), threshold, most_bytes=1, jobs=JOBS)

@@ -79,8 +79,9 @@ def is_missing(error: ClientError) -> bool:
 
 def is_taken(error: ClientError) -> bool:
     """Whether something of that name exists already."""
+    message = message_of(error).lower()
     return code_of(error) in {"ValidationException", "ResourceInUse", "ConflictException"} and (
-        "already exist" in message_of(error).lower()
+        "already exist" in message or "must be unique" in message
     )
 
 

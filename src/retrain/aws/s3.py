@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlparse
 
 from botocore.exceptions import ClientError
 
 from retrain.aws.calls import classified, is_missing
 from retrain.errors import NoArtifact
-from retrain.window import prefixes
+from retrain.window import CaptureFile, prefixes
+
+Body = TypeVar("Body")
 
 _CHUNK = 1 << 20
 _READERS = 16  # files of a window that are read at the same time
@@ -76,21 +78,46 @@ class Store:
 
     def keys_between(self, folder: str, start: datetime, end: datetime) -> list[str]:
         """The keys below `folder`/yyyy/mm/dd/hh/ of the hours that [start, end) touches, in order."""
-        found = []
+        return [file.key for file in self.files_between(folder, start, end)]
+
+    def files_between(self, folder: str, start: datetime, end: datetime) -> list[CaptureFile]:
+        """The same, with what tells two contents of a file apart; empty files are none."""
+        spans = [f"{folder.rstrip('/')}/{prefix}" for prefix in prefixes(start, end)]
+        return sorted(file for span in spans for file in self._list(span) if file.size > 0)
+
+    def keys(self, prefix: str) -> list[str]:
+        """The keys that begin with that, in order."""
+        return [file.key for file in self._list(prefix)]
+
+    def _list(self, prefix: str) -> Iterator[CaptureFile]:
         with classified("s3:ListObjectsV2"):
-            pages = self._s3.get_paginator("list_objects_v2")
-            for prefix in prefixes(start, end):
-                for page in pages.paginate(Bucket=self._bucket, Prefix=f"{folder.rstrip('/')}/{prefix}"):
-                    found += [item["Key"] for item in page.get("Contents", []) if item["Size"] > 0]
-        return sorted(found)
+            for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix):
+                for item in page.get("Contents", []):
+                    yield CaptureFile(item["Key"], item["ETag"], item["Size"])
 
     def files(self, keys: Sequence[str]) -> Iterator[tuple[str, io.BytesIO]]:
         """Each object's key and content, in their order; read a few at a time, and never more of them in memory."""
+        for key, body in self._bodies(keys, self.read):
+            yield key, io.BytesIO(body)
+
+    def bodies(self, keys: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        """The same as bytes; what does not exist (any more) is left out."""
+
+        def read(uri: str) -> bytes | None:
+            try:
+                return self.read(uri)
+            except NoArtifact:
+                return None
+
+        for key, body in self._bodies(keys, read):
+            if body is not None:
+                yield key, body
+
+    def _bodies(self, keys: Sequence[str], read: Callable[[str], Body]) -> Iterator[tuple[str, Body]]:
         with ThreadPoolExecutor(_READERS) as readers:
             for start in range(0, len(keys), _READERS):
                 some = keys[start : start + _READERS]
-                for key, body in zip(some, readers.map(lambda key: self.read(self.uri(key)), some), strict=True):
-                    yield key, io.BytesIO(body)
+                yield from zip(some, readers.map(lambda key: read(self.uri(key)), some), strict=True)
 
 
 def _split(uri: str) -> tuple[str, str]:

@@ -87,6 +87,24 @@ class SageMaker:
             return str(job.get("FailureReason") or "")
         return ""
 
+    # Processing -------------------------------------------------------------------------------------------------------
+
+    def start_processing(self, name: str, wanted: Mapping[str, Any]) -> None:
+        """A Processing job of that name runs, or ran already."""
+        with classified("sagemaker:CreateProcessingJob"):
+            try:
+                self._sagemaker.create_processing_job(ProcessingJobName=name, **wanted)
+            except ClientError as error:
+                if not is_taken(error):
+                    raise
+
+    def processing_status(self, name: str) -> str | None:
+        """The job's status, None if there is no job of that name."""
+        job = self._describe(
+            "sagemaker:DescribeProcessingJob", self._sagemaker.describe_processing_job, ProcessingJobName=name
+        )
+        return None if job is None else str(job["ProcessingJobStatus"])
+
     # Registry ---------------------------------------------------------------------------------------------------------
 
     def model_package(self, arn: str) -> Description:

@@ -105,12 +105,22 @@ def rollout() -> RolloutSettings:
 @cache
 def watching() -> WatchRules:
     """The drift monitor's rules. Its module needs numpy, which no other function has."""
-    from retrain.watch import WatchRules
+    from retrain.watch import IntakeJobs, WatchRules
 
     return WatchRules(
         endpoint_name=setting("ENDPOINT_NAME", _text),
         window=setting("WINDOW_HOURS", _hours),
         drift_threshold=setting("DRIFT_THRESHOLD", float),
+        most_bytes=setting("MONITOR_MAX_MEGABYTES", int) * 10**6,
+        most_features=setting("METRIC_FEATURES", int),
+        jobs=IntakeJobs(
+            code_uri=setting("CODE_URI", _text),
+            image_uri=setting("IMAGE_URI", _text),
+            role_arn=setting("INTAKE_ROLE_ARN", _text),
+            instance_type=setting("PROCESSING_INSTANCE_TYPE", _text),
+            instances=setting("INTAKE_INSTANCES", int),
+            kms_key_arn=setting("KMS_KEY_ARN", _text),
+        ),
     )
 
 

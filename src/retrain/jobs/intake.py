@@ -1,0 +1,79 @@
+"""Reads captures that are too many for the drift monitor, and writes what they hold as stored intakes.
+
+Every instance gets its share of the files and writes a document for each of their hours; the monitor's next run merges
+them. Which files they are, and from when to when the window goes, is in files.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from datetime import datetime
+from functools import reduce
+from pathlib import Path
+
+from retrain import capture, clock
+from retrain.baseline import Statistics, read_statistics
+from retrain.intake import Intake, merge_intakes
+from retrain.jobs.entry import arguments, run
+from retrain.stored import Stored, document_name, dump_intake, hours_of, read_files
+from retrain.window import CaptureFile
+
+_CHUNK = 1 << 20
+
+Source = tuple[str, Path]  # the key that a file is known by, and where it lies
+
+
+def main(texts: list[str] | None = None) -> int:
+    """0 when the output folder holds the documents."""
+    parser = arguments(__doc__, ("captures", "files", "baseline", "output", "resources"), ("part",))
+    return run(take_in, parser.parse_args(texts))
+
+
+def take_in(options: argparse.Namespace) -> str:
+    """The documents are written; how many of how many files, in a sentence."""
+    wanted = json.loads((options.files / "files.json").read_text(encoding="utf-8"))
+    window = clock.parse(wanted["start"]), clock.parse(wanted["end"])
+    statistics = read_statistics((options.baseline / "statistics.json").read_bytes())
+    host = json.loads(options.resources.read_text(encoding="utf-8"))["current_host"]
+    here = [
+        CaptureFile(key, etag, path.stat().st_size)
+        for key, etag in wanted["files"].items()
+        if (path := options.captures / key).exists()  # others have the rest
+    ]
+    hours = list(hours_of(here, window))
+    for hour, name, cut, files in hours:
+        intake = read_in_parallel([(file.key, options.captures / file.key) for file in files], statistics, cut)
+        document = options.output / document_name(hour, name, f"{options.part}-{host}")
+        document.parent.mkdir(parents=True, exist_ok=True)
+        document.write_bytes(dump_intake(Stored(intake, {file.key: file.etag for file in files})))
+    return f"{len(here)} of {len(wanted['files'])} files of {len(hours)} hours, {sum(file.size for file in here)} bytes"
+
+
+def read_in_parallel(sources: Sequence[Source], statistics: Statistics, cut: datetime | None) -> Intake:
+    """The intake of the files, read by as many processes as there are processors."""
+    workers = min(len(os.sched_getaffinity(0)), len(sources))
+    if workers < 2:
+        return read_sources(sources, statistics, cut)
+    shares = [sources[worker::workers] for worker in range(workers)]
+    with ProcessPoolExecutor(workers) as pool:
+        return reduce(merge_intakes, pool.map(read_sources, shares, [statistics] * workers, [cut] * workers))
+
+
+def read_sources(sources: Iterable[Source], statistics: Statistics, cut: datetime | None) -> Intake:
+    """The intake of the files, as it is stored."""
+    return read_files(((key, capture.lines(_chunks(path))) for key, path in sources), statistics, cut)
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            yield chunk
+
+
+if __name__ == "__main__":
+    sys.exit(main())
