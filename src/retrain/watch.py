@@ -38,7 +38,6 @@ class IntakeJobs:
     role_arn: str
     instance_type: str
     instances: int
-    kms_key_arn: str
 
 
 @dataclass(frozen=True)
@@ -212,7 +211,6 @@ def _intake_job(jobs: IntakeJobs, inputs: Mapping[str, tuple[str, str]], output:
             for key, (kind, uri) in inputs.items()
         ],
         "ProcessingOutputConfig": {
-            "KmsKeyId": jobs.kms_key_arn,
             "Outputs": [
                 {
                     "OutputName": "intakes",

@@ -170,10 +170,10 @@ def test_no_statement_has_a_wildcard_action_or_an_unexplained_wildcard_resource(
 
 def test_roles_are_passed_by_name_and_to_sagemaker_only() -> None:
     passing = [(name, item) for name, item in statements() if "iam:PassRole" in as_list(item["Action"])]
-    assert len(passing) == 3
+    assert len(passing) == 4
     for name, statement in passing:
         assert statement["Condition"] == {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}, name
-        assert statement["Resource"]["Fn::GetAtt"][0] in {"JobRole", "EndpointRole"}
+        assert statement["Resource"]["Fn::GetAtt"][0] in {"JobRole", "IntakeRole", "EndpointRole"}
 
 
 def test_sagemakers_roles_are_assumed_for_this_account_only() -> None:

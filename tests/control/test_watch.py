@@ -19,7 +19,7 @@ from retrain.errors import InvalidSettings, MalformedEvent, NoBaseline, Throttle
 from retrain.watch import IntakeJobs, WatchRules, watch_endpoint
 
 EVENT = json.loads((Path(__file__).parents[2] / "events" / "monitor-scheduled.json").read_text())
-JOBS = IntakeJobs("s3://bucket/code/1", "image", "arn:aws:iam::000000000000:role/intake", "ml.m5.xlarge", 2, "key")
+JOBS = IntakeJobs("s3://bucket/code/1", "image", "arn:aws:iam::000000000000:role/intake", "ml.m5.xlarge", 2)
 RULES = WatchRules("flights", timedelta(hours=744), 0.3, most_bytes=10**9, jobs=JOBS)
 FEATURES = {"distance": "numeric", "carrier": "categorical"}
 DAY = "2013/03/15/10"

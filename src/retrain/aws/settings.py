@@ -119,7 +119,6 @@ def watching() -> WatchRules:
             role_arn=setting("INTAKE_ROLE_ARN", _text),
             instance_type=setting("PROCESSING_INSTANCE_TYPE", _text),
             instances=setting("INTAKE_INSTANCES", int),
-            kms_key_arn=setting("KMS_KEY_ARN", _text),
         ),
     )
 
