@@ -12,7 +12,6 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,11 +62,12 @@ def evaluate(options: argparse.Namespace) -> str:
     scored = score_rows(spec, holdout, champion, challenger)
     evidence = gather(spec, scored, score_rows(spec, reference, champion, challenger), bootstrap=options.bootstrap)
     decision = judge(evidence, spec.gate)
+    lineage = read_lineage(archive)
     document = {
         "version": 0.0,
         "dataset": {"item_count": len(holdout), "evaluation_time": options.evaluation_time},
         **model_quality(spec.task, scored.truth, scored.challenger, challenger.encoder.classes, spec.gate.seed),
-        "gate": _gate(spec, evidence, decision, _candidate(archive)),
+        "gate": _gate(spec, evidence, decision, str(lineage.get("candidate", "unknown"))),
         "segments": _segments_json(spec, evidence),
         "curves": {
             "kind": "residuals" if spec.task == "regression" else "reliability",
@@ -82,6 +82,7 @@ def evaluate(options: argparse.Namespace) -> str:
             },
         },
         "over_time": list(_over_time(spec, scored)),
+        "training": lineage,
         "model_sha256": sha256(archive),
     }
     options.output.mkdir(parents=True, exist_ok=True)
@@ -233,11 +234,6 @@ def sanity(labels: Numbers, output: Numbers) -> Sanity:
         label_high=float(labels.max()) if regression_like else 1.0,
         constant=low == high and bool(np.any(labels != labels[0])),
     )
-
-
-def _candidate(archive: Path) -> str:
-    """Which candidate the challenger is, as its lineage says."""
-    return str(read_lineage(archive).get("candidate", "unknown"))
 
 
 def _segments_json(spec: Spec, evidence: Evidence) -> list[dict[str, Any]]:
