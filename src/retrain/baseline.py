@@ -110,13 +110,17 @@ _CARRIED = ("min_rows", "max_bad_share", "max_missing_increase", "max_unknown_ca
 
 @dataclass(frozen=True)
 class NumericBaseline:
-    """A numeric feature of statistics.json; `steps` is its distribution, None if the file has none."""
+    """A numeric feature of statistics.json; `steps` is its distribution, None if the file has none.
+
+    `importance` is the feature's share of the serving model's gain, None if the file does not tell.
+    """
 
     name: str
     inferred_type: str
     present: int
     missing: int
     steps: Steps | None
+    importance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,7 @@ class CategoricalBaseline:
     present: int
     missing: int
     counts: Mapping[str, int]
+    importance: float | None = None
 
     @property
     def rest(self) -> int:
@@ -211,17 +216,23 @@ def baseline_of(
     features: Mapping[str, str],
     options: MonitorOptions | None = None,
     predictions: Iterable[str | float] | None = None,
+    importance: Mapping[str, float] | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """statistics.json and constraints.json of rows of texts in the features' order (name → numeric | categorical).
 
-    `predictions` are the model's outputs for the rows; with them, drift of the predictions can be told.
+    `predictions` are the model's outputs for the rows; with them, drift of the predictions can be told. `importance` is
+    each feature's share of the model's gain; with it, drift can be ranked by what it means to the model.
     """
     profile = summarise(rows, Layout(dict(features)))
     prediction = None
     if predictions is not None:
         texts = [value if isinstance(value, str) else repr(float(value)) for value in predictions]
         prediction = _output(texts)
-    return render_statistics(profile, prediction), render_constraints(profile, options or MonitorOptions())
+    statistics = render_statistics(profile, prediction)
+    for feature in statistics["features"]:
+        if importance and feature["name"] in importance:
+            feature["importance"] = importance[feature["name"]]
+    return statistics, render_constraints(profile, options or MonitorOptions())
 
 
 def from_csv(
@@ -539,15 +550,22 @@ def _feature_baseline(feature: Any, file: str) -> FeatureBaseline:
     numeric, strings = feature.get("numerical_statistics"), feature.get("string_statistics")
     if isinstance(numeric, dict):
         present, missing = _common(numeric, name, file)
-        return NumericBaseline(name, kind, present, missing, _steps(numeric, name, file) if present else None)
+        steps = _steps(numeric, name, file) if present else None
+        return NumericBaseline(name, kind, present, missing, steps, _importance(feature, file))
     if isinstance(strings, dict):
         present, missing = _common(strings, name, file)
-        return CategoricalBaseline(
-            name, kind, present, missing, MappingProxyType(_category_counts(strings, name, file))
-        )
+        counts = MappingProxyType(_category_counts(strings, name, file))
+        return CategoricalBaseline(name, kind, present, missing, counts, _importance(feature, file))
     raise _unusable(
         file, name, "numerical_statistics", "neither this nor string_statistics is there: compute the baseline anew"
     )
+
+
+def _importance(feature: Mapping[str, Any], file: str) -> float | None:
+    value = feature.get("importance")
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1):
+        raise _unusable(file, feature["name"], "importance", f"{value!r} is not a share from 0 to 1: remove it")
+    return value
 
 
 def _common(statistics: Mapping[str, Any], name: str, file: str) -> tuple[int, int]:

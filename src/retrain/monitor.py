@@ -46,6 +46,7 @@ from retrain.profile import (
 
 NAMESPACE = "DriftRetrain"
 MAX_FEATURE_METRICS = 20
+_MOST_SEVERE = 1e6  # of a threshold of zero
 TRIAGE = frozenset({"schema_mismatch", "capture_corrupt", "volume_collapse"})
 _METRIC_NAME = re.compile(r"[^A-Za-z0-9_.\-/#]")
 _METRIC_NAME_LIMIT = 255
@@ -58,7 +59,8 @@ class FeatureDrift:
     `distance` is in the unit of `threshold` (0 … 1) and None where nothing could be compared. `method` says what it is:
     `linf_simple` or `linf_robust` (numeric: Kolmogorov-Smirnov, categorical: largest difference of a share), or
     `chi_squared`, whose distance is one less the p-value, against one less the threshold. `wasserstein` is in the
-    feature's unit. `judged` is False for what is reported without taking part in the window's verdict.
+    feature's unit. `judged` is False for what is reported without taking part in the window's verdict. `importance` is
+    the share of the serving model's gain, None if the baseline does not tell.
     """
 
     name: str
@@ -79,13 +81,21 @@ class FeatureDrift:
     jensen_shannon: float | None = None
     wasserstein: float | None = None
     new_categories: int = 0
+    importance: float | None = None
 
     @property
     def severity(self) -> float:
         """Distance in thresholds: above 1 it is exceeded. -1 where nothing could be compared."""
         if self.distance is None:
             return -1.0
-        return self.distance / self.threshold if self.threshold > 0 else math.inf if self.distance > 0 else 0.0
+        if self.threshold > 0:
+            return min(self.distance / self.threshold, _MOST_SEVERE)
+        return _MOST_SEVERE if self.distance > 0 else 0.0
+
+    @property
+    def relevance(self) -> float:
+        """Severity times importance: how much the drift may matter to the model; severity alone where nobody knows."""
+        return self.severity if self.importance is None else self.severity * self.importance
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +111,9 @@ class Violation:
 class Analysis:
     """What is known about a window [start, end).
 
-    `features` are in the order of severity, the worst first. `drift_max` is the largest distance of a judged feature in
-    the unit of `threshold`: it exceeds `threshold` exactly if the window has drifted. It is None, as `drift_share`
+    `features` are in the order of relevance, what matters most to the model first. `drift_max` is the largest distance
+    of a judged feature, that of `worst_feature`, whatever its importance, in the unit of `threshold`: it exceeds
+    `threshold` exactly if the window has drifted. It is None, as `drift_share`
     (the share of the judged features that have drifted) is, unless the verdict is DRIFTED or STABLE.
     `min_detectable_drift` is the largest of the judged features'. `paths` counts the lines that were read by the column
     (`fast`) and one by one (`general`); which of the two it was changes nothing else.
@@ -199,7 +210,7 @@ class Analysis:
 
         Their time is `at`, or the window's end.
 
-        The aggregates carry the dimension Endpoint, those of the `most_features` worst features Model Monitor's two.
+        The aggregates carry the dimension Endpoint, those of the `most_features` first features Model Monitor's two.
         What was not decided is not published: a distance from too few rows would raise somebody's alarm.
         """
         endpoint = [{"Name": "Endpoint", "Value": endpoint_name}]
@@ -214,8 +225,8 @@ class Analysis:
         time = at or self.window_end
         found = [_metric(name, value, unit, endpoint, time) for name, value, unit in aggregates if value is not None]
         decided = self.verdict is not Verdict.UNDECIDED
-        worst = self.features[:most_features] + ((self.prediction,) if self.prediction and most_features else ())
-        for feature in worst:
+        first = self.features[:most_features] + ((self.prediction,) if self.prediction and most_features else ())
+        for feature in first:
             if decided and feature.distance is not None and feature.verdict is not Verdict.UNDECIDED:
                 name = _metric_name("feature_baseline_drift_", feature.name)
                 found.append(_metric(name, feature.distance, "None", schedule, time))
@@ -302,7 +313,7 @@ class _Judgement:
             bad["column_count"] = sum(self.intake.widths.values())
         self._check_columns()
         features = [self._feature(name) for name in self.statistics.features]
-        features.sort(key=lambda feature: (-feature.severity, feature.name))
+        features.sort(key=lambda feature: (-feature.relevance, -feature.severity, feature.name))
         reason, detail = self._triage(bad, expected_rows)
         triage = reason is not None
         judged = [feature for feature in features if feature.judged]
@@ -312,7 +323,7 @@ class _Judgement:
         decided = verdict is not Verdict.UNDECIDED
         compared = [feature for feature in judged if feature.verdict is not Verdict.UNDECIDED]
         comparable = [feature for feature in judged if feature.distance is not None]
-        worst = (compared if decided else comparable)[:1]
+        worst = sorted(compared if decided else comparable, key=lambda feature: -feature.severity)[:1]
         return Analysis(
             window_start=window[0],
             window_end=window[1],
@@ -526,6 +537,7 @@ def _compare(
         completeness=completeness(column),
         judged=judged,
         new_categories=new,
+        importance=baseline.importance,
         p_value=_known(extras, "p_value"),
         psi=_known(extras, "psi"),
         jensen_shannon=_known(extras, "jensen_shannon"),
@@ -542,7 +554,7 @@ def _in_unit(feature: FeatureDrift, threshold: float) -> float | None:
     """The feature's distance as it would be if its threshold were the given one."""
     if feature.distance is None or feature.threshold == threshold:
         return feature.distance
-    value = min(feature.severity * threshold, 1e6)
+    value = feature.severity * threshold
     if feature.distance > feature.threshold:  # rounding must not bring it below what the alarm looks at
         return max(value, math.nextafter(threshold, math.inf))
     return min(value, threshold)
@@ -556,6 +568,8 @@ def _feature_document(feature: FeatureDrift) -> dict[str, Any]:
         "reason": feature.reason,
         "distance": feature.distance,
         "threshold": feature.threshold,
+        "severity": None if feature.distance is None else feature.severity,
+        "importance": feature.importance,
         "method": feature.method,
         "judged": feature.judged,
         "min_detectable_drift": feature.min_detectable_drift,

@@ -127,7 +127,7 @@ class _Author:
             challenger, archive = self.output("challenger"), self.output("challenger/model.tar.gz")
         verdict = PropertyFile("Evaluation", "evaluation", "evaluation.json")
         evaluation = self.evaluate_challenger(dataset, training[-1], challenger, verdict)
-        baseline = self.compute_baseline(dataset)
+        baseline = self.compute_baseline(dataset, training[-1], challenger)
         better = ConditionStep(
             "IsChallengerBetter",
             conditions=[
@@ -237,14 +237,16 @@ class _Author:
             property_files=[verdict],
         )
 
-    def compute_baseline(self, dataset: ProcessingStep) -> ProcessingStep:
+    def compute_baseline(
+        self, dataset: ProcessingStep, trained: TrainingStep | ProcessingStep, challenger: Any
+    ) -> ProcessingStep:
         return self.processing(
             "ComputeBaseline",
             "retrain.jobs.baseline",
-            inputs={"dataset": ("S3Prefix", self.output("dataset"))},
+            inputs={"dataset": ("S3Prefix", self.output("dataset")), "challenger": ("S3Prefix", challenger)},
             output="baseline",
             options={},
-            after=[dataset],
+            after=[dataset, trained],
         )
 
     def register_challenger(self, challenger: Any) -> ModelStep:

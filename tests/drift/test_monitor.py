@@ -14,7 +14,7 @@ from botocore.validate import ParamValidator
 from capture_records import captures_of, line
 
 from retrain import profile
-from retrain.baseline import MonitorOptions, baseline_of
+from retrain.baseline import MonitorOptions, baseline_of, read_statistics
 from retrain.drift import Verdict
 from retrain.errors import NoBaseline
 from retrain.monitor import Analysis, analyse
@@ -362,3 +362,43 @@ def test_memory_does_not_grow_with_the_window(monkeypatch):
         return found
 
     assert peak(24) < 1.2 * peak(6)
+
+
+class TestImportance:
+    """GIVEN a baseline that knows which features the model listens to."""
+
+    FEATURES = {"loud": "numeric", "quiet": "numeric", "deaf": "numeric"}
+
+    def found(self, importance, moved, count=2000):
+        random = np.random.default_rng(11)
+        before = random.normal(0, 1, (4000, 3)).astype(str)
+        now = random.normal(0, 1, (count, 3)) + np.array(moved)
+        documents = baseline_of(before.tolist(), self.FEATURES, MonitorOptions(threshold=0.2), importance=importance)
+        return analyse([("a", captures_of(now.tolist()))], *documents, WINDOW)
+
+    def test_what_matters_to_the_model_comes_first_and_the_worst_feature_still_raises_the_alarm(self):
+        found = self.found({"loud": 0.9, "quiet": 0.1, "deaf": 0.0}, [0.8, 1.2, 3.0])
+        assert [feature.name for feature in found.features] == ["loud", "quiet", "deaf"]
+        assert found.worst_feature == "deaf"
+        assert found.drift_max == max(feature.distance for feature in found.features)
+        listed = found.document()["features"]
+        assert [feature["importance"] for feature in listed] == [0.9, 0.1, 0.0]
+        assert [feature["severity"] for feature in listed] == [feature.severity for feature in found.features]
+
+    def test_the_budget_of_metrics_is_spent_on_what_matters(self):
+        found = self.found({"loud": 0.9, "quiet": 0.1, "deaf": 0.0}, [0.8, 1.2, 3.0])
+        published = {metric["MetricName"] for metric in found.metrics("e", "s", most_features=1)}
+        assert "feature_baseline_drift_loud" in published
+        assert "feature_baseline_drift_deaf" not in published
+
+    def test_without_importances_the_worst_comes_first(self):
+        found = self.found(None, [0.8, 1.2, 3.0])
+        assert [feature.name for feature in found.features] == ["deaf", "quiet", "loud"]
+        assert [feature["importance"] for feature in found.document()["features"]] == [None] * 3
+
+    @pytest.mark.parametrize("value", ["much", -0.1, 1.5, True])
+    def test_an_importance_that_is_no_share_is_named(self, value):
+        statistics, _ = baseline_of([["1", "2", "3"]] * 10, self.FEATURES)
+        statistics["features"][1]["importance"] = value
+        with pytest.raises(NoBaseline, match=r"statistics\.json: feature quiet: importance"):
+            read_statistics(statistics)

@@ -306,9 +306,13 @@ def test_a_training_that_refuses_fails_the_job_and_says_why_in_its_log(loop: Pat
 
 
 def test_the_baseline_is_that_of_the_windows_rows(loop: Path, code: Path):
-    done = job(code, loop, "baseline", "--dataset", "dataset-1", "--output", "baseline-1")
+    done = job(code, loop, "baseline", "--dataset", "dataset-1", "--challenger", "model-1", "--output", "baseline-1")
     assert done.returncode == 0, done.stderr
     statistics = json.loads((loop / "baseline-1" / "statistics.json").read_text())
     assert statistics["dataset"]["item_count"] == 320
-    assert [feature["name"] for feature in statistics["features"]] == ["size", "age", "town"]
+    *features, prediction = statistics["features"]
+    assert [feature["name"] for feature in features] == ["size", "age", "town"]
+    assert sum(feature["importance"] for feature in features) == pytest.approx(1)
+    assert (prediction["name"], prediction["inferred_type"]) == ("_prediction", "Fractional")
+    assert prediction["numerical_statistics"]["common"] == {"num_present": 320, "num_missing": 0}
     assert (loop / "baseline-1" / "constraints.json").exists()

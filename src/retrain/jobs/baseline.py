@@ -1,7 +1,7 @@
 """ComputeBaseline: the statistics and constraints that the challenger's traffic will be held against.
 
-They are those of the newest rows it was trained on, the window's. Old rows that were rehearsed are left out: traffic is
-expected to look like the window, and a mixture of the two would see drift in both.
+They are those of the newest rows it was trained on, the window's, and of its answers to them. Old rows that were
+rehearsed are left out: traffic is expected to look like the window, and a mixture of the two would see drift in both.
 """
 
 from __future__ import annotations
@@ -11,24 +11,32 @@ import csv
 import json
 import sys
 from collections.abc import Iterator
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from retrain.baseline import baseline_of
 from retrain.dataset import NEW
+from retrain.jobs.artifact import importance, load_model
 from retrain.jobs.entry import arguments, run
+from retrain.jobs.inference import Model, predict_fn
 from retrain.spec import Spec, read_spec
+
+_BLOCK = 10_000  # rows that are in memory at a time
 
 
 def main(texts: list[str] | None = None) -> int:
     """0 when statistics.json and constraints.json are in the output folder."""
-    return run(compute, arguments(__doc__, ("dataset", "output")).parse_args(texts))
+    return run(compute, arguments(__doc__, ("dataset", "challenger", "output")).parse_args(texts))
 
 
 def compute(options: argparse.Namespace) -> str:
     """The baseline is written; of how many rows, in a sentence."""
     spec = read_spec(options.dataset / "model.toml")
     features = {feature.name: feature.type for feature in spec.features}
-    statistics, constraints = baseline_of(_window_rows(options.dataset, spec), features, spec.monitor)
+    model = load_model(options.challenger / "model.tar.gz")
+    rows = partial(_window_rows, options.dataset, spec)
+    statistics, constraints = baseline_of(rows(), features, spec.monitor, _answers(rows(), model), importance(model))
     options.output.mkdir(parents=True, exist_ok=True)
     for name, document in (("statistics", statistics), ("constraints", constraints)):
         text = json.dumps(document, ensure_ascii=False, allow_nan=False)
@@ -44,6 +52,12 @@ def _window_rows(dataset: Path, spec: Spec) -> Iterator[list[str]]:
             header = next(reader)
             places, new = [header.index(name) for name in spec.names], header.index(NEW)
             yield from ([row[place] for place in places] for row in reader if row[new] == "1")
+
+
+def _answers(rows: Iterator[list[str]], model: Model) -> Iterator[str | float]:
+    """What the endpoint would answer to the rows."""
+    while block := list(islice(rows, _BLOCK)):
+        yield from predict_fn(block, model)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def headline(document: Mapping[str, Any]) -> str:
     judged = [feature for feature in document["features"] if feature["judged"]]
     if document["verdict"] == "DRIFTED":
         drifted = [feature for feature in judged if feature["verdict"] == "DRIFTED"]
-        worst = drifted[0]
+        worst = next((feature for feature in drifted if feature["name"] == document["worst_feature"]), drifted[0])
         most = f"by {worst['distance']:.2f} where {worst['threshold']:.2f} is allowed"
         if len(drifted) == 1:
             return f"Drifted: {worst['name']} moved {most}."
