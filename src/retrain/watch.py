@@ -17,7 +17,7 @@ from retrain.monitor import MAX_FEATURE_METRICS, Analysis, judge
 from retrain.retraining import manifest
 from retrain.stored import Reading, Shelf
 from retrain.telemetry import count, logger
-from retrain.window import CaptureFile, full_hour, window_ending
+from retrain.window import DAY, HOUR, CaptureFile, full_hour, window_ending
 
 if TYPE_CHECKING:
     from retrain.aws.cloudwatch import CloudWatch
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from retrain.aws.sns import Topic
 
 Item = Mapping[str, Any]
+
+FORGOTTEN_BY_HALF = timedelta(days=7)  # how long it takes until a new volume is half of what is usual
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ def watch_endpoint(
     """The window that ends at the event's time is analysed against the champion's baseline.
 
     Its four files are in the bucket, the ledger has the analysis, the metrics are published. The same time again, or
-    an earlier one, is ignored: `analysed_already`. Broken data is told to people when it begins.
+    an earlier one, is ignored: `analysed_already`. Broken data is told to people when it begins; so is a volume that
+    collapsed, in windows of a day or longer.
 
     Where the captures that nobody has read yet are too many for this function, the window ends with the last full
     hour, and a Processing job reads them; until it has, the event is ignored: `window_in_processing`.
@@ -94,9 +97,10 @@ def watch_endpoint(
         return ignored(read)
     window, reading = read
     end = window[1]
-    analysis = watched.judge(reading, window)
+    analysis = watched.judge(reading, window, expected_rows(previous, window))
     report_uri = _file(analysis, reading, endpoint, end, store)
-    if not ledger.record_analysis(endpoint, {**_digest(analysis), "report_uri": report_uri}, end):
+    known = {"report_uri": report_uri, "usual_rows": usual_rows(previous, analysis)}
+    if not ledger.record_analysis(endpoint, {**_digest(analysis), **known}, end):
         return ignored("analysed_already")
     schedule = names.schedule_name(endpoint)
     # CloudWatch's alarms look at recent data points only, so their time is that of the analysis.
@@ -129,9 +133,15 @@ class _Watched:
         reading = stored.take_in(files, window, self._statistics, Shelf(self.store, self.shelf), self.rules.most_bytes)
         return window, reading
 
-    def judge(self, reading: Reading, window: Window) -> Analysis:
-        threshold = self.rules.drift_threshold
-        return judge(reading.intake, self._statistics, self._constraints, window, alarm_threshold=threshold)
+    def judge(self, reading: Reading, window: Window, expected: int | None) -> Analysis:
+        return judge(
+            reading.intake,
+            self._statistics,
+            self._constraints,
+            window,
+            alarm_threshold=self.rules.drift_threshold,
+            expected_rows=expected,
+        )
 
 
 def _analysed(end: datetime, previous: Item) -> bool:
@@ -228,6 +238,34 @@ def _intake_job(jobs: IntakeJobs, inputs: Mapping[str, tuple[str, str]], output:
         "NetworkConfig": {"EnableNetworkIsolation": True},
         "StoppingCondition": {"MaxRuntimeInSeconds": 3600},
     }
+
+
+def expected_rows(previous: Item, window: Window) -> int | None:
+    """How many rows the window should have by what is usual; None if it is shorter than a day, or nothing is usual yet.
+
+    >>> from retrain.clock import parse
+    >>> expected_rows({"usual_rows": 50.0}, (parse("2013-03-01T00:00:00Z"), parse("2013-03-03T00:00:00Z")))
+    2400
+    """
+    usual = previous.get("usual_rows")
+    span = window[1] - window[0]
+    return round(usual * (span / HOUR)) if usual and span >= DAY else None
+
+
+def usual_rows(previous: Item, analysis: Analysis) -> float | None:
+    """Rows an hour as they usually are, None if that is not known yet: what windows had, those of a week ago half.
+
+    Windows of less than a day say nothing, for nights are not days; those that could not be read say nothing either.
+    """
+    usual = previous.get("usual_rows")
+    start, end = analysis.window_start, analysis.window_end
+    if end - start < DAY or analysis.reason in {"schema_mismatch", "capture_corrupt"}:
+        return usual
+    now = analysis.rows / ((end - start) / HOUR)
+    if usual is None:
+        return now or None
+    passed = max(end - clock.parse(previous["window_end"]), timedelta(0))
+    return float(now + (usual - now) * 0.5 ** (passed / FORGOTTEN_BY_HALF))
 
 
 def _effort(reading: Reading) -> dict[str, int]:

@@ -16,13 +16,15 @@ from control_plane import crowned, opened, trigger
 from retrain.baseline import MonitorOptions, baseline_of
 from retrain.clock import parse, render
 from retrain.errors import InvalidSettings, MalformedEvent, NoBaseline, Throttled
-from retrain.watch import IntakeJobs, WatchRules, watch_endpoint
+from retrain.monitor import analyse
+from retrain.watch import IntakeJobs, WatchRules, usual_rows, watch_endpoint
 
 EVENT = json.loads((Path(__file__).parents[2] / "events" / "monitor-scheduled.json").read_text())
 JOBS = IntakeJobs("s3://bucket/code/1", "image", "arn:aws:iam::000000000000:role/intake", "ml.m5.xlarge", 2)
 RULES = WatchRules("flights", timedelta(hours=744), 0.3, most_bytes=10**9, jobs=JOBS)
 FEATURES = {"distance": "numeric", "carrier": "categorical"}
 DAY = "2013/03/15/10"
+DAY_LONG = timedelta(days=1)
 
 
 def rows(seed: int, middle: float = 1000.0, count: int = 1500) -> list[list[str]]:
@@ -169,6 +171,42 @@ def test_broken_data_is_told_once_and_publishes_no_drift(
     assert "schema_mismatch" in subject
     assert "analysis.json" in text
     assert metric(cloudwatch, "drift_max") == []
+
+
+def test_a_volume_that_collapses_is_told_and_raises_no_drift(
+    watch: Any, champion: None, store: Any, ledger: Any, cloudwatch: Any, topic: Any
+) -> None:
+    put(store, captures(rows(2, count=6000), time="2013-03-15T10:30:00Z"))
+    assert watch("2013-03-16T00:00:00Z", window=DAY_LONG)["status"] == "STABLE"
+    assert ledger.analysis("flights")["usual_rows"] == 250.0
+    put(store, captures(rows(2, middle=1500, count=590), time="2013-03-16T10:30:00Z"), "2013/03/16/10")
+    assert watch("2013-03-17T00:00:00Z", window=DAY_LONG)["status"] == "UNDECIDED"
+    item = ledger.analysis("flights")
+    assert (item["reason"], item["detail"]) == ("volume_collapse", "590 rows, about 6000 were expected")
+    [(subject, _)] = topic.messages
+    assert "volume_collapse" in subject
+    assert metric(cloudwatch, "drift_max")[1:] == []
+    assert 225 < item["usual_rows"] < 250, "what is usual follows slowly"
+
+
+def test_traffic_that_stops_is_a_collapse_and_a_short_window_is_none(
+    watch: Any, champion: None, store: Any, ledger: Any
+) -> None:
+    put(store, captures(rows(2, count=6000), time="2013-03-15T10:30:00Z"))
+    watch("2013-03-16T00:00:00Z", window=DAY_LONG)
+    watch("2013-03-16T12:00:00Z", window=DAY_LONG / 2)
+    assert ledger.analysis("flights")["reason"] == "capture_missing"
+    watch("2013-03-17T00:00:00Z", window=DAY_LONG)
+    assert ledger.analysis("flights")["reason"] == "volume_collapse"
+
+
+@pytest.mark.parametrize(("days", "share"), [(7, 0.5), (14, 0.25), (0, 1.0)])
+def test_what_is_usual_follows_with_a_half_life_of_a_week(days: int, share: float) -> None:
+    end = parse("2013-03-20T00:00:00Z")
+    window = (end - timedelta(days=2), end)
+    nothing = analyse([], *baseline_of(rows(1), FEATURES), window)
+    previous = {"usual_rows": 100.0, "window_end": render(end - timedelta(days=days))}
+    assert usual_rows(previous, nothing) == pytest.approx(100 * share)
 
 
 def test_an_endpoint_without_a_champion_is_not_watched(watch: Any) -> None:
