@@ -14,6 +14,7 @@ from local.clock import Clock
 from local.sagemaker.hosting import Hosting
 from local.sagemaker.jobs import Jobs
 from local.sagemaker.models import Models
+from local.sagemaker.monitoring import Monitoring
 from local.sagemaker.pipelines import Pipelines
 from local.sagemaker.registry import Registry
 from local.sagemaker.store import Resource, Store
@@ -38,6 +39,7 @@ class SageMaker:
         self.registry = Registry(self.store)
         self.models = Models(self.store, self.registry)
         self.pipelines = Pipelines(self.store, self.jobs, self.registry, self.models)
+        self.monitoring = Monitoring(self.store)
         self.hosting = Hosting(self.store, self.models, wait_scale)
         # What was captured before the clock is set belongs to the time before.
         clock.on_set(self.hosting.capture.flush)
@@ -45,7 +47,7 @@ class SageMaker:
     def handle(self, operation: str, params: Resource) -> Resource:
         """The operation's answer; ApiError for what SageMaker refuses, and for what this one does not do."""
         name = re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower()
-        for part in (self.jobs, self.registry, self.pipelines, self.models, self.hosting, self):
+        for part in (self.jobs, self.registry, self.pipelines, self.models, self.hosting, self.monitoring, self):
             if method := getattr(part, name, None):
                 answer: Resource = method(params)
                 return answer

@@ -24,6 +24,8 @@ KINDS = (
     "models",
     "configs",
     "endpoints",
+    "schedules",
+    "definitions",
     "tags",
     "tokens",
 )

@@ -6,14 +6,19 @@ from typing import Any
 
 from retrain.aws import adapters, settings
 from retrain.episode import Step
+from retrain.native import swap_native_baseline
 from retrain.rollout import converge_endpoint, switch_champion
 from retrain.telemetry import observed
 
 
 @observed
 def handler(event: Any, _context: Any) -> dict[str, Any]:
-    """`status`: updating, or switched."""
+    """`status`: updating, switched, or what became of a native schedule's baseline."""
     step = Step.of(event)
+    if step.name == "swap_native_baseline":
+        return swap_native_baseline(
+            step, schedule=settings.native_schedule(), ledger=adapters.ledger(), sagemaker=adapters.sagemaker()
+        )
     if step.name == "switch_champion":
         return switch_champion(step, ledger=adapters.ledger(), sagemaker=adapters.sagemaker())
     return converge_endpoint(

@@ -247,6 +247,8 @@ def ending_of(fields: Mapping[str, Any]) -> Ending:
     Ending(outcome='failed', reason='pipeline_failed', detail='TrainChallenger')
     >>> ending_of({"outcome": "promoted"})
     Ending(outcome='promoted', reason='', detail='')
+    >>> ending_of({"outcome": "promoted", "reason": "native_baseline_kept", "detail": '{"errorMessage": "no role"}'})
+    Ending(outcome='promoted', reason='native_baseline_kept', detail='no role')
     """
     error = fields.get("error")
     if isinstance(error, Mapping):
@@ -258,7 +260,8 @@ def ending_of(fields: Mapping[str, Any]) -> Ending:
     outcome = str(fields.get("outcome", ""))
     if outcome not in OUTCOMES:
         return Ending("failed", "unknown_outcome", short(outcome))
-    return Ending(outcome, str(fields.get("reason", "")), short(str(fields.get("detail", "")), LONGEST_DETAIL))
+    said = _message(str(fields.get("detail", "")))
+    return Ending(outcome, str(fields.get("reason", "")), short(said, LONGEST_DETAIL))
 
 
 def _close(

@@ -20,6 +20,7 @@ from retrain.window import CaptureFile, prefixes
 
 ACCOUNT, REGION = "000000000000", "us-east-1"
 ALARM = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:drift-retrain-DriftAlarm"
+NATIVE_ALARM = ALARM.replace("DriftAlarm", "NativeDriftAlarm")
 QUALITY_ALARM = ALARM.replace("DriftAlarm", "QualityAlarm")
 NOW = parse("2013-04-01T00:00:41.318Z")
 PACKAGE = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:model-package/flights/2"
@@ -148,6 +149,9 @@ class FakeSageMaker:
         self.updates: list[dict[str, Any]] = []
         self.created: list[str] = []
         self.pipelines: dict[str, str] = {}
+        self.schedules: dict[str, dict[str, Any]] = {}
+        self.schedule_updates = 0
+        self.definitions: dict[str, dict[str, Any]] = {}
 
     def start_pipeline(self, name: str, token: str, display_name: str, parameters: Mapping[str, str]) -> str:
         assert 32 <= len(token) <= 128
@@ -192,6 +196,20 @@ class FakeSageMaker:
         assert self.described is not None
         self.described["EndpointStatus"] = "Updating"
         self.described["PendingDeploymentSummary"] = {"EndpointConfigName": config}
+
+    def monitoring_schedule(self, name: str) -> dict[str, Any]:
+        return self.schedules[name]
+
+    def update_monitoring_schedule(self, name: str, config: Mapping[str, Any]) -> None:
+        self.schedules[name]["MonitoringScheduleConfig"] = dict(config)
+        self.schedule_updates += 1
+
+    def data_quality_definition(self, name: str) -> dict[str, Any]:
+        return self.definitions[name]
+
+    def put_data_quality_definition(self, name: str, wanted: Mapping[str, Any]) -> None:
+        assert len(name) <= 63
+        assert self.definitions.setdefault(name, dict(wanted)) == wanted, "another content under the same name"
 
     def put_pipeline(self, name: str, definition: str, role_arn: str, token: str) -> str:
         self.pipelines[name] = definition

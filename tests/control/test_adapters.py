@@ -212,6 +212,58 @@ def test_a_package_is_approved_with_a_reason(aws: Any) -> None:
     SageMaker(client).set_approval(PACKAGE, "Approved", "w" * 5000)
 
 
+SCHEDULE = {
+    "ScheduleConfig": {"ScheduleExpression": "cron(0 * ? * * *)"},
+    "MonitoringJobDefinitionName": "job",
+    "MonitoringType": "DataQuality",
+}
+DEFINITION = {
+    "DataQualityBaselineConfig": {"StatisticsResource": {"S3Uri": "s3://bucket/statistics.json"}},
+    "DataQualityAppSpecification": {"ImageUri": "image"},
+    "DataQualityJobInput": {"EndpointInput": {"EndpointName": "flights", "LocalPath": "/opt/ml/processing/input"}},
+    "DataQualityJobOutputConfig": {
+        "MonitoringOutputs": [{"S3Output": {"S3Uri": "s3://bucket/native", "LocalPath": "/opt/ml/processing/output"}}]
+    },
+    "JobResources": {"ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.xlarge", "VolumeSizeInGB": 20}},
+    "RoleArn": ROLE,
+}
+
+
+def test_a_monitoring_schedule_is_described_and_updated_whole(aws: Any) -> None:
+    client, stub = aws("sagemaker")
+    arn = "arn:aws:sagemaker:us-east-1:000000000000:monitoring-schedule/hourly"
+    now = datetime(2013, 4, 1, tzinfo=UTC)
+    found = {
+        "MonitoringScheduleArn": arn,
+        "MonitoringScheduleName": "hourly",
+        "MonitoringScheduleStatus": "Scheduled",
+        "CreationTime": now,
+        "LastModifiedTime": now,
+        "MonitoringScheduleConfig": SCHEDULE,
+    }
+    stub.add_response("describe_monitoring_schedule", found, {"MonitoringScheduleName": "hourly"})
+    expected = {"MonitoringScheduleName": "hourly", "MonitoringScheduleConfig": SCHEDULE}
+    stub.add_response("update_monitoring_schedule", {"MonitoringScheduleArn": arn}, expected)
+    sagemaker = SageMaker(client)
+    assert sagemaker.monitoring_schedule("hourly")["MonitoringScheduleConfig"] == SCHEDULE
+    sagemaker.update_monitoring_schedule("hourly", SCHEDULE)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_job_definition_that_exists_is_fine_if_it_says_the_same(same: bool, aws: Any) -> None:
+    client, stub = aws("sagemaker")
+    arn = "arn:aws:sagemaker:us-east-1:000000000000:data-quality-job-definition/job"
+    found = {"JobDefinitionArn": arn, "JobDefinitionName": "job", "CreationTime": datetime(2013, 4, 1, tzinfo=UTC)}
+    stub.add_client_error("create_data_quality_job_definition", "ResourceInUse", "Job definition already exists")
+    other = {} if same else {"DataQualityAppSpecification": {"ImageUri": "another"}}
+    stub.add_response("describe_data_quality_job_definition", {**found, **DEFINITION, **other})
+    if same:
+        SageMaker(client).put_data_quality_definition("job", DEFINITION)
+    else:
+        with pytest.raises(errors.NameCollision, match="DataQualityAppSpecification"):
+            SageMaker(client).put_data_quality_definition("job", DEFINITION)
+
+
 # Step Functions -------------------------------------------------------------------------------------------------------
 
 

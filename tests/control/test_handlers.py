@@ -17,6 +17,7 @@ from control_plane import (
     ALARM,
     GATE,
     MODEL,
+    NATIVE_ALARM,
     NOW,
     PACKAGE,
     QUALITY_ALARM,
@@ -39,7 +40,8 @@ ROOT = Path(__file__).parents[2]
 EVENTS = {file.stem: json.loads(file.read_text()) for file in sorted((ROOT / "events").glob("*.json"))}
 ENVIRONMENT = {
     "ACCOUNT": "000000000000",
-    "ALARM_ARNS": ALARM,
+    "ALARM_ARNS": f"{ALARM},{NATIVE_ALARM}",
+    "NATIVE_SCHEDULE": "",
     "QUALITY_ALARM_ARNS": QUALITY_ALARM,
     "LABEL_DELAY_HOURS": "24",
     "APPROVAL_MODE": "registry",
@@ -179,6 +181,7 @@ def with_fence(event: dict[str, Any], episode: Episode) -> dict[str, Any]:
     [
         ("alarm-drift", {"action": "opened"}),
         ("alarm-quality", {"action": "opened"}),
+        ("alarm-native", {"action": "opened"}),
         ("alarm-ok", {"action": "ignored", "reason": "not_alarm"}),
         ("alarm-insufficient-data", {"action": "ignored", "reason": "insufficient_data"}),
         ("alarm-unknown", {"action": "refused", "reason": "unknown_alarm"}),
@@ -265,6 +268,8 @@ def test_the_endpoint_updater(world: World, monkeypatch: pytest.MonkeyPatch) -> 
     world.sagemaker.described = in_service(episode.episode_id)
     answer = world.invoke("endpoint_updater", with_fence(EVENTS["step-switch-champion"], episode))
     assert answer == {"status": "switched"}
+    answer = world.invoke("endpoint_updater", with_fence(EVENTS["step-swap-native-baseline"], episode))
+    assert answer == {"status": "none"}, "there is no schedule of Model Monitor"
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,13 @@ def test_the_longest_run_stays_far_below_the_history_limit() -> None:
     assert 9 * sum(laps) < 25_000 * 0.6
 
 
+def test_a_model_that_serves_stays_promoted_when_only_the_native_baseline_could_not_follow() -> None:
+    assert STATES["Switch Champion"]["Next"] == "Swap Native Baseline"
+    [catch] = STATES["Swap Native Baseline"]["Catch"]
+    assert catch["Assign"]["ending"]["outcome"] == "promoted"
+    assert catch["Assign"]["ending"]["reason"] == "native_baseline_kept"
+
+
 def test_every_end_but_a_failed_closing_goes_through_close_episode() -> None:
     ends = {name for name, state in STATES.items() if state["Type"] in {"Succeed", "Fail"}}
     for name, state in STATES.items():

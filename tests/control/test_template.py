@@ -130,7 +130,9 @@ def test_the_alarm_rule_names_the_alarm_and_no_prefix() -> None:
         for item in of_type("AWS::Events::Rule").values()
         if item.get("EventPattern", {}).get("source") == ["aws.cloudwatch"]
     ]
-    assert pattern["resources"] == [{"Fn::GetAtt": [name, "Arn"]} for name in ("DriftAlarm", "QualityAlarm")]
+    native = {"Fn::If": ["HasNativeAlarm", {"Fn::GetAtt": ["NativeDriftAlarm", "Arn"]}, {"Ref": "AWS::NoValue"}]}
+    named = [{"Fn::GetAtt": [name, "Arn"]} for name in ("DriftAlarm", "QualityAlarm")]
+    assert pattern["resources"] == [*named, native]
 
 
 def test_functions_called_by_events_keep_what_failed_for_good() -> None:
@@ -144,7 +146,7 @@ def test_every_queue_has_an_alarm_and_keeps_its_messages_for_two_weeks() -> None
     watched = {
         dimension["Value"]["Fn::GetAtt"][0]
         for item in of_type("AWS::CloudWatch::Alarm").values()
-        for dimension in item["Dimensions"]
+        for dimension in item.get("Dimensions", [])
         if dimension["Name"] == "QueueName"
     }
     queues = of_type("AWS::SQS::Queue")
@@ -170,10 +172,12 @@ def test_no_statement_has_a_wildcard_action_or_an_unexplained_wildcard_resource(
 
 def test_roles_are_passed_by_name_and_to_sagemaker_only() -> None:
     passing = [(name, item) for name, item in statements() if "iam:PassRole" in as_list(item["Action"])]
-    assert len(passing) == 4
+    assert len(passing) == 5
     for name, statement in passing:
         assert statement["Condition"] == {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}, name
-        assert statement["Resource"]["Fn::GetAtt"][0] in {"JobRole", "IntakeRole", "EndpointRole"}
+        native = {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/${NativeMonitoringRole}"}
+        roles = [{"Fn::GetAtt": [role, "Arn"]} for role in ("JobRole", "IntakeRole", "EndpointRole")]
+        assert statement["Resource"] in [*roles, native]
 
 
 def test_sagemakers_roles_are_assumed_for_this_account_only() -> None:
@@ -239,6 +243,33 @@ def test_the_drift_alarm_watches_what_the_monitor_publishes() -> None:
     assert quality["TreatMissingData"] == "notBreaching"
     silence = of_type("AWS::CloudWatch::Alarm")["SilenceAlarm"]
     assert silence["TreatMissingData"] == "breaching"
+
+
+def test_what_native_model_monitor_needs_is_there_only_with_its_schedule() -> None:
+    made = {name: item.get("Condition") for name, item in translated().items() if "Native" in name}
+    assert made == {
+        "EndpointUpdaterSwapsNativeBaseline": "HasNativeSchedule",
+        "NativeDriftAlarm": "HasNativeAlarm",
+    }
+    for name, statement in statements():
+        if "MonitoringSchedule" in json.dumps(statement["Action"]):
+            assert name == "EndpointUpdaterSwapsNativeBaseline"
+            assert statement["Resource"]["Fn::Sub"].endswith(":monitoring-schedule/${NativeMonitoringSchedule}")
+
+
+@pytest.mark.parametrize(("count", "good"), [(0, True), (1, True), (5, True), (6, False)])
+def test_up_to_five_native_metrics_are_taken(count: int, good: bool) -> None:
+    given = ",".join(f"feature_baseline_drift_{number}" for number in range(count))
+    assert bool(re.fullmatch(TEMPLATE["Parameters"]["NativeDriftMetrics"]["AllowedPattern"], given)) is good
+    if given and good:  # what Fn::Select takes of the list that is repeated: each of them, and nothing else
+        alarm = of_type("AWS::CloudWatch::Alarm")["NativeDriftAlarm"]
+        chosen = []
+        for metric in alarm["Metrics"][1:]:
+            place, split = metric["MetricStat"]["Metric"]["MetricName"]["Fn::Select"]
+            text = split["Fn::Split"][1]["Fn::Sub"].replace("${NativeDriftMetrics}", given)
+            chosen.append(text.split(",")[place])
+            assert metric["MetricStat"]["Period"] >= 3600
+        assert set(chosen) == set(given.split(","))
 
 
 def test_every_parameter_is_described_used_and_checked() -> None:

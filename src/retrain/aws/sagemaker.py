@@ -175,6 +175,35 @@ class SageMaker:
                 **more,
             )
 
+    # Native Model Monitor ---------------------------------------------------------------------------------------------
+
+    def monitoring_schedule(self, name: str) -> Description:
+        """The monitoring schedule as it is now; AwsRejected if there is none."""
+        with classified("sagemaker:DescribeMonitoringSchedule"):
+            return dict(self._sagemaker.describe_monitoring_schedule(MonitoringScheduleName=name))
+
+    def update_monitoring_schedule(self, name: str, config: Mapping[str, Any]) -> None:
+        """The monitoring schedule has that MonitoringScheduleConfig."""
+        with classified("sagemaker:UpdateMonitoringSchedule"):
+            self._sagemaker.update_monitoring_schedule(MonitoringScheduleName=name, MonitoringScheduleConfig=config)
+
+    def data_quality_definition(self, name: str) -> Description:
+        """The data-quality job definition; AwsRejected if there is none."""
+        with classified("sagemaker:DescribeDataQualityJobDefinition"):
+            return dict(self._sagemaker.describe_data_quality_job_definition(JobDefinitionName=name))
+
+    def put_data_quality_definition(self, name: str, wanted: Mapping[str, Any]) -> None:
+        """The data-quality job definition exists with that content; NameCollision if another has its name."""
+        with classified("sagemaker:CreateDataQualityJobDefinition"):
+            try:
+                self._sagemaker.create_data_quality_job_definition(JobDefinitionName=name, **wanted)
+            except ClientError as error:
+                if not is_taken(error):
+                    raise
+                _require_same(
+                    name, wanted, self._sagemaker.describe_data_quality_job_definition(JobDefinitionName=name)
+                )
+
     @staticmethod
     def _describe(action: str, call: Any, **arguments: str) -> Description | None:
         with classified(action):

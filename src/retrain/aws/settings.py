@@ -103,6 +103,12 @@ def rollout() -> RolloutSettings:
 
 
 @cache
+def native_schedule() -> str:
+    """The name of Model Monitor's own schedule, "" if there is none."""
+    return setting("NATIVE_SCHEDULE", str)
+
+
+@cache
 def watching() -> WatchRules:
     """The drift monitor's rules. Its module needs numpy, which no other function has."""
     from retrain.watch import IntakeJobs, WatchRules
