@@ -20,7 +20,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from demo import flights, tables
+from demo import baseball, flights, tables
 from demo.replay import Replay, WindowResult, metric_of, summary
 from demo.report import write_report
 from demo.stack import DemoError, Stack, wait_for
@@ -30,6 +30,9 @@ from local import LocalAws
 INITIAL_BUCKET = "initial-data-of-the-demo"
 GOAL = 0.30  # how much lower than the never-retrained model's the served RMSE has to be, over the months of the goal
 GOAL_WINDOWS = ("April", "May", "June", "July", "August", "September", "October")
+
+
+TABLES = {"flights": flights.source, "baseball": baseball.source}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -110,7 +113,7 @@ def _run(aws: LocalAws, out: Path, console: Console, seconds: dict[str, float], 
 def _source(options: argparse.Namespace) -> Source:
     given = [options.model, options.data, options.time]
     if not any(given):
-        return flights.source()
+        return TABLES[options.table]()
     if not all(given):
         raise DemoError("your own table takes all three: --model model.toml --data table.csv --time COLUMN")
     return tables.read(
@@ -125,7 +128,7 @@ def _replay(stack: Stack, source: Source, windows: Sequence[Window], console: Co
     )
     bar = bars.add_task("…", total=1.0)
     doing = {
-        "traffic": "flights are sent, labels come a day later",
+        "traffic": "requests are sent, labels come a day later",
         "monitor": "the drift monitor looks back",
         "episode": "the alarm fired: retrain, judge, roll out",
         "window": "done",
@@ -242,7 +245,8 @@ def _options() -> argparse.ArgumentParser:
         "--state", type=Path, default=Path(".local"), help="folder of the embedded AWS's state (.local)"
     )
     parser.add_argument("--windows", type=int, default=None, help="replay only the first N windows")
-    own = parser.add_argument_group("your own table, instead of the flights")
+    parser.add_argument("--table", choices=TABLES, default="flights", help="a table that is built in (flights)")
+    own = parser.add_argument_group("your own table, instead of a built-in one")
     own.add_argument("--model", type=Path, help="model.toml of the table")
     own.add_argument("--data", type=Path, help="the table: a CSV with a header")
     own.add_argument("--time", help="the column of ISO times that orders it")

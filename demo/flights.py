@@ -8,13 +8,12 @@ and that is what the model is not told. Of the flights that arrived, sorted by s
 from __future__ import annotations
 
 import calendar
-import math
 import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cache
 
-from demo.windows import Row, Source, Window
+from demo.windows import Row, Source, Window, text
 from retrain.spec import parse_spec
 
 LABEL = "air_time"
@@ -114,13 +113,6 @@ def _as_rows(known, features) -> Iterator[Row]:  # type: ignore[no-untyped-def] 
     ):
         yield Row(
             datetime(year, month, day, minute // 60, minute % 60, tzinfo=UTC),
-            tuple(_text(value) for value in values),
+            tuple(text(value) for value in values),
             f"{label:g}",
         )
-
-
-def _text(value: object) -> str:
-    """The value as a request carries it: nothing for a missing one, no needless `.0`."""
-    if isinstance(value, float):
-        return "" if math.isnan(value) else repr(round(value, 5)).removesuffix(".0")
-    return str(value)

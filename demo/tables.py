@@ -36,7 +36,7 @@ def read(model: Path, data: Path, *, time: str, window: str, train_windows: int)
     except OSError as error:
         raise DemoError(f"can't read {error.filename}: {error.strerror}") from error
     rows.sort(key=lambda item: item[0].time)
-    windows = _months(rows) if window == "month" else _spread(_groups(rows, window))
+    windows = _months(rows) if window == "month" else spread(_groups(rows, window))
     if len(windows) <= train_windows:
         raise DemoError(
             f"{data} makes {len(windows)} windows by {window}; {train_windows} to train on leave none to replay"
@@ -75,7 +75,7 @@ def _groups(rows: Sequence[tuple[Row, str]], window: str) -> Iterator[tuple[str,
             yield name, [row for row, _ in group]
 
 
-def _spread(groups: Iterator[tuple[str, list[Row]]]) -> list[Window]:
+def spread(groups: Iterator[tuple[str, list[Row]]]) -> list[Window]:
     """The groups as windows, each over a month, its rows evenly in it."""
     windows = []
     for number, (name, rows) in enumerate(groups):

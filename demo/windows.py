@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -47,3 +48,10 @@ class Source:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow([*self.spec.names, self.spec.label])
             writer.writerows([*row.values, row.label] for row in self.initial)
+
+
+def text(value: object) -> str:
+    """The value as a request carries it: nothing for a missing one, no needless `.0`."""
+    if isinstance(value, float):
+        return "" if math.isnan(value) else repr(round(value, 5)).removesuffix(".0")
+    return str(value)

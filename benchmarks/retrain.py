@@ -1,0 +1,343 @@
+"""Retraining, measured on the built-in tables: what it recovers, what it costs, how much memory it takes.
+
+    make bench-retrain                                     writes docs/benchmarks/retrain.md
+    PYTHONPATH=src:. python -m benchmarks.retrain --table flights --seeds 1
+
+The loop without the machinery around it: dataset, training and gate, window by window. Nothing looks ahead: a window is
+served by the model that was champion when it began; labels come a day late, so those of a window's last day are missing
+when its dataset is built. A window is retrained on when the Kolmogorov-Smirnov distance of a numeric feature to the
+rows that the champion was trained on exceeds 0.3, or when the quality monitor finds the champion's answers too bad.
+
+Recovered is (stale - ours) / (stale - best), of the metric's mean over all windows: `stale` was never retrained, `best`
+is the best of the strategies in hindsight, each of which retrains on every window in the same way and asks no gate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import xgboost as xgb
+
+from demo import baseball, flights
+from demo.windows import Row, Source, Window
+from retrain.capture import Capture
+from retrain.dataset import NEW, Dataset, Read, Reference, bootstrap_dataset, drift_dataset
+from retrain.drift import Verdict
+from retrain.evaluation import model_quality, score
+from retrain.gate import judge
+from retrain.ground_truth import Labels
+from retrain.jobs.evaluate import gather, score_rows
+from retrain.jobs.inference import Model
+from retrain.quality import Pairs, judge_quality, read_baseline, suggest_constraints
+from retrain.spec import CANDIDATES, Spec
+from retrain.table import Column, Table, category, concat, parse_numbers
+from retrain.training import Challenger, encode, train, train_candidates, truth
+
+TABLES = {"flights": flights.source, "baseball": baseball.source}
+SEEDS = (7, 8, 9, 10, 11)
+THRESHOLD = 0.3
+GOAL = {"recovered": 0.9, "cost": 0.3, "megabytes": 2048}
+MEMORY_ROWS, MEMORY_COLUMNS = 1_000_000, 50
+
+
+@dataclass(frozen=True)
+class Month:
+    """One window: what was served, what the replaced champion would have been worth, and what was decided."""
+
+    name: str
+    served: float
+    stale: float
+    predecessor: float | None  # the champion that the last promotion replaced, if the gate let one through just before
+    decision: str
+
+
+@dataclass
+class Played:
+    """One strategy, played from the first window to the last."""
+
+    months: list[Month]
+    continued: list[float]  # CPU seconds of continuing, for each retraining
+    full: list[float]  # of training from scratch on everything seen so far
+
+    @property
+    def mean(self) -> float:
+        """The metric's mean over the windows."""
+        return float(np.mean([month.served for month in self.months]))
+
+
+def main() -> None:
+    """What was asked for is measured, printed, and with --write in the document."""
+    options = _options().parse_args()
+    lines = [f"{_machine()}", ""]
+    for name in options.table:
+        lines += _on_table(name, SEEDS[: options.seeds], options.verbose)
+    if options.memory:
+        lines += _memory()
+    text = "\n".join(lines)
+    print(text)
+    if options.write:
+        options.write.parent.mkdir(parents=True, exist_ok=True)
+        options.write.write_text(f"# Retraining: what it recovers, and what it costs\n\n{PREFACE}\n{text}\n")
+
+
+def _on_table(name: str, seeds: Sequence[int], verbose: bool) -> list[str]:
+    """The section about that table."""
+    source = TABLES[name]()
+    rows: list[dict[str, float]] = []
+    chosen: list[Played] = []
+    for seed in seeds:
+        spec = _seeded(source.spec, seed)
+        ours = play(source, spec, None, costs=True)
+        strategies = {way: play(source, spec, way).mean for way in CANDIDATES}
+        stale = float(np.mean([month.stale for month in ours.months]))
+        best = min(*strategies.values(), stale)
+        worse = [
+            month.served / month.predecessor - 1 for month in ours.months if month.predecessor and month.decision != "-"
+        ]
+        rows.append(
+            {
+                "stale": stale,
+                "ours": ours.mean,
+                **strategies,
+                "recovered": (stale - ours.mean) / (stale - best),
+                "worst": max(worse, default=-math.inf),
+                "cost": median(a / b for a, b in zip(ours.continued, ours.full, strict=True)),
+            }
+        )
+        chosen.append(ours)
+        if verbose:
+            print(seed, {key: round(value, 4) for key, value in rows[-1].items()})
+            for month in ours.months:
+                print(f"  {month.name:10s} stale {month.stale:.4f} served {month.served:.4f} {month.decision}")
+    middle = {key: median(row[key] for row in rows) for key in rows[0]}
+    metric, replayed = source.spec.metric, sum(len(window.rows) for window in source.windows)
+    formats = {"recovered": ".1%", "worst": "+.1%", "cost": ".0%"}
+    each = {key: ", ".join(format(row[key], form) for row in rows) for key, form in formats.items()}
+    return [
+        f"## {source.title}",
+        "",
+        f"{len(source.initial):,} rows to begin with, then {len(source.windows)} windows of {replayed:,} rows; "
+        f"medians over seeds {', '.join(map(str, seeds))}.",
+        "",
+        f"| mean {metric} over all windows | |",
+        "| --- | --- |",
+        f"| never retrained | {middle['stale']:.4g} |",
+        *(f"| always {way}, no gate | {middle[way]:.4g} |" for way in CANDIDATES),
+        f"| **the loop** | **{middle['ours']:.4g}** |",
+        "",
+        f"- Recovered: **{middle['recovered']:.1%}** ({each['recovered']}); the goal is {GOAL['recovered']:.0%}.",
+        f"- After a promotion, the next window compared with the champion that was replaced: at worst "
+        f"{middle['worst']:+.1%} ({each['worst']}); "
+        f"the gate's margin is {source.spec.gate.margin:.0%}.",
+        f"- CPU time of continuing, as a share of training from scratch on everything seen so far: "
+        f"**{middle['cost']:.0%}** ({each['cost']}); the goal is {GOAL['cost']:.0%}.",
+        "",
+        f"Seed {seeds[0]}, window by window:",
+        "",
+        "| window | never retrained | the loop | then |",
+        "| --- | --- | --- | --- |",
+        *(f"| {m.name} | {m.stale:.4g} | {m.served:.4g} | {m.decision} |" for m in chosen[0].months),
+        "",
+    ]
+
+
+def play(source: Source, spec: Spec, always: str | None, costs: bool = False) -> Played:
+    """The windows, served by the loop's champions; with `always`, by whatever that way of training gave, ungated."""
+    initial = _table(spec, source.initial)
+    dataset = bootstrap_dataset(spec, initial)
+    stale = champion = train(spec, dataset.parts["train"], dataset.parts["validation"], None).model
+    predecessor: Model | None = None
+    played = Played([], [], [])
+    own = spec if always is None else replace(spec, training=replace(spec.training, candidates=(always,)))
+    seen = [initial]
+    for window in source.windows:
+        rows = _table(spec, window.rows)
+        values = [_score(spec, model, rows) for model in (champion, stale)]
+        before = _score(spec, predecessor, rows) if predecessor else None
+        predecessor, decision = None, "-"
+        cause = None if always else _cause(spec, window, rows, dataset, champion)
+        if cause is None and always is None:
+            decision = "stable"
+        else:
+            drifted = _drift_dataset(spec, window, dataset)
+            parts = drifted.parts["train"], drifted.parts["validation"]
+            challenger = train(own, *parts, champion)
+            if costs:
+                began = time.process_time()
+                train_candidates(own, *parts, champion, only="continued")
+                played.continued.append(time.process_time() - began)
+                everything = bootstrap_dataset(spec, concat([*seen, rows]))
+                began = time.process_time()
+                train(spec, everything.parts["train"], everything.parts["validation"], None)
+                played.full.append(time.process_time() - began)
+            decision, promoted = (always, True) if always else _judge(spec, drifted, champion, challenger, cause)
+            if promoted:
+                predecessor, champion, dataset = champion, challenger.model, drifted
+        played.months.append(Month(window.name, *values, before, decision))
+        seen.append(rows)
+    return played
+
+
+def _cause(spec: Spec, window: Window, rows: Table, dataset: Dataset, champion: Model) -> str | None:
+    """What would open an episode at the end of the window, as the two monitors see it: None if nothing does."""
+    feature, distance = _worst(spec, rows, _baseline(dataset))
+    if distance > THRESHOLD:
+        return f"{feature} {distance:.2f}"
+    held, classes = dataset.parts["holdout"], champion.encoder.classes
+    output = champion.predict(encode(champion.encoder, held))
+    statistics = model_quality(spec.task, truth(spec, champion.encoder, held), output, classes, spec.gate.seed)
+    baseline = read_baseline(
+        suggest_constraints(statistics, spec.task, spec.monitor.quality_tolerance, classes=classes)
+    )
+    answers = champion.predict(encode(champion.encoder, rows))
+    pairs = Pairs(spec.task, truth(spec, champion.encoder, rows), answers, classes, {})
+    analysis = judge_quality(pairs, len(rows), baseline.demands, (window.start, window.end), rules=baseline.rules)
+    if analysis.verdict is not Verdict.DRIFTED:
+        return None
+    worst = analysis.violated[0].metric
+    return f"{worst} {analysis.values[worst]:.3g}"
+
+
+def _judge(
+    spec: Spec, dataset: Dataset, champion: Model, challenger: Challenger, cause: str | None
+) -> tuple[str, bool]:
+    scored = [score_rows(spec, dataset.parts[part], champion, challenger.model) for part in ("holdout", "reference")]
+    decision = judge(gather(spec, *scored, bootstrap=False), spec.gate)
+    reasons = ", ".join(reason.code for reason in decision.reasons)
+    said = f"{cause}; {challenger.chosen}: {decision.decision}{f' ({reasons})' if reasons else ''}"
+    return said.replace("_", " "), decision.decision == "promote"
+
+
+def _drift_dataset(spec: Spec, window: Window, dataset: Dataset) -> Dataset:
+    known = [row for row in window.rows if row.time + timedelta(days=1) <= window.end]
+    asked = [Capture(f"{number:06d}", row.time, [list(row.values)], []) for number, row in enumerate(window.rows)]
+    labels = Labels({f"{number:06d}": (row.label,) for number, row in enumerate(known)})
+    parts = dataset.parts
+    reference = Reference(concat([parts["train"], parts["validation"]]), concat([parts["reference"], parts["holdout"]]))
+    return drift_dataset(spec, Read(asked, labels), reference, (window.start, window.end))
+
+
+def _score(spec: Spec, model: Model, rows: Table) -> float:
+    return score(spec.metric, truth(spec, model.encoder, rows), model.predict(encode(model.encoder, rows)))
+
+
+def _seeded(spec: Spec, seed: int) -> Spec:
+    return replace(spec, training=replace(spec.training, seed=seed), gate=replace(spec.gate, seed=seed))
+
+
+def _table(spec: Spec, rows: Sequence[Row]) -> Table:
+    columns: dict[str, Column] = {}
+    for index, feature in enumerate(spec.features):
+        texts = [row.values[index] for row in rows]
+        columns[feature.name] = category(texts) if feature.type == "categorical" else parse_numbers(texts)[0]
+    labels = [row.label for row in rows]
+    columns[spec.label] = np.array([float(text) for text in labels]) if spec.task == "regression" else category(labels)
+    return Table(columns)
+
+
+def _baseline(dataset: Dataset) -> Table:
+    rows = dataset.parts["train"]
+    return concat([rows.take(np.flatnonzero(rows.numbers(NEW) > 0)), dataset.parts["validation"]])
+
+
+def _worst(spec: Spec, rows: Table, baseline: Table) -> tuple[str, float]:
+    worst = ("", -math.inf)
+    for feature in spec.features:
+        if feature.type == "numeric":
+            now, then = (
+                np.sort(values[~np.isnan(values)])
+                for values in (rows.numbers(feature.name), baseline.numbers(feature.name))
+            )
+            if len(now) and len(then):
+                points = np.concatenate([now, then])
+                shares = [np.searchsorted(sample, points, "right") / len(sample) for sample in (now, then)]
+                worst = max(worst, (feature.name, float(np.abs(shares[0] - shares[1]).max())), key=lambda item: item[1])
+    return worst
+
+
+# Memory ---------------------------------------------------------------------------------------------------------------
+
+
+def _memory() -> list[str]:
+    """Peak memory of the training job on a wide and long table, as a process of its own."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _write_wide(folder)
+        command = [sys.executable, "-m", "retrain.jobs.train", "--episode_id", "memory", "--bootstrap", "true"]
+        for channel in ("train", "validation", "spec", "champion"):
+            command += [f"--{channel}", str(folder)]
+        command += ["--model-dir", str(folder / "model"), "--output-data-dir", str(folder / "data")]
+        began = time.monotonic()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        seconds = time.monotonic() - began
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return [
+        f"## The training job on {MEMORY_ROWS:,} rows of {MEMORY_COLUMNS} numeric columns",
+        "",
+        f"Peak memory **{used.ru_maxrss / 1024:,.0f} MB** (the goal is {GOAL['megabytes']:,} MB); {seconds:.0f} s, "
+        f"{used.ru_utime + used.ru_stime:.0f} s of CPU, from train.csv to model.",
+        "",
+    ]
+
+
+def _write_wide(folder: Path) -> None:
+    names = [f"x{number:02d}" for number in range(MEMORY_COLUMNS)]
+    model = ["[model]", 'label = "y"', 'task = "regression"', 'metric = "rmse"', "", "[features]"]
+    model += [*(f'{name} = "numeric"' for name in names), "", "[hyperparameters]", "num_boost_round = 20"]
+    (folder / "model.toml").write_text("\n".join(model) + "\n")
+    for file, rows, seed in (("train.csv", MEMORY_ROWS, 1), ("validation.csv", MEMORY_ROWS // 20, 2)):
+        with (folder / file).open("w", newline="") as out:
+            writer = csv.writer(out, lineterminator="\n")
+            writer.writerow([*names, "y", "__weight", "__new"])
+            for block in _blocks(rows, seed):
+                writer.writerows(block)
+
+
+def _blocks(rows: int, seed: int) -> Iterator[list[list[object]]]:
+    random = np.random.default_rng(seed)
+    for start in range(0, rows, 10_000):
+        x = random.normal(size=(min(10_000, rows - start), MEMORY_COLUMNS)).round(4)
+        y = (x[:, 0] * 2 + x[:, 1] * x[:, 2]).round(4)
+        yield [[*line, label, 1, 1] for line, label in zip(x.tolist(), y.tolist(), strict=True)]
+
+
+def _machine() -> str:
+    with Path("/proc/cpuinfo").open() as file:
+        cpu = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "unknown CPU")
+    cores = len(os.sched_getaffinity(0))
+    versions = f"Python {platform.python_version()}, xgboost {xgb.__version__}, numpy {np.__version__}"
+    return f"{versions}; {cores} cores of {cpu}."
+
+
+PREFACE = """Written by `make bench-retrain`. A strategy retrains on every window in one way and asks no gate; which is
+best is known only in hindsight. The loop chooses among the candidates of model.toml and asks the gate.
+"""
+
+
+def _options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--table", nargs="*", choices=TABLES, default=list(TABLES), help="built-in tables (all)")
+    parser.add_argument("--seeds", type=int, choices=range(1, len(SEEDS) + 1), default=3, help="how many seeds (3)")
+    parser.add_argument("--memory", action="store_true", help="measure peak memory too (some minutes)")
+    parser.add_argument("--verbose", action="store_true", help="print every window of every seed")
+    parser.add_argument("--write", type=Path, help="the document to write")
+    return parser
+
+
+if __name__ == "__main__":
+    main()
