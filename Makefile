@@ -6,7 +6,7 @@ PORT ?= 4566
 export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint lock local-up deploy definition clean
+.PHONY: help setup demo test check lint lock local-up deploy bench-retrain definition clean
 
 help:  ## show this help
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -26,8 +26,8 @@ $(VENV)/.test: requirements/test.txt | $(BIN)/uv
 
 setup: $(VENV)/.demo  ## create .venv with what the demo needs
 
-demo: setup  ## watch a model decay and be replaced; your own: MODEL= DATA= TIME= [WINDOW=]
-	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=src:. $(BIN)/python -m demo --port $(PORT) \
+demo: setup  ## watch a model decay and be replaced; DATASET=baseball; your own: MODEL= DATA= TIME= [WINDOW=]
+	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=src:. $(BIN)/python -m demo --port $(PORT) $(if $(DATASET),--table $(DATASET)) \
 	  $(if $(MODEL),--model $(MODEL) --data $(DATA) --time $(TIME) --window $(or $(WINDOW),month))
 
 test: $(VENV)/.test  ## run every test, the whole loop included
@@ -50,6 +50,9 @@ lock: | $(BIN)/uv  ## pin every dependency with hashes into requirements/
 
 local-up: setup  ## serve the embedded AWS, with the state the demo left
 	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=src:. $(BIN)/python -m local up --port $(PORT)
+
+bench-retrain: setup  ## write docs/benchmarks/retrain.md: what retraining recovers, what it costs, its memory
+	OMP_WAIT_POLICY=PASSIVE PYTHONPATH=src:. $(BIN)/python -m benchmarks.retrain --cost --memory --write docs/benchmarks/retrain.md
 
 definition: $(VENV)/.test  ## write src/retrain/definition*.json anew from src/retrain/pipeline.py
 	PYTHONPATH=src $(BIN)/python -m retrain.pipeline

@@ -79,6 +79,13 @@ subsample = 0.8
 colsample_bytree = 0.8
 num_boost_round = 200
 
+[training]
+candidates = ["continued", "refreshed", "scratch", "new_only"]
+
+[monitor]
+threshold = 0.2
+quality_tolerance = 0.1
+
 [gate]
 reference_margin = 1.0  # how pitchers batted in 1915 is no longer true, and the better model has to forget it
 """

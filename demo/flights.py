@@ -67,17 +67,17 @@ num_boost_round = 300
 """
 
 
-def source() -> Source:
+def source(kept: int = KEPT) -> Source:
     """The flights as the demo replays them: January and February to train on, a window for every month after."""
-    trained_on = [row for row in _rows() if row.time.month <= TRAINED_ON]
+    trained_on = [row for row in _rows(kept) if row.time.month <= TRAINED_ON]
     title = "Flights from New York, 2013: minutes in the air, predicted at departure"
-    return Source(title, MODEL, parse_spec(MODEL), trained_on, months())
+    return Source(title, MODEL, parse_spec(MODEL), trained_on, months(kept))
 
 
-def months() -> list[Window]:
+def months(kept: int = KEPT) -> list[Window]:
     """What comes after: March to December, a window each, its flights in the order of their scheduled departure."""
     by_month: dict[int, list[Row]] = {month: [] for month in range(TRAINED_ON + 1, 13)}
-    for row in _rows():
+    for row in _rows(kept):
         if row.time.month in by_month:
             by_month[row.time.month].append(row)
     return [
@@ -92,7 +92,7 @@ def months() -> list[Window]:
 
 
 @cache
-def _rows() -> tuple[Row, ...]:
+def _rows(kept: int) -> tuple[Row, ...]:
     """Every flight that is kept, in order. Local departure times are taken for UTC."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
@@ -102,7 +102,7 @@ def _rows() -> tuple[Row, ...]:
     table = data.flights.dropna(subset=[LABEL]).merge(weather, on=["origin", *moment, "hour"], how="left")
     table = table.rename(columns=_COLUMNS)
     table["departure_minute"] = table["hour"] * 60 + table["minute"]
-    table = table.sort_values([*moment, "departure_minute"], kind="stable").iloc[::KEPT]
+    table = table.sort_values([*moment, "departure_minute"], kind="stable").iloc[::kept]
     return tuple(_as_rows(table[[*moment, "departure_minute", LABEL]], table[list(FEATURES)]))
 
 
