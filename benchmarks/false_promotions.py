@@ -1,0 +1,217 @@
+"""How often the gate promotes a challenger where nothing has drifted: dataset, training and gate on stationary rows.
+
+    PYTHONPATH=src:. python benchmarks/false_promotions.py [--replays 50]
+
+A table's rows are shuffled, so that time means nothing. Each replay draws other rows for a first dataset and two
+windows. In `equal`, the champion was trained on one window and as many old rows as the challenger, which has another
+window of the same size: nothing but chance makes one of them better. In `grown`, the champion knows the first dataset
+only and the challenger a window besides: more rows make a better model also without drift, so a promotion is not false
+by itself. What is true is measured on up to 40,000 rows that nobody trained on or was judged by. A promotion is false
+when the challenger is truly better by less than the margin.
+
+The gate's interval is two-sided at 95 %, so its lower bound may lie above the true difference in 2.5 % of all replays;
+`bound too high` counts that, with or without a promotion. It is the sharper measurement: it needs no luck near the
+margin.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import xgboost
+
+from demo import flights
+from demo.windows import Row
+from retrain.capture import Capture
+from retrain.dataset import Dataset, Read, Reference, bootstrap_dataset, drift_dataset
+from retrain.errors import Refused
+from retrain.evaluation import score
+from retrain.gate import judge
+from retrain.ground_truth import Labels
+from retrain.jobs.evaluate import gather, score_rows
+from retrain.jobs.inference import Model
+from retrain.spec import Spec, parse_spec
+from retrain.table import Column, Table, category, concat, parse_numbers
+from retrain.training import train
+
+ROWS = 4_000  # of the first dataset and of each window; a fifth of a window is the holdout
+FRESH = 40_000
+STATED = 0.025
+START = datetime(2026, 1, 1, tzinfo=UTC)
+# Old rows beside a window's: fewer than any champion has seen, so that every challenger gets as many.
+EQUAL = "[dataset]\nmax_reference_rows = 3000\n"
+
+SYNTHETIC = """
+[model]
+label = "y"
+task = "{task}"
+metric = "{metric}"
+[features]
+a = "numeric"
+b = "numeric"
+c = "numeric"
+d = "numeric"
+kind = "categorical"
+[hyperparameters]
+max_depth = 3
+eta = 0.3
+num_boost_round = 100
+"""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """One challenger: what the gate said, and what is true."""
+
+    promoted: bool
+    reasons: tuple[str, ...]
+    low: float
+    truth: float  # how much better the challenger is on the fresh rows, in the metric's unit
+    margin: float
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--replays", type=int, default=50)
+    replays = options.parse_args().replays
+    print(f"XGBoost {xgboost.__version__}, numpy {np.__version__}, Python {platform.python_version()}, {_machine()}")
+    print(f"{replays} replays each, {ROWS} rows a window, holdout {ROWS // 5} rows, margin 1 %\n")
+    print("| table | champion | promoted | falsely | truly better by (median) | bound too high | kept because | s |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    total: dict[str, list[Replay]] = {"equal": [], "grown": []}
+    for name, (model, draw) in tables().items():
+        spec = parse_spec(model + EQUAL)
+        began = time.monotonic()
+        found: dict[str, list[Replay]] = {"equal": [], "grown": []}
+        for seed in range(replays):
+            for kind, replay in run(spec, draw(np.random.default_rng(seed))):
+                found[kind].append(replay)
+        seconds = time.monotonic() - began
+        for kind, results in found.items():
+            total[kind] += results
+            _report(name, kind, results, seconds)
+    for kind, results in total.items():
+        _report("all", kind, results, None)
+
+
+def run(spec: Spec, rows: Sequence[Row]) -> Iterator[tuple[str, Replay]]:
+    """A champion of the first rows is challenged by a window's, and the result, unjudged, by the next window's."""
+    dataset = bootstrap_dataset(spec, _table(spec, rows[:ROWS]))
+    champion = train(spec, dataset.parts["train"], dataset.parts["validation"], None).model
+    fresh = _table(spec, rows[3 * ROWS : 3 * ROWS + FRESH])
+    for kind, at in (("grown", ROWS), ("equal", 2 * ROWS)):
+        dataset = _window(spec, rows[at : at + ROWS], dataset)
+        challenger = train(spec, dataset.parts["train"], dataset.parts["validation"], champion).model
+        yield kind, _judged(spec, dataset, champion, challenger, fresh)
+        champion = challenger
+
+
+def _judged(spec: Spec, dataset: Dataset, champion: Model, challenger: Model, fresh: Table) -> Replay:
+    holdout, reference = (
+        score_rows(spec, dataset.parts[part], champion, challenger) for part in ("holdout", "reference")
+    )
+    evidence = gather(spec, holdout, reference, bootstrap=False)
+    unseen = score_rows(spec, fresh, champion, challenger)
+    assert unseen.champion is not None
+    old, new = (score(spec.metric, unseen.truth, output) for output in (unseen.champion, unseen.challenger))
+    difference = (old - new) if spec.direction == "min" else (new - old)
+    assert evidence.holdout is not None
+    try:
+        decision = judge(evidence, spec.gate)
+    except Refused as refusal:
+        return Replay(False, (refusal.code,), evidence.holdout.low, difference, spec.gate.margin * old)
+    reasons = tuple(reason.code for reason in decision.reasons)
+    return Replay(decision.decision == "promote", reasons, evidence.holdout.low, difference, spec.gate.margin * old)
+
+
+def tables() -> Mapping[str, tuple[str, Callable[[np.random.Generator], Sequence[Row]]]]:
+    """The tables by name: model.toml, and how a replay draws its rows."""
+    every = flights._rows()
+
+    def flown(random: np.random.Generator) -> Sequence[Row]:
+        return [every[place] for place in random.permutation(len(every))[: 3 * ROWS + FRESH]]
+
+    return {
+        "flights, rmse": (flights.MODEL, flown),
+        "synthetic regression, mae": (SYNTHETIC.format(task="regression", metric="mae"), _synthetic("regression")),
+        "synthetic binary, logloss": (SYNTHETIC.format(task="binary", metric="logloss"), _synthetic("binary")),
+        "synthetic binary, auc": (SYNTHETIC.format(task="binary", metric="auc"), _synthetic("binary")),
+    }
+
+
+def _synthetic(task: str) -> Callable[[np.random.Generator], Sequence[Row]]:
+    """Steps of two columns and a category under noise; the other two columns say nothing."""
+
+    def draw(random: np.random.Generator) -> Sequence[Row]:
+        count = 3 * ROWS + FRESH
+        x, kind = random.normal(size=(count, 4)), random.integers(0, 6, count)
+        signal = 2.0 * (x[:, 0] > 0) - 1.5 * (x[:, 1] > 0.5) + 0.4 * kind
+        if task == "binary":
+            label = (random.random(count) < 1 / (1 + np.exp(1.0 - signal))).astype(int)
+        else:
+            label = signal + random.standard_t(5, count)
+        values = np.char.mod("%.5f", x).tolist()
+        return [
+            Row(START, (*texts, f"k{code}"), f"{y:.5g}")
+            for texts, code, y in zip(values, kind.tolist(), label.tolist(), strict=True)
+        ]
+
+    return draw
+
+
+def _window(spec: Spec, rows: Sequence[Row], dataset: Dataset) -> Dataset:
+    """The rows as captures of a window, one a second, every label known, joined with the champion's dataset."""
+    asked = [
+        Capture(f"{number:06d}", START + timedelta(seconds=number), [list(row.values)], [])
+        for number, row in enumerate(rows)
+    ]
+    labels = Labels({f"{number:06d}": (row.label,) for number, row in enumerate(rows)})
+    parts = dataset.parts
+    reference = Reference(concat([parts["train"], parts["validation"]]), concat([parts["reference"], parts["holdout"]]))
+    return drift_dataset(spec, Read(asked, labels), reference, (START, START + timedelta(days=1)))
+
+
+def _table(spec: Spec, rows: Sequence[Row]) -> Table:
+    columns: dict[str, Column] = {}
+    for index, feature in enumerate(spec.features):
+        texts = [row.values[index] for row in rows]
+        columns[feature.name] = category(texts) if feature.type == "categorical" else parse_numbers(texts)[0]
+    labels = [row.label for row in rows]
+    columns[spec.label] = parse_numbers(labels)[0] if spec.task == "regression" else category(labels)
+    return Table(columns)
+
+
+def _report(name: str, kind: str, results: Sequence[Replay], seconds: float | None) -> None:
+    promoted = [replay for replay in results if replay.promoted]
+    falsely = sum(replay.truth <= replay.margin for replay in promoted)
+    high = sum(replay.low > replay.truth for replay in results)
+    better = np.median([replay.truth / replay.margin for replay in results]) if results else float("nan")
+    counts: dict[str, int] = {}
+    for replay in results:
+        for reason in replay.reasons:
+            counts[reason] = counts.get(reason, 0) + 1
+    kept = ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items(), key=lambda item: -item[1]))
+    print(
+        f"| {name} | {kind} | {len(promoted)} of {len(results)} | {falsely} ({falsely / len(results):.1%}) | "
+        f"{better:+.2f} margins | {high} ({high / len(results):.1%}) | {kept or '-'} | "
+        f"{'' if seconds is None else f'{seconds:.0f}'} |",
+        flush=True,
+    )
+
+
+def _machine() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123
+            return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.machine()
+
+
+if __name__ == "__main__":
+    main()
