@@ -6,7 +6,7 @@ PORT ?= 4566
 export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint lock local-up deploy bench-retrain definition clean
+.PHONY: help setup demo test check lint lock local-up deploy bench-gate bench-retrain definition clean
 
 help:  ## show this help
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -59,6 +59,9 @@ definition: $(VENV)/.test  ## write src/retrain/definition*.json anew from src/r
 
 deploy: setup  ## build and deploy to the AWS account of your credentials
 	PATH="$(CURDIR)/$(BIN):$$PATH" sam build && PATH="$(CURDIR)/$(BIN):$$PATH" sam deploy --guided
+
+bench-gate: $(VENV)/.test  ## count promotions where nothing drifted (20 minutes)
+	PYTHONPATH=src:. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/false_promotions.py
 
 clean:  ## remove the environment, builds, reports and local state
 	rm -rf $(VENV) .aws-sam .demo .local .pytest_cache .mypy_cache .ruff_cache .hypothesis

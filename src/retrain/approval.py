@@ -10,11 +10,13 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from retrain import telemetry
+from retrain import model_card, telemetry
 from retrain.episode import Step, ignored, moment, require_held
-from retrain.errors import InvalidSettings, MalformedEvent, NoArtifact, Refused, RetrainError, Throttled
+from retrain.errors import InvalidSettings, MalformedEvent, NoArtifact, Permanent, Refused, RetrainError, Throttled
+from retrain.seals import container_sha256
 from retrain.telemetry import logger
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from retrain.aws.sns import Topic
     from retrain.aws.stepfunctions import Callbacks
 
+EVALUATION = "EvaluateChallenger"  # the pipeline's step whose job writes evaluation.json
 DECISIONS = {"Approved": "approved", "Rejected": "rejected"}
 MODES = frozenset({"auto", "registry"})
 
@@ -48,6 +51,7 @@ class Challenger:
     """What the pipeline left behind, verified."""
 
     package_arn: str
+    package: Mapping[str, Any]
     model_data_uri: str
     model_sha256: str
 
@@ -58,12 +62,16 @@ def judge_challenger(
     """`decision` is approved, await or keep_champion; the ledger knows the numbers and the package.
 
     NoArtifact if the pipeline's results are missing, unreadable or another episode's; Refused if the evidence does not
-    support what the gate decided.
+    support what the gate decided, or is not what the pipeline wrote. What the roll-out has to find unchanged is sealed:
+    the ledger keeps its SHA-256, by URI.
     """
     episode = step.episode
     item = require_held(ledger.episode(episode.episode_id), episode)
     folder = store.uri(f"episodes/{episode.episode_id}")
-    evaluation = _read_evaluation(store, f"{folder}/evaluation/evaluation.json")
+    uri = f"{folder}/evaluation/evaluation.json"
+    text = store.read(uri)
+    evaluation = _read_evaluation(text, uri)
+    _require_genuine(uri, text, item, sagemaker)
     gate = evaluation["gate"]
     ledger.note(episode, gate_summary=summary(gate))
     if gate["decision"] == "keep_champion":
@@ -71,23 +79,34 @@ def judge_challenger(
         detail = "; ".join(reason["detail"] for reason in gate.get("reasons", []))
         return {"decision": "keep_champion", "reason": str(first["code"]), "detail": detail[:1500]}
     verify_evidence(gate, bootstrap=episode.bootstrap)
+    champion = ledger.champion(episode.endpoint_name)
+    verify_descent(evaluation, champion)
     challenger = _find_challenger(item, step, rules, evaluation, sagemaker)
     baseline = {
         "statistics": f"{folder}/baseline/statistics.json",
         "constraints": f"{folder}/baseline/constraints.json",
         "quality_constraints": f"{folder}/evaluation/constraints.json",
     }
-    for uri in baseline.values():
-        if not store.exists(uri):
-            raise NoArtifact(f"the baseline is missing: {uri}")
+    dataset_sha256 = _sha256(evaluation, "dataset_sha256")
+    seals = {
+        challenger.model_data_uri: challenger.model_sha256,
+        uri: sha256(text).hexdigest(),
+        f"{folder}/dataset/manifest.json": dataset_sha256,
+        **{file: store.sha256(file) for file in baseline.values()},
+        baseline["quality_constraints"]: _sha256(evaluation, "constraints_sha256"),
+    }
     ledger.note(
         episode,
         model_package_arn=challenger.package_arn,
         model_data_uri=challenger.model_data_uri,
         model_sha256=challenger.model_sha256,
         dataset_uri=f"{folder}/dataset",
-        **{f"{name}_uri": uri for name, uri in baseline.items()},
+        dataset_sha256=dataset_sha256,
+        seals=seals,
+        container_sha256=container_sha256(challenger.package),
+        **{f"{name}_uri": file for name, file in baseline.items()},
     )
+    _document(challenger, evaluation, episode.episode_id, champion, ledger=ledger, sagemaker=sagemaker)
     if rules.mode == "registry" and not episode.bootstrap:
         return {"decision": "await"}
     policy = "policy:bootstrap" if episode.bootstrap else "policy:auto"
@@ -97,6 +116,26 @@ def judge_challenger(
             raise Refused("rejected", f"by {decided.get('decided_by')} at {decided.get('decided_at')}")
     sagemaker.set_approval(challenger.package_arn, "Approved", f"{policy}: {summary(gate)}")
     return {"decision": "approved"}
+
+
+def _document(
+    challenger: Challenger,
+    evaluation: Mapping[str, Any],
+    episode_id: str,
+    champion: Mapping[str, Any] | None,
+    *,
+    ledger: Ledger,
+    sagemaker: SageMaker,
+) -> None:
+    """The registry tells the challenger's lineage and shows its card. Nothing depends on it: a refusal is counted."""
+    item = ledger.episode(episode_id) or {}
+    origin = model_card.lineage(item, champion)
+    card = model_card.model_card(evaluation, item, challenger.package, origin)
+    try:
+        sagemaker.describe_package(challenger.package_arn, origin, card, model_card.STATUS)
+    except Permanent as error:
+        logger.error("the package could not be described", error=str(error))
+        telemetry.count("AfterthoughtFailed", reason="model_card")
 
 
 def verify_evidence(gate: Mapping[str, Any], *, bootstrap: bool) -> None:
@@ -117,6 +156,14 @@ def verify_evidence(gate: Mapping[str, Any], *, bootstrap: bool) -> None:
     margin = gate.get("margin") or 0.0
     if not _finite(margin) or not interval[0] > max(0.0, margin) or gate.get("reasons"):
         raise Refused("not_better", f"promoted, but the lower bound is {interval[0]} and the margin {margin}")
+
+
+def verify_descent(evaluation: Mapping[str, Any], champion: Mapping[str, Any] | None) -> None:
+    """The challenger was trained and judged against the champion of the ledger, and rehearsed that one's dataset."""
+    for what, known in (("champion", "model_sha256"), ("reference", "dataset_sha256")):
+        judged, expected = evaluation.get(f"{what}_sha256"), champion and champion.get(known)
+        if judged != expected:
+            raise Refused("artifact_tampered", f"the {what} of the judgement has SHA-256 {judged}, not {expected}")
 
 
 def summary(gate: Mapping[str, Any]) -> str:
@@ -202,8 +249,8 @@ def hear_decision(
         return ignored("no_open_episode")
     telemetry.about(episode_id)
     package = sagemaker.model_package(arn)
-    if _model_data(package) != item["model_data_uri"]:
-        raise Refused("artifact_tampered", f"{arn} points to another artefact than the one that was judged")
+    if container_sha256(package) != item["container_sha256"]:
+        raise Refused("artifact_tampered", f"{arn} is another container than the one that was judged")
     status = str(package.get("ModelApprovalStatus"))
     if status not in DECISIONS:
         return ignored("not_a_decision")
@@ -272,10 +319,23 @@ def _find_challenger(
         raise NoArtifact(f"{arns[0]} is in another group")
     if package.get("CustomerMetadataProperties", {}).get("episode_id") != step.episode.episode_id:
         raise NoArtifact(f"{arns[0]} belongs to another episode")
-    sha256 = evaluation.get("model_sha256")
-    if not isinstance(sha256, str) or len(sha256) != 64:
-        raise NoArtifact(f"the evaluation names no SHA-256 of the model but {sha256!r}")
-    return Challenger(arns[0], _model_data(package), sha256)
+    return Challenger(arns[0], package, _model_data(package), _sha256(evaluation, "model_sha256"))
+
+
+def _sha256(evaluation: Mapping[str, Any], name: str) -> str:
+    value = evaluation.get(name)
+    if not isinstance(value, str) or len(value) != 64:
+        raise NoArtifact(f"the evaluation has no {name} but {value!r}")
+    return value
+
+
+def _require_genuine(uri: str, text: bytes, item: Mapping[str, Any], sagemaker: SageMaker) -> None:
+    """The file is the one that the job wrote: SageMaker keeps the job's last message, which names its SHA-256."""
+    found = sha256(text).hexdigest()
+    for pipeline_step in sagemaker.pipeline_steps(item["pipeline_execution_arn"]):
+        if pipeline_step["StepName"] == EVALUATION and found in sagemaker.job_text(pipeline_step):
+            return
+    raise Refused("artifact_tampered", f"{uri} has SHA-256 {found}, which {EVALUATION} did not write")
 
 
 def _model_data(package: Mapping[str, Any]) -> str:
@@ -292,9 +352,9 @@ def _who(package: Mapping[str, Any]) -> str:
     return str(identity.get("Arn") or by.get("UserProfileName") or "registry")
 
 
-def _read_evaluation(store: Store, uri: str) -> Mapping[str, Any]:
+def _read_evaluation(text: bytes, uri: str) -> Mapping[str, Any]:
     try:
-        evaluation = json.loads(store.read(uri))
+        evaluation = json.loads(text)
         evaluation["gate"]["decision"]
     except (ValueError, KeyError, TypeError) as error:
         raise NoArtifact(f"{uri} is not an evaluation: {error!r}") from error

@@ -187,6 +187,20 @@ def write_dataset(folder: Path, dataset: Dataset, model_toml: bytes, episode_id:
     return manifest
 
 
+def verify_dataset(folder: Path) -> dict[str, Any]:
+    """The manifest of a dataset whose every file is as it was written; Refused("artifact_tampered") for any other."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        expected = dict(manifest["sha256"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Refused("artifact_tampered", f"the dataset has no manifest that can be read: {error!r}") from error
+    for name in ["model.toml", *(f"{part}.csv" for part in PARTS)]:
+        found = sha256(folder / name) if (folder / name).is_file() else "missing"
+        if found != expected.get(name):
+            raise Refused("artifact_tampered", f"{name} has SHA-256 {found}, the manifest says {expected.get(name)}")
+    return dict(manifest)
+
+
 def sha256(path: Path) -> str:
     """The file's SHA-256, hexadecimal."""
     with path.open("rb") as file:

@@ -22,6 +22,7 @@ from retrain.errors import (
     Refused,
     RolledBack,
 )
+from retrain.seals import require_untampered
 from retrain.telemetry import logger
 
 if TYPE_CHECKING:
@@ -80,10 +81,7 @@ def converge_endpoint(
     _require_ready(episode, endpoint, champion)
     if alarming := cloudwatch.in_alarm(settings.rollback_alarms):
         raise Refused("unsafe_to_start", f"in ALARM before the roll-out: {', '.join(alarming)}")
-    if (found := store.sha256(item["model_data_uri"])) != item["model_sha256"]:
-        raise Refused(
-            "artifact_tampered", f"{item['model_data_uri']} has SHA-256 {found}, judged {item['model_sha256']}"
-        )
+    require_untampered(item, store=store, sagemaker=sagemaker)
     previous = str(endpoint["EndpointConfigName"]) if endpoint else ""
     ledger.note(episode, endpoint_config_name=target, previous_config_name=previous)
     sagemaker.put_model(target, model(item, settings))
@@ -190,6 +188,7 @@ def switch_champion(step: Step, *, ledger: Ledger, sagemaker: SageMaker) -> dict
             "model_data_uri": item["model_data_uri"],
             "model_sha256": item["model_sha256"],
             "dataset_uri": item["dataset_uri"],
+            "dataset_sha256": item["dataset_sha256"],
             "statistics_uri": item["statistics_uri"],
             "constraints_uri": item["constraints_uri"],
             # An episode that was judged before there were any has none.

@@ -142,6 +142,7 @@ class FakeSageMaker:
         self.runs: dict[str, dict[str, str]] = {}
         self.stopped: list[str] = []
         self.package: dict[str, Any] = {}
+        self.described_packages: list[tuple[str, dict[str, str], str, str]] = []
         self.approvals: list[tuple[str, str, str]] = []
         self.described: dict[str, Any] | None = None
         self.models: dict[str, Any] = {}
@@ -173,6 +174,9 @@ class FakeSageMaker:
 
     def model_package(self, arn: str) -> dict[str, Any]:
         return self.package
+
+    def describe_package(self, arn: str, metadata: Mapping[str, str], card: str, card_status: str) -> None:
+        self.described_packages.append((arn, dict(metadata), card, card_status))
 
     def set_approval(self, arn: str, status: str, why: str) -> None:
         self.approvals.append((arn, status, why))
@@ -220,7 +224,10 @@ class FakeSageMaker:
 
     def registers(self, episode_id: str, approval: str = "PendingManualApproval") -> None:
         """The pipeline succeeded and registered a package for the episode."""
-        self.steps = [{"StepName": "RegisterChallenger", "Metadata": {"RegisterModel": {"Arn": PACKAGE}}}]
+        self.steps = [
+            {"StepName": "EvaluateChallenger"},
+            {"StepName": "RegisterChallenger", "Metadata": {"RegisterModel": {"Arn": PACKAGE}}},
+        ]
         self.package = {
             "ModelPackageArn": PACKAGE,
             "ModelPackageGroupName": "flights",
@@ -312,7 +319,9 @@ def crowned(ledger: Ledger, config: str = "old-config") -> None:
             "endpoint_config_name": config,
             "model_package_arn": PACKAGE.replace("/2", "/1"),
             "model_data_uri": "s3://bucket/old/model.tar.gz",
+            "model_sha256": OLD_MODEL,
             "dataset_uri": "s3://bucket/episodes/old/dataset",
+            "dataset_sha256": OLD_DATASET,
             "statistics_uri": "s3://bucket/old/statistics.json",
             "constraints_uri": "s3://bucket/old/constraints.json",
             "quality_constraints_uri": "s3://bucket/old/quality/constraints.json",
@@ -338,13 +347,30 @@ GATE = {
 }
 
 
-def evaluated(store: FakeStore, episode: Episode, **changes: Any) -> None:
-    """evaluation.json, the baseline and the artefact are where the pipeline puts them."""
-    gate = {**GATE, **changes}
+# SHA-256 of what the champion is and was made of.
+OLD_MODEL, OLD_DATASET = "0" * 64, "1" * 64
+
+
+def evaluated(store: FakeStore, sagemaker: FakeSageMaker, episode: Episode, **changes: Any) -> dict[str, Any]:
+    """evaluation.json, the dataset, the baseline and the artefact are where the pipeline puts them; what they say."""
     folder = f"episodes/{episode.episode_id}"
-    document = {"version": 0.0, "gate": gate, "model_sha256": sha256(MODEL).hexdigest()}
-    store.put(f"{folder}/evaluation/evaluation.json", json.dumps(document))
+    store.put(f"{folder}/dataset/train.csv", "y\n1\n")
+    manifest = json.dumps({"version": 1, "sha256": {"train.csv": sha256(b"y\n1\n").hexdigest()}})
+    store.put(f"{folder}/dataset/manifest.json", manifest)
+    document = {
+        "version": 0.0,
+        "gate": {**GATE, **changes},
+        "model_sha256": sha256(MODEL).hexdigest(),
+        "dataset_sha256": sha256(manifest.encode()).hexdigest(),
+        "constraints_sha256": sha256(b"{}").hexdigest(),
+        "champion_sha256": None if episode.bootstrap else OLD_MODEL,
+        "reference_sha256": None if episode.bootstrap else OLD_DATASET,
+    }
+    text = json.dumps(document)
+    store.put(f"{folder}/evaluation/evaluation.json", text)
+    sagemaker.texts["EvaluateChallenger"] = f"promote, evaluation.json {sha256(text.encode()).hexdigest()}"
     store.put(f"{folder}/baseline/statistics.json", "{}")
     store.put(f"{folder}/baseline/constraints.json", "{}")
     store.put(f"{folder}/evaluation/constraints.json", "{}")
     store.put("model.tar.gz", MODEL)
+    return document

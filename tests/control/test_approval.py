@@ -9,10 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from control_plane import APPROVAL, GATE, MODEL, NOW, PACKAGE, REGISTRY, RUN, crowned, evaluated, opened, step, trigger
+from control_plane import (
+    ALARM,
+    APPROVAL,
+    GATE,
+    MODEL,
+    NOW,
+    PACKAGE,
+    REGISTRY,
+    RUN,
+    crowned,
+    evaluated,
+    opened,
+    step,
+    trigger,
+)
 
 from retrain.approval import ApprovalRules, hear_decision, judge_challenger, request_approval
-from retrain.errors import InvalidSettings, MalformedEvent, NoArtifact, Refused, Throttled
+from retrain.errors import AwsRejected, InvalidSettings, MalformedEvent, NoArtifact, Refused, Throttled
 
 EVENTS = Path(__file__).parents[2] / "events"
 
@@ -23,7 +37,7 @@ def episode(ledger: Any, store: Any, sagemaker: Any) -> Any:
     crowned(ledger)
     episode = opened(ledger)
     ledger.note(episode, pipeline_execution_arn=RUN)
-    evaluated(store, episode)
+    evaluated(store, sagemaker, episode)
     sagemaker.registers(episode.episode_id)
     return episode
 
@@ -87,15 +101,17 @@ def test_a_bootstrap_is_approved_by_its_policy_even_in_registry_mode(
 ) -> None:
     episode = opened(ledger, trigger(cause="bootstrap", bootstrap=True))
     ledger.note(episode, pipeline_execution_arn=RUN)
-    evaluated(store, episode, decision="bootstrap", champion=None, interval=None, margin=None)
+    evaluated(store, sagemaker, episode, decision="bootstrap", champion=None, interval=None, margin=None)
     sagemaker.registers(episode.episode_id)
     assert judge(episode, REGISTRY) == {"decision": "approved"}
     assert ledger.episode(episode.episode_id)["decided_by"] == "policy:bootstrap"
 
 
-def test_a_challenger_that_is_not_better_keeps_the_champion(judge: Any, episode: Any, store: Any) -> None:
+def test_a_challenger_that_is_not_better_keeps_the_champion(
+    judge: Any, episode: Any, store: Any, sagemaker: Any
+) -> None:
     reasons = [{"code": "not_better", "detail": "by 0.1"}, {"code": "forgets_reference", "detail": "by 5"}]
-    evaluated(store, episode, decision="keep_champion", reasons=reasons)
+    evaluated(store, sagemaker, episode, decision="keep_champion", reasons=reasons)
     assert judge(episode) == {"decision": "keep_champion", "reason": "not_better", "detail": "by 0.1; by 5"}
 
 
@@ -119,11 +135,72 @@ def test_a_challenger_that_is_not_better_keeps_the_champion(judge: Any, episode:
 def test_evidence_that_does_not_support_the_gate_is_refused(
     changes: dict[str, Any], code: str, judge: Any, episode: Any, store: Any, sagemaker: Any
 ) -> None:
-    evaluated(store, episode, **changes)
+    evaluated(store, sagemaker, episode, **changes)
     with pytest.raises(Refused) as caught:
         judge(episode)
     assert caught.value.code == code
     assert sagemaker.approvals == []
+
+
+def test_an_evaluation_that_the_job_did_not_write_is_refused(
+    judge: Any, episode: Any, store: Any, sagemaker: Any
+) -> None:
+    uri = f"s3://bucket/episodes/{episode.episode_id}/evaluation/evaluation.json"
+    store.objects[uri] = store.objects[uri].replace(b"12.0", b"11.0")
+    with pytest.raises(Refused, match=r"artifact_tampered: .* which EvaluateChallenger did not write"):
+        judge(episode)
+    assert sagemaker.approvals == []
+
+
+@pytest.mark.parametrize("known", ["model_sha256", "dataset_sha256"])
+def test_a_challenger_of_another_champion_than_the_ledgers_is_refused(
+    known: str, judge: Any, episode: Any, ledger: Any
+) -> None:
+    ledger.switch_champion(episode, {**ledger.champion("flights"), known: "2" * 64})
+    with pytest.raises(Refused, match=r"artifact_tampered: the .* of the judgement has SHA-256"):
+        judge(episode)
+
+
+def test_a_dataset_whose_manifest_changed_is_sealed_as_it_was_judged(
+    judge: Any, episode: Any, ledger: Any, store: Any
+) -> None:
+    judge(episode)
+    item = ledger.episode(episode.episode_id)
+    folder = f"s3://bucket/episodes/{episode.episode_id}"
+    assert item["seals"] == {
+        uri: store.sha256(uri)
+        for uri in (
+            "s3://bucket/model.tar.gz",
+            f"{folder}/evaluation/evaluation.json",
+            f"{folder}/dataset/manifest.json",
+            f"{folder}/baseline/statistics.json",
+            f"{folder}/baseline/constraints.json",
+            f"{folder}/evaluation/constraints.json",
+        )
+    }
+
+
+def test_the_registry_tells_the_way_from_the_alarm_to_the_endpoint(judge: Any, episode: Any, sagemaker: Any) -> None:
+    judge(episode)
+    [(arn, metadata, card, status)] = sagemaker.described_packages
+    assert (arn, status) == (PACKAGE, "PendingReview")
+    assert metadata["alarm"] == ALARM
+    assert metadata["pipeline_execution"] == RUN
+    assert metadata["model_sha256"] == sha256(MODEL).hexdigest()
+    assert metadata["champion_package"] == PACKAGE.replace("/2", "/1")
+    assert metadata["endpoint_config"] == episode.episode_id
+    assert {"dataset_sha256", "champion_sha256", "window_start", "window_end", "raised_at"} <= set(metadata)
+    assert json.loads(card)["evaluation_details"][0]["name"] == "drift holdout"
+
+
+def test_a_registry_that_takes_no_card_stops_nothing(
+    judge: Any, episode: Any, sagemaker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rejects(*_: Any) -> None:
+        raise AwsRejected("sagemaker:UpdateModelPackage: ValidationException")
+
+    monkeypatch.setattr(sagemaker, "describe_package", rejects)
+    assert judge(episode) == {"decision": "approved"}
 
 
 @pytest.mark.parametrize("text", [None, "", "not json", "[]", "{}", '{"gate": {}}', '{"gate": null}'])
@@ -138,8 +215,8 @@ def test_an_evaluation_that_is_missing_or_unreadable_is_no_artifact(
         judge(episode)
 
 
-def test_an_unknown_decision_of_the_gate_deploys_nothing(judge: Any, episode: Any, store: Any) -> None:
-    evaluated(store, episode, decision="maybe")
+def test_an_unknown_decision_of_the_gate_deploys_nothing(judge: Any, episode: Any, store: Any, sagemaker: Any) -> None:
+    evaluated(store, sagemaker, episode, decision="maybe")
     with pytest.raises(NoArtifact):
         judge(episode)
 
@@ -163,7 +240,7 @@ def test_a_package_that_is_not_this_episodes_is_no_artifact(
 
 
 def test_a_pipeline_that_registered_nothing_is_no_artifact(judge: Any, episode: Any, sagemaker: Any) -> None:
-    sagemaker.steps = []
+    del sagemaker.steps[1:]
     with pytest.raises(NoArtifact):
         judge(episode)
 
@@ -176,7 +253,7 @@ def test_a_package_that_is_still_being_registered_is_waited_for(judge: Any, epis
 
 def test_a_missing_baseline_is_no_artifact(judge: Any, episode: Any, store: Any) -> None:
     del store.objects[f"s3://bucket/episodes/{episode.episode_id}/baseline/constraints.json"]
-    with pytest.raises(NoArtifact, match="baseline"):
+    with pytest.raises(NoArtifact, match="baseline/constraints"):
         judge(episode)
 
 

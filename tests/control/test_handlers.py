@@ -15,15 +15,13 @@ import boto3
 import pytest
 from control_plane import (
     ALARM,
-    GATE,
-    MODEL,
     NATIVE_ALARM,
     NOW,
-    PACKAGE,
     QUALITY_ALARM,
     RUN,
     FakeSageMaker,
     crowned,
+    evaluated,
     in_service,
     make_table,
     trigger,
@@ -155,21 +153,12 @@ def open_episode(world: World, **fields: Any) -> Episode:
 
 
 def judged(world: World) -> Episode:
-    """… and whose challenger was judged and approved."""
-    world.s3.put_object(Bucket="bucket", Key="model.tar.gz", Body=MODEL)
-    from hashlib import sha256
-
-    return open_episode(
-        world,
-        model_package_arn=PACKAGE,
-        model_data_uri="s3://bucket/model.tar.gz",
-        model_sha256=sha256(MODEL).hexdigest(),
-        dataset_uri="s3://bucket/d",
-        statistics_uri="s3://bucket/s",
-        constraints_uri="s3://bucket/c",
-        endpoint_config_name=trigger().episode_id,
-        previous_config_name="old-config",
-    )
+    """… and whose challenger was judged."""
+    episode = open_episode(world, endpoint_config_name=trigger().episode_id, previous_config_name="old-config")
+    evaluated(adapters.store(), world.sagemaker, episode)
+    world.sagemaker.registers(episode.episode_id)
+    assert world.invoke("approver", with_fence(EVENTS["step-judge-challenger"], episode)) == {"decision": "await"}
+    return episode
 
 
 def with_fence(event: dict[str, Any], episode: Episode) -> dict[str, Any]:
@@ -226,16 +215,7 @@ def test_the_status_poller_and_the_endpoint(world: World) -> None:
 
 
 def test_the_approver_judges_asks_and_hears(world: World) -> None:
-    episode = open_episode(world)
-    folder = f"episodes/{episode.episode_id}"
-    evaluation = {"gate": GATE, "model_sha256": "0" * 64}
-    world.s3.put_object(Bucket="bucket", Key=f"{folder}/evaluation/evaluation.json", Body=json.dumps(evaluation))
-    for name in ("statistics", "constraints"):
-        world.s3.put_object(Bucket="bucket", Key=f"{folder}/baseline/{name}.json", Body=b"{}")
-    world.s3.put_object(Bucket="bucket", Key=f"{folder}/evaluation/constraints.json", Body=b"{}")
-    world.sagemaker.registers(episode.episode_id)
-    judge = with_fence(EVENTS["step-judge-challenger"], episode)
-    assert world.invoke("approver", judge) == {"decision": "await"}
+    judged(world)
     assert world.invoke("approver", EVENTS["registry-pending"])["reason"] == "not_a_decision"
     world.sagemaker.package["ModelApprovalStatus"] = "Approved"
     assert world.invoke("approver", EVENTS["registry-approved"]) == {"decision": "approved", "status": "recorded"}

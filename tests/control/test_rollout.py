@@ -6,14 +6,28 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from control_plane import MODEL, NOW, PACKAGE, ROLLOUT, crowned, evaluated, in_service, opened, step, trigger
+from control_plane import (
+    APPROVAL,
+    NOW,
+    PACKAGE,
+    ROLLOUT,
+    RUN,
+    crowned,
+    evaluated,
+    in_service,
+    opened,
+    step,
+    trigger,
+)
 
+from retrain.approval import judge_challenger
 from retrain.errors import (
     Diverged,
     EndpointBroken,
     EndpointBusy,
     EndpointTimeout,
     InvalidSettings,
+    NoArtifact,
     Refused,
     RolledBack,
     Throttled,
@@ -21,19 +35,12 @@ from retrain.errors import (
 from retrain.rollout import RolloutSettings, check_endpoint, converge_endpoint, deployment_config, switch_champion
 
 
-def approve(ledger: Any, store: Any, episode: Any) -> Any:
-    evaluated(store, episode)
-    folder = f"s3://bucket/episodes/{episode.episode_id}"
-    ledger.note(
-        episode,
-        model_package_arn=PACKAGE,
-        model_data_uri="s3://bucket/model.tar.gz",
-        model_sha256=store.sha256("s3://bucket/model.tar.gz"),
-        dataset_uri=f"{folder}/dataset",
-        statistics_uri=f"{folder}/baseline/statistics.json",
-        constraints_uri=f"{folder}/baseline/constraints.json",
-    )
-    ledger.decide(episode.episode_id, "approved", "ada", NOW)
+def approve(ledger: Any, store: Any, sagemaker: Any, episode: Any) -> Any:
+    """The episode as the approver leaves it."""
+    ledger.note(episode, pipeline_execution_arn=RUN)
+    evaluated(store, sagemaker, episode, **({"decision": "bootstrap"} if episode.bootstrap else {}))
+    sagemaker.registers(episode.episode_id)
+    judge_challenger(step(episode, "judge"), rules=APPROVAL, ledger=ledger, store=store, sagemaker=sagemaker)
     return episode
 
 
@@ -42,7 +49,7 @@ def episode(ledger: Any, store: Any, sagemaker: Any) -> Any:
     """Its challenger is approved, and the champion serves."""
     crowned(ledger)
     sagemaker.described = in_service("old-config")
-    return approve(ledger, store, opened(ledger))
+    return approve(ledger, store, sagemaker, opened(ledger))
 
 
 @pytest.fixture
@@ -109,7 +116,7 @@ def test_an_endpoint_that_serves_the_target_needs_nothing(converge: Any, episode
 
 
 def test_the_bootstrap_creates_the_endpoint(converge: Any, ledger: Any, store: Any, sagemaker: Any) -> None:
-    episode = approve(ledger, store, opened(ledger, trigger(cause="bootstrap", bootstrap=True)))
+    episode = approve(ledger, store, sagemaker, opened(ledger, trigger(cause="bootstrap", bootstrap=True)))
     converge(episode)
     assert sagemaker.created == [episode.episode_id]
     assert sagemaker.updates == []
@@ -157,11 +164,45 @@ def test_a_rollback_alarm_that_rings_already_forbids_the_start(
     assert sagemaker.updates == []
 
 
-def test_an_artefact_that_changed_since_it_was_judged_is_refused(
-    converge: Any, episode: Any, store: Any, sagemaker: Any
+@pytest.mark.parametrize(
+    "file",
+    [
+        "evaluation/evaluation.json",
+        "dataset/manifest.json",
+        "dataset/train.csv",
+        "baseline/statistics.json",
+        "baseline/constraints.json",
+        "evaluation/constraints.json",
+        None,
+    ],
+)
+def test_what_changed_since_it_was_judged_is_refused(
+    file: str | None, converge: Any, episode: Any, store: Any, sagemaker: Any
 ) -> None:
-    store.put("model.tar.gz", MODEL + b", changed")
-    with pytest.raises(Refused, match="artifact_tampered"):
+    key = f"episodes/{episode.episode_id}/{file}" if file else "model.tar.gz"
+    store.put(key, store.read(store.uri(key)) + b" ")
+    with pytest.raises(Refused, match=f"artifact_tampered: .*{key} has SHA-256"):
+        converge(episode)
+    assert sagemaker.models == {}
+
+
+def test_a_package_whose_container_was_edited_since_is_refused(converge: Any, episode: Any, sagemaker: Any) -> None:
+    sagemaker.package["InferenceSpecification"]["Containers"][0]["Image"] = "another"
+    with pytest.raises(Refused, match="artifact_tampered: the container of"):
+        converge(episode)
+    assert sagemaker.models == {}
+
+
+def test_a_dataset_file_that_is_gone_is_no_artifact(converge: Any, episode: Any, store: Any, sagemaker: Any) -> None:
+    del store.objects[f"s3://bucket/episodes/{episode.episode_id}/dataset/train.csv"]
+    with pytest.raises(NoArtifact):
+        converge(episode)
+    assert sagemaker.models == {}
+
+
+def test_nothing_is_rolled_out_that_was_not_sealed(converge: Any, episode: Any, ledger: Any, sagemaker: Any) -> None:
+    ledger.note(episode, seals={})
+    with pytest.raises(Refused, match="the ledger has no SHA-256"):
         converge(episode)
     assert sagemaker.models == {}
 

@@ -14,7 +14,8 @@ import pytest
 
 from retrain import pipeline_code
 from retrain.clock import render
-from retrain.dataset import PARTS, sha256
+from retrain.dataset import PARTS, sha256, verify_dataset
+from retrain.errors import Refused
 from retrain.quality import read_baseline
 from retrain.table import write_table
 
@@ -145,10 +146,15 @@ def toolkit(code: Path, root: Path, data: str, champion: str, output: str, boots
     train = str(Path(sys.executable).parent / "train")
     done = subprocess.run([train], cwd=root, env=environment, capture_output=True, text=True, check=False)
     if (base / "model").exists():
-        (root / output).mkdir(exist_ok=True)
-        with tarfile.open(root / output / "model.tar.gz", "w:gz") as tar:
-            tar.add(base / "model", ".")
+        pack(base / "model", root / output)
     return done
+
+
+def pack(model: Path, output: Path) -> None:
+    """The folder holds the model as SageMaker packs what a training job left."""
+    output.mkdir(exist_ok=True)
+    with tarfile.open(output / "model.tar.gz", "w:gz") as tar:
+        tar.add(model, ".")
 
 
 def test_the_dataset_holds_its_files_with_their_hashes(loop: Path):
@@ -218,22 +224,6 @@ def test_the_evaluation_shows_segments_curves_importance_and_time(loop: Path):
     assert mse**0.5 == pytest.approx(gate["challenger"])
 
 
-def test_segments_with_enough_rows_are_judged_and_few_rows_together(loop: Path, code: Path):
-    lenient = (loop / "dataset-1" / "model.toml").read_text().replace("min_rows = 20\n", "min_segment_rows = 26\n")
-    shutil.copytree(loop / "dataset-1", loop / "dataset-segments")
-    (loop / "dataset-segments" / "model.toml").write_text(lenient.replace("[gate]", "[gate]\nmin_rows = 20"))
-    assert evaluate(code, loop, "dataset-segments", "model-1", "model-0", "evaluation-segments").returncode == 0
-    segments = json.loads((loop / "evaluation-segments" / "evaluation.json").read_text())["segments"]
-    assert sum(segment["rows"] for segment in segments) == 80
-    judged = [segment for segment in segments if segment["interval"]]
-    assert judged
-    for segment in judged:
-        assert segment["rows"] >= 26
-        assert segment["limit"] == pytest.approx(-0.1 * segment["champion"])
-        assert segment["confidence"] == pytest.approx(1 - 0.05 / len(judged))
-        assert segment["interval"][0] <= segment["difference"] <= segment["interval"][1]
-
-
 def test_the_holdout_says_what_the_quality_monitor_will_hold_the_challenger_to(loop: Path):
     for number in (0, 1):  # of the bootstrap, too
         folder = loop / f"evaluation-{number}"
@@ -251,8 +241,11 @@ def test_the_bootstrap_is_accepted_without_a_champion(loop: Path):
 
 
 def test_a_champion_compared_with_itself_is_kept(loop: Path, code: Path):
-    done = evaluate(code, loop, "dataset-1", "model-0", "model-0", "evaluation-kept")
-    assert done.returncode == 0
+    shutil.copytree(loop / "ml-model-0" / "model", loop / "same")
+    shutil.copy(loop / "ml-model-1" / "model" / "code" / "lineage.json", loop / "same" / "code")
+    pack(loop / "same", loop / "model-same")
+    done = evaluate(code, loop, "dataset-1", "model-same", "model-0", "evaluation-kept")
+    assert done.returncode == 0, done.stderr
     gate = json.loads((loop / "evaluation-kept" / "evaluation.json").read_text())["gate"]
     assert gate["decision"] == "keep_champion"
     assert [reason["code"] for reason in gate["reasons"]] == ["not_better"]
@@ -271,6 +264,64 @@ def test_an_archive_that_is_no_model_is_refused(loop: Path, code: Path):
     done = evaluate(code, loop, "dataset-1", "broken", "model-0", "evaluation-broken")
     assert done.returncode == 1
     assert (loop / "message").read_text().startswith("artifact_tampered: model.tar.gz is no model")
+
+
+def test_the_evaluation_names_the_hashes_of_what_was_judged_and_the_message_its_own(loop: Path, code: Path):
+    assert evaluate(code, loop, "dataset-1", "model-1", "model-0", "evaluation-again").returncode == 0
+    file = loop / "evaluation-again" / "evaluation.json"
+    evaluation = json.loads(file.read_text())
+    assert evaluation["model_sha256"] == sha256(loop / "model-1" / "model.tar.gz")
+    assert evaluation["champion_sha256"] == sha256(loop / "model-0" / "model.tar.gz")
+    assert evaluation["dataset_sha256"] == sha256(loop / "dataset-1" / "manifest.json")
+    assert evaluation["reference_sha256"] == sha256(loop / "dataset-0" / "manifest.json")
+    assert (loop / "message").read_text().startswith(f"promote, evaluation.json {sha256(file)}")
+
+
+@pytest.mark.parametrize(
+    ("module", "file"), [("evaluate", "holdout.csv"), ("baseline", "train.csv"), ("dataset", "reference.csv")]
+)
+def test_a_dataset_that_was_changed_is_refused_by_every_job_that_reads_it(loop: Path, code: Path, file, module):
+    changed = loop / f"changed-{module}"
+    shutil.copytree(loop / "dataset-1", changed)
+    (changed / file).write_bytes((changed / file).read_bytes().replace(b"1", b"2", 1))
+    if module == "evaluate":
+        done = evaluate(code, loop, changed.name, "model-1", "model-0", "never")
+    elif module == "baseline":
+        done = job(code, loop, "baseline", "--dataset", changed.name, "--output", "never")
+    else:
+        done = dataset(code, loop, changed.name, "never")
+    assert done.returncode == 1
+    assert (loop / "message").read_text().startswith(f"artifact_tampered: {file} has SHA-256 ")
+    assert not (loop / "never").exists()
+
+
+@pytest.mark.parametrize("file", ["model.toml", "manifest.json", *(f"{part}.csv" for part in PARTS)])
+@pytest.mark.parametrize("change", ["changed", "gone"])
+def test_a_dataset_is_verified_file_by_file(loop: Path, tmp_path: Path, file, change):
+    shutil.copytree(loop / "dataset-1", tmp_path / "dataset")
+    changed = tmp_path / "dataset" / file
+    if change == "gone":
+        changed.unlink()
+    else:
+        changed.write_bytes(changed.read_bytes()[:-2])
+    with pytest.raises(Refused, match="artifact_tampered"):
+        verify_dataset(tmp_path / "dataset")
+
+
+def test_a_dataset_changed_together_with_its_manifest_is_not_what_the_model_was_trained_on(loop: Path, code: Path):
+    shutil.copytree(loop / "dataset-1", loop / "forged")
+    with (loop / "forged" / "train.csv").open("a") as train:
+        train.write((loop / "dataset-1" / "train.csv").read_text().splitlines()[-1] + "\n")
+    manifest = json.loads((loop / "forged" / "manifest.json").read_text())
+    manifest["sha256"]["train.csv"] = sha256(loop / "forged" / "train.csv")
+    (loop / "forged" / "manifest.json").write_text(json.dumps(manifest))
+    assert evaluate(code, loop, "forged", "model-1", "model-0", "never").returncode == 1
+    assert (loop / "message").read_text().startswith("artifact_tampered: the challenger was trained with train.csv of ")
+
+
+def test_a_champion_that_was_exchanged_is_refused(loop: Path, code: Path):
+    assert evaluate(code, loop, "dataset-1", "model-1", "model-1", "never").returncode == 1
+    assert (loop / "message").read_text().startswith("artifact_tampered: the challenger was trained with champion of ")
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,14 @@ class SageMaker:
         with classified("sagemaker:DescribeModelPackage", NoArtifact):
             return dict(self._sagemaker.describe_model_package(ModelPackageName=arn))
 
+    def describe_package(self, arn: str, metadata: Mapping[str, str], card: str, card_status: str) -> None:
+        """The package has this metadata besides what it had, and this model card."""
+        with classified("sagemaker:UpdateModelPackage", NoArtifact):
+            self._sagemaker.update_model_package(ModelPackageArn=arn, CustomerMetadataProperties=dict(metadata))
+            self._sagemaker.update_model_package(
+                ModelPackageArn=arn, ModelCard={"ModelCardContent": card, "ModelCardStatus": card_status}
+            )
+
     def set_approval(self, arn: str, status: str, why: str) -> None:
         """The package has that approval status, and says why."""
         with classified("sagemaker:UpdateModelPackage", NoArtifact):

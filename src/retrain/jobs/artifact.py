@@ -32,29 +32,35 @@ def importance(model: Model) -> dict[str, float]:
 
 def load_model(archive: Path) -> Model:
     """The model in the archive."""
+    model, encoder = _members(archive, MODEL, ENCODER)
     try:
-        with tarfile.open(archive) as tar:
-            members = {member.name.removeprefix("./"): member for member in tar.getmembers() if member.isfile()}
-            files = []
-            for name in (MODEL, ENCODER):
-                file = tar.extractfile(members[name])
-                assert file is not None  # it is a regular file
-                files.append(file.read())
         booster = xgb.Booster()
-        booster.load_model(bytearray(files[0]))
-        return Model(booster, Encoder.load(files[1]))
-    except (tarfile.TarError, KeyError, ValueError, xgb.core.XGBoostError) as error:
-        raise Refused("artifact_tampered", f"{archive.name} is no model that this pipeline made: {error}") from error
+        booster.load_model(bytearray(model))
+        return Model(booster, Encoder.load(encoder))
+    except (KeyError, TypeError, ValueError, xgb.core.XGBoostError) as error:
+        raise _no_model(archive, error) from error
 
 
 def read_lineage(archive: Path) -> dict[str, Any]:
-    """What the training wrote about where the model in the archive comes from; empty if it wrote nothing."""
+    """What the training wrote down about where the archive's model comes from."""
+    (text,) = _members(archive, LINEAGE)
+    try:
+        lineage: dict[str, Any] = json.loads(text)
+        lineage["sha256"]["train.csv"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise _no_model(archive, error) from error
+    return lineage
+
+
+def _members(archive: Path, *names: str) -> list[bytes]:
+    """The content of those regular files of the archive."""
     try:
         with tarfile.open(archive) as tar:
-            for member in tar:
-                if member.name.removeprefix("./") == LINEAGE and (file := tar.extractfile(member)):
-                    lineage: dict[str, Any] = json.load(file)
-                    return lineage
-    except (OSError, tarfile.TarError, ValueError) as error:
-        raise Refused("artifact_tampered", f"{archive.name} can't be read: {error}") from error
-    return {}
+            members = {member.name.removeprefix("./"): member for member in tar.getmembers() if member.isfile()}
+            return [file.read() for name in names if (file := tar.extractfile(members[name]))]
+    except (tarfile.TarError, KeyError, EOFError) as error:
+        raise _no_model(archive, error) from error
+
+
+def _no_model(archive: Path, error: Exception) -> Refused:
+    return Refused("artifact_tampered", f"{archive.name} is no model that this pipeline made: {error}")

@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 
 from retrain.baseline import baseline_of
-from retrain.dataset import NEW
+from retrain.dataset import NEW, verify_dataset
 from retrain.jobs.artifact import importance, load_model
 from retrain.jobs.entry import arguments, run
 from retrain.jobs.inference import Model, predict_fn
@@ -32,6 +32,7 @@ def main(texts: list[str] | None = None) -> int:
 
 def compute(options: argparse.Namespace) -> str:
     """The baseline is written; of how many rows, in a sentence."""
+    verify_dataset(options.dataset)
     spec = read_spec(options.dataset / "model.toml")
     features = {feature.name: feature.type for feature in spec.features}
     model = load_model(options.challenger / "model.tar.gz")

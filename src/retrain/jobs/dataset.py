@@ -5,12 +5,22 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from retrain import capture, ground_truth
 from retrain.capture import Quarantine
 from retrain.clock import parse
-from retrain.dataset import Read, bootstrap_dataset, drift_dataset, kinds, read_reference, write_dataset
+from retrain.dataset import (
+    Read,
+    bootstrap_dataset,
+    drift_dataset,
+    kinds,
+    read_reference,
+    sha256,
+    verify_dataset,
+    write_dataset,
+)
 from retrain.errors import Refused
 from retrain.jobs.entry import arguments, flag, run
 from retrain.spec import read_spec
@@ -38,6 +48,7 @@ def build(options: argparse.Namespace) -> str:
         wanted = {name: kind for name, kind in kinds(spec).items() if not name.startswith("__")}
         dataset = bootstrap_dataset(spec, read_table(options.reference / "train.csv", wanted))
     else:
+        verify_dataset(options.reference)
         window = (parse(options.window_start), parse(options.window_end))
         bad_captures, bad_labels = Quarantine(), Quarantine()
         captures = [
@@ -48,6 +59,8 @@ def build(options: argparse.Namespace) -> str:
         labels = ground_truth.read(_files(options.labels), bad_labels)
         read = Read(captures, labels, bad_captures, bad_labels)
         dataset = drift_dataset(spec, read, read_reference(options.reference, spec), window)
+        of = {"reference_sha256": sha256(options.reference / "manifest.json")}  # which dataset this one follows
+        dataset = replace(dataset, manifest={**dataset.manifest, **of})
     manifest = write_dataset(options.output, dataset, spec_file.read_bytes(), options.episode_id)
     return ", ".join(f"{name} {count}" for name, count in manifest["rows"].items())
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.dataset import kinds, sha256
+from retrain.dataset import kinds, sha256, verify_dataset
+from retrain.errors import Refused
 from retrain.evaluation import Comparison, Numbers, bias, calibration_error, compare, curve, model_quality, score
 from retrain.gate import (
     Decision,
@@ -37,6 +38,7 @@ from retrain.spec import MOST_SEGMENTS, Spec, read_spec
 from retrain.table import Table, read_table, thin
 from retrain.training import encode, truth
 
+ARCHIVE = "model.tar.gz"
 _JUDGED = 20  # segments that are judged one by one, the largest
 _SEGMENT_ROWS = 2_000  # rows of a segment that its interval is computed from, evenly spread
 _FEW = 10  # rows of either class below which an AUC says nothing
@@ -55,9 +57,9 @@ def evaluate(options: argparse.Namespace) -> str:
     """evaluation.json and constraints.json are in the output folder; the decision in a sentence."""
     spec = read_spec(options.dataset / "model.toml")
     holdout, reference = (read_table(options.dataset / f"{part}.csv", kinds(spec)) for part in ("holdout", "reference"))
-    archive = options.challenger / "model.tar.gz"
-    challenger = load_model(archive)
-    champion_archive = options.champion / "model.tar.gz"
+    challenger, lineage = load_model(options.challenger / ARCHIVE), read_lineage(options.challenger / ARCHIVE)
+    provenance = _provenance(options, lineage)
+    champion_archive = options.champion / ARCHIVE
     champion = load_model(champion_archive) if champion_archive.exists() else None
     scored = score_rows(spec, holdout, champion, challenger)
     evidence = gather(spec, scored, score_rows(spec, reference, champion, challenger), bootstrap=options.bootstrap)
@@ -67,7 +69,7 @@ def evaluate(options: argparse.Namespace) -> str:
         "version": 0.0,
         "dataset": {"item_count": len(holdout), "evaluation_time": options.evaluation_time},
         **model_quality(spec.task, scored.truth, scored.challenger, challenger.encoder.classes, spec.gate.seed),
-        "gate": _gate(spec, evidence, decision, str(lineage.get("candidate", "unknown"))),
+        "gate": _gate(spec, evidence, decision, lineage["candidate"]),
         "segments": _segments_json(spec, evidence),
         "curves": {
             "kind": "residuals" if spec.task == "regression" else "reliability",
@@ -83,9 +85,8 @@ def evaluate(options: argparse.Namespace) -> str:
         },
         "over_time": list(_over_time(spec, scored)),
         "training": lineage,
-        "model_sha256": sha256(archive),
+        **provenance,
     }
-    options.output.mkdir(parents=True, exist_ok=True)
     demands = suggest_constraints(
         document,
         spec.task,
@@ -95,10 +96,17 @@ def evaluate(options: argparse.Namespace) -> str:
             min_label_coverage=spec.dataset.min_label_coverage, max_bad_share=spec.dataset.max_bad_share
         ),
     )
-    for name, content in (("evaluation", document), ("constraints", demands)):
-        text = json.dumps(content, indent=1, allow_nan=False)
-        (options.output / f"{name}.json").write_text(text + "\n", encoding="utf-8")
-    return "; ".join([decision.decision, *(f"{reason.code}: {reason.detail}" for reason in decision.reasons)])
+    options.output.mkdir(parents=True, exist_ok=True)
+    constraints, evaluation = options.output / "constraints.json", options.output / "evaluation.json"
+    constraints.write_text(_json(demands), encoding="utf-8")
+    evaluation.write_text(_json({**document, "constraints_sha256": sha256(constraints)}), encoding="utf-8")
+    # SageMaker keeps the message with the job, where nobody who can write to the bucket can change it.
+    said = f"{decision.decision}, {evaluation.name} {sha256(evaluation)}"
+    return "; ".join([said, *(f"{reason.code}: {reason.detail}" for reason in decision.reasons)])
+
+
+def _json(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
 
 @dataclass(frozen=True)
@@ -234,6 +242,30 @@ def sanity(labels: Numbers, output: Numbers) -> Sanity:
         label_high=float(labels.max()) if regression_like else 1.0,
         constant=low == high and bool(np.any(labels != labels[0])),
     )
+
+
+def _provenance(options: argparse.Namespace, lineage: Mapping[str, Any]) -> dict[str, str | None]:
+    """The SHA-256 of everything that was judged, after it was found to belong together; Refused if it does not.
+
+    The files are those of the dataset's manifest, the challenger was trained on them, and on this champion.
+    """
+    manifest = verify_dataset(options.dataset)
+    archive = options.champion / ARCHIVE
+    champion = sha256(archive) if archive.exists() else None
+    trained = lineage["sha256"]
+    expected = {**manifest["sha256"], "champion": champion}
+    for name in ("train.csv", "validation.csv", "model.toml", *(["champion"] if champion else [])):
+        if trained.get(name) != expected.get(name):
+            raise Refused(
+                "artifact_tampered",
+                f"the challenger was trained with {name} of SHA-256 {trained.get(name)}, not {expected.get(name)}",
+            )
+    return {
+        "model_sha256": sha256(options.challenger / ARCHIVE),
+        "dataset_sha256": sha256(options.dataset / "manifest.json"),
+        "champion_sha256": champion,
+        "reference_sha256": manifest.get("reference_sha256"),
+    }
 
 
 def _segments_json(spec: Spec, evidence: Evidence) -> list[dict[str, Any]]:
