@@ -30,7 +30,13 @@ demo: setup  ## watch a model decay and be replaced; DATASET=baseball; your own:
 	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=src:. $(BIN)/python -m demo --port $(PORT) $(if $(DATASET),--table $(DATASET)) \
 	  $(if $(MODEL),--model $(MODEL) --data $(DATA) --time $(TIME) --window $(or $(WINDOW),month))
 
-test: $(VENV)/.test  ## run every test, the whole loop included
+# The serving toolkits live apart: they hold Flask and others at versions of 2019.
+$(VENV)/serving/.done: requirements/serving.txt | $(BIN)/uv
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)/serving
+	$(BIN)/uv pip sync --quiet --python $(VENV)/serving/bin/python requirements/serving.txt
+	@touch $@
+
+test: $(VENV)/.test $(VENV)/serving/.done  ## run every test, the whole loop included
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
 
 lint: $(VENV)/.test  ## format and fix what ruff can fix
@@ -47,6 +53,8 @@ lock: | $(BIN)/uv  ## pin every dependency with hashes into requirements/
 	  --generate-hashes --no-header --no-emit-index-url --no-annotate -o requirements/test.txt
 	$(BIN)/uv pip compile -q pyproject.toml --extra local -c requirements/test.txt --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-emit-index-url --no-annotate -o requirements/demo.txt
+	$(BIN)/uv pip compile -q requirements/serving.in --universal --python-version 3.11 \
+	  --generate-hashes --no-header --no-emit-index-url --no-annotate -o requirements/serving.txt
 
 local-up: setup  ## serve the embedded AWS, with the state the demo left
 	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=src:. $(BIN)/python -m local up --port $(PORT)

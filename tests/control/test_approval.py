@@ -161,9 +161,7 @@ def test_a_challenger_of_another_champion_than_the_ledgers_is_refused(
         judge(episode)
 
 
-def test_a_dataset_whose_manifest_changed_is_sealed_as_it_was_judged(
-    judge: Any, episode: Any, ledger: Any, store: Any
-) -> None:
+def test_what_the_decision_rests_on_is_sealed(judge: Any, episode: Any, ledger: Any, store: Any) -> None:
     judge(episode)
     item = ledger.episode(episode.episode_id)
     folder = f"s3://bucket/episodes/{episode.episode_id}"

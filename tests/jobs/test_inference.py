@@ -56,7 +56,8 @@ def test_csv_and_json_of_any_shape_get_the_same_predictions(model):
     expected = [float(line) for line in answer(model, ROWS)[0].split()]
     lists = [[50, 3, "Aa"], [120.5, None, "Bo"], [80, 7, "Nowhere"]]
     objects = [dict(zip(("town", "size", "age"), (row[2], row[0], row[1]), strict=True)) for row in lists]
-    for document in (lists, objects, {"instances": lists}, {"instances": objects}):
+    wrapped = [{"features": row} for row in (lists[0], objects[1], lists[2])]
+    for document in (lists, objects, {"instances": lists}, {"instances": objects}, wrapped, {"instances": wrapped}):
         body, content_type = answer(model, json.dumps(document), JSON, JSON)
         assert content_type == JSON
         assert json.loads(body) == {"predictions": expected}
@@ -96,7 +97,17 @@ def test_csv_is_what_is_given_when_nothing_else_is_asked_for(model, accept):
         (b"\xff\xfe", CSV, 400, "the body is not UTF-8 text"),
         ("[[50, 3]]", JSON, 400, "row 1 has 2 columns"),
         ('[{"size": 50, "age": 3}]', JSON, 400, "row 1 lacks town; null stands for a missing value"),
-        ('[{"size": 50, "age": 3, "town": "Aa", "x": 1}]', JSON, 400, "row 1 has unknown columns: x"),
+        ('{"features": {"size": 50, "age": 3}}', JSON, 400, "row 1 lacks town; null stands"),
+        ('{"features": [50, 3]}', JSON, 400, "row 1 has 2 columns, 3 are expected: size, age, town"),
+        ('{"features": "50,3,Aa"}', JSON, 400, "row 1 lacks size, age, town"),
+        (
+            '[{"size": 50, "age": 3, "town": "Aa", "x": 1}]',
+            JSON,
+            400,
+            "row 1 has unknown columns: x. Expected are size, age, town",
+        ),
+        ('[[50, "three", "Aa"]]', JSON, 400, "row 1, column age: 'three' is not a number"),
+        ('{"instances": 3}', JSON, 400, "neither a row, nor a list of rows"),
         ('[[50, 3, ["Aa"]]]', JSON, 400, "row 1 holds list, a text or a number is expected"),
         ("[[50, 3, 'Aa']]", JSON, 400, "the body is not JSON"),
         ("7", JSON, 400, "neither a row, nor a list of rows"),
@@ -148,3 +159,11 @@ def test_the_containers_toolkit_sees_its_own_error(folder: Path, monkeypatch):
         served.input_fn("", "text/csv")
     assert (error.value.status_code, error.value.phrase) == (400, "Bad Request")
     assert str(error.value) == "the body holds no row"
+
+
+def test_a_wide_model_does_not_fill_the_answer_with_names():
+    encoder = inference.Encoder("regression", tuple(f"c{number}" for number in range(500)), (None,) * 500)
+    with pytest.raises(BadRequestError) as error:
+        encoder.encode([["1"]])
+    assert error.value.message.startswith("row 1 has 1 columns, 500 are expected: c0, c1,")
+    assert error.value.message.endswith("c19 and 480 more")

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     class InferenceError(Exception):
+        message: str
+
         def __init__(self, status_code: int, message: str, phrase: str) -> None: ...
 
 else:
@@ -56,7 +58,7 @@ class BadRequestError(InferenceError):
         super().__init__(int(status), message, status.phrase)
 
     def __str__(self) -> str:
-        return str(self.args[0])
+        return str(self.message)
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,7 @@ class Encoder:
         width = len(self.names)
         for number, row in enumerate(rows, 1):
             if len(row) != width:
-                raise BadRequestError(
-                    f"row {number} has {len(row)} columns, {width} are expected: {', '.join(self.names)}"
-                )
+                raise BadRequestError(f"row {number} has {len(row)} columns, {width} are expected: {_few(self.names)}")
         matrix = np.empty((len(rows), width), dtype=np.float32)
         for index, (name, levels) in enumerate(zip(self.names, self.levels, strict=True)):
             if levels is None:
@@ -148,6 +148,8 @@ def model_fn(model_dir: str) -> Model:
 def input_fn(body: str | bytes | bytearray, content_type: str) -> list[Any]:
     """The request's rows: lists of text in column order, or objects by column name (JSON only).
 
+    JSON is a row, a list of rows, or `{"instances": [rows]}`; a row may also be `{"features": row}`.
+
     Their fit to the model is checked by `predict_fn`, which knows the model; the container hands it the rows next.
     """
     try:
@@ -203,16 +205,26 @@ def _json_rows(text: str) -> list[Any]:
 
 
 def _in_order(row: Any, number: int, names: Sequence[str]) -> list[str]:
-    """The row as text in the model's column order."""
+    """The row as text in the model's column order. SageMaker's own formats put it under `features`."""
+    if isinstance(row, dict) and list(row) == ["features"] and isinstance(row["features"], (list, dict)):
+        row = row["features"]
     if isinstance(row, dict):
         if missing := [name for name in names if name not in row]:
-            raise BadRequestError(f"row {number} lacks {', '.join(missing)}; null stands for a missing value")
+            raise BadRequestError(
+                f"row {number} lacks {_few(missing)}; null stands for a missing value. Expected are {_few(names)}"
+            )
         if extra := [name for name in row if name not in names]:
-            raise BadRequestError(f"row {number} has unknown columns: {', '.join(map(str, extra))}")
+            raise BadRequestError(f"row {number} has unknown columns: {_few(extra)}. Expected are {_few(names)}")
         row = [row[name] for name in names]
     if not isinstance(row, list):
         raise BadRequestError(f"row {number} is neither a list nor an object")
     return ["" if value is None else value if isinstance(value, str) else _text(value, number) for value in row]
+
+
+def _few(names: Sequence[str]) -> str:
+    """The names, the first twenty if there are many."""
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    return ", ".join(names[:20]) + more
 
 
 def _text(value: Any, number: int) -> str:
