@@ -229,8 +229,9 @@ class Jobs:
         return job
 
     def _find(self, kind: str, path: str, name: str) -> Resource:
-        arn = self.store.arn(f"{path}/{name}")
-        return self.store.find(kind, name, could_not_find("requested job with name", arn))
+        missing = could_not_find("requested job with name", self.store.arn(f"{path}/{name}"))
+        known = {job.lower(): job for job in list(self.store.kinds[kind])}  # an ARN spells its job's name in lower case
+        return self.store.find(kind, known.get(name.lower(), name), missing)
 
     def _list(self, kind: str, what: str, params: Resource) -> tuple[list[Resource], Resource]:
         found, more = page(self.store.each(kind), params, what, order="Ascending")
