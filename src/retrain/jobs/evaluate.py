@@ -64,7 +64,6 @@ def evaluate(options: argparse.Namespace) -> str:
     scored = score_rows(spec, holdout, champion, challenger)
     evidence = gather(spec, scored, score_rows(spec, reference, champion, challenger), bootstrap=options.bootstrap)
     decision = judge(evidence, spec.gate)
-    lineage = read_lineage(archive)
     document = {
         "version": 0.0,
         "dataset": {"item_count": len(holdout), "evaluation_time": options.evaluation_time},
