@@ -287,7 +287,7 @@ def test_a_dataset_that_was_changed_is_refused_by_every_job_that_reads_it(loop: 
     if module == "evaluate":
         done = evaluate(code, loop, changed.name, "model-1", "model-0", "never")
     elif module == "baseline":
-        done = job(code, loop, "baseline", "--dataset", changed.name, "--output", "never")
+        done = job(code, loop, "baseline", "--dataset", changed.name, "--challenger", "model-1", "--output", "never")
     else:
         done = dataset(code, loop, changed.name, "never")
     assert done.returncode == 1
