@@ -29,6 +29,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -68,13 +69,13 @@ def rows(count: int, seed: int, shift: float) -> Iterator[str]:
             moved = shift if index < 4 else 0.0
             match index % 4:
                 case 0:
-                    texts = [f"{value:.4f}" for value in draw.normal(moved, 3, size).tolist()]
+                    texts = [repr(value) for value in draw.normal(moved, 3, size).tolist()]
                 case 1:
-                    texts = [f"{value:.2f}" for value in draw.lognormal(5 + moved, 1, size).tolist()]
+                    texts = [f"{value:.4f}" for value in draw.lognormal(5 + moved, 1, size).tolist()]
                 case 2:
                     texts = [str(value) for value in draw.poisson(40 * (1 + moved), size).tolist()]
                 case _:
-                    texts = [f"{value:.6f}" for value in draw.beta(2 + moved, 5, size).tolist()]
+                    texts = [repr(value) for value in draw.beta(2 + moved, 5, size).tolist()]
             for place in np.flatnonzero(draw.random(size) < 0.02 * index / 19).tolist():
                 texts[place] = ""
             columns.append(texts)
@@ -85,29 +86,26 @@ def rows(count: int, seed: int, shift: float) -> Iterator[str]:
         yield from map(",".join, zip(*columns, strict=True))
 
 
-def record(data: object, encoding: str, answer: str, identity: str, time: str) -> str:
+def record(data: object, encoding: str, answer: str, identity: str, time: str) -> dict[str, Any]:
     """A capture as SageMaker writes it."""
     kind = "application/json" if encoding == "JSON" else "text/csv"
-    return json.dumps(
-        {
-            "captureData": {
-                "endpointInput": {"observedContentType": kind, "mode": "INPUT", "data": data, "encoding": encoding},
-                "endpointOutput": {
-                    "observedContentType": "text/csv; charset=utf-8",
-                    "mode": "OUTPUT",
-                    "data": answer,
-                    "encoding": "CSV",
-                },
+    return {
+        "captureData": {
+            "endpointInput": {"observedContentType": kind, "mode": "INPUT", "data": data, "encoding": encoding},
+            "endpointOutput": {
+                "observedContentType": "text/csv; charset=utf-8",
+                "mode": "OUTPUT",
+                "data": answer,
+                "encoding": "CSV",
             },
-            "eventMetadata": {"eventId": identity, "inferenceTime": time},
-            "eventVersion": "0",
         },
-        separators=(",", ":"),
-    )
+        "eventMetadata": {"eventId": identity, "inferenceId": f"order-{identity}", "inferenceTime": time},
+        "eventVersion": "0",
+    }
 
 
-def odd(row: str, number: int) -> tuple[object, str]:
-    """The row as data and encoding of a line that is not like the others, and holds the same."""
+def encoded(row: str, number: int) -> tuple[object, str]:
+    """The row as data and encoding of another kind of request, which holds the same."""
     values = row.split(",")
     match number % 4:
         case 0:
@@ -117,11 +115,31 @@ def odd(row: str, number: int) -> tuple[object, str]:
         case 2:
             return ",".join(f'"{value}"' for value in values), "CSV"
         case _:
-            return row.replace(",", "\u00a0,", 1) + "\r\n", "CSV"
+            return row + "\r\n", "CSV"
+
+
+def unlike(document: dict[str, Any], number: int, draw: random.Random) -> str:
+    """The capture as a line that is like no other: a field of its own, another order of keys, or an escape."""
+    match number % 3:
+        case 0:
+            document["traceId"] = f"{draw.getrandbits(64):x}"
+        case 1:
+            keys = list(document)
+            draw.shuffle(keys)
+            document = {"traceId": f"{draw.getrandbits(64):x}", **{key: document[key] for key in keys}}
+        case _:
+            line = json.dumps(document, separators=(",", ":"))
+            place = draw.choice([place for place, character in enumerate(line) if character == "."])
+            return line[:place] + "\\u002e" + line[place + 1 :]
+    return json.dumps(document, separators=(",", ":"))
 
 
 def make(records: int, kind: str) -> Path:
-    """The folder with the captures: plain, gz, or odd (every tenth line is)."""
+    """The folder with the captures.
+
+    plain: as SageMaker writes them; gz: the same, packed; odd: every tenth request is of another kind; unlike: no two
+    lines have the same shape; mixed: both.
+    """
     folder = CACHE / f"{kind}-{records}"
     if (folder / "done").exists():
         return folder
@@ -138,13 +156,18 @@ def make(records: int, kind: str) -> Path:
             with (folder / f"{first:09d}.jsonl").open("w") as file:
                 for number in range(first, min(first + PER_FILE, records)):
                     row = next(source)
-                    data, encoding = (
-                        odd(row, number // 10) if kind == "odd" and not number % 10 else (row + "\n", "CSV")
-                    )
+                    other = kind in {"odd", "mixed"} and number % 10 == 0
+                    data, encoding = encoded(row, number // 10) if other else (row + "\n", "CSV")
                     bits = f"{draw.getrandbits(128):032x}"
                     identity = "-".join((bits[:8], bits[8:12], bits[12:16], bits[16:20], bits[20:]))
                     time = f"{START + timedelta(seconds=int(number * step)):%Y-%m-%dT%H:%M:%SZ}"
-                    file.write(record(data, encoding, f"{draw.random():.6f}\n", identity, time) + "\n")
+                    document = record(data, encoding, f"{draw.random()!r}\n", identity, time)
+                    file.write(
+                        unlike(document, number, draw)
+                        if kind in {"unlike", "mixed"}
+                        else json.dumps(document, separators=(",", ":"))
+                    )
+                    file.write("\n")
     (folder / "done").touch()
     return folder
 
@@ -158,7 +181,7 @@ def make_baseline() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         texts = list(rows(BASELINE_ROWS, 1, 0.0))
         (folder / "baseline.csv").write_text("\n".join([",".join(FEATURES), *texts]) + "\n")
-        answers = [f"{value:.6f}" for value in np.random.default_rng(3).random(BASELINE_ROWS).tolist()]
+        answers = [repr(value) for value in np.random.default_rng(3).random(BASELINE_ROWS).tolist()]
         documents = baseline_of((row.split(",") for row in texts), FEATURES, MonitorOptions(), answers)
         for name, document in zip(("statistics", "constraints"), documents, strict=True):
             (folder / f"{name}.json").write_text(json.dumps(document))
@@ -174,18 +197,17 @@ def files(folder: Path) -> list[Path]:
 
 def chunks(file: Path) -> Iterator[bytes]:
     with file.open("rb") as opened:
-        while chunk := opened.read(2**20):
+        while chunk := opened.read(2**22):
             yield chunk
 
 
 def analyse_captures(folder: Path, fast: bool = True) -> Line:
     """The complete analysis: every file read, every document of it rendered and written."""
-    from retrain.capture import lines
     from retrain.monitor import analyse
 
     baseline = make_baseline()
     found = analyse(
-        ((file.name, lines(chunks(file))) for file in files(folder)),
+        ((file.name, file.open("rb")) for file in files(folder)),
         (baseline / "statistics.json").read_bytes(),
         (baseline / "constraints.json").read_bytes(),
         WINDOW,

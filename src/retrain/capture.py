@@ -12,7 +12,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import zlib
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,6 +22,11 @@ from typing import Any
 
 from retrain.clock import parse
 
+try:  # the same, and faster
+    from zlib_ng import zlib_ng as zlib
+except ImportError:  # the jobs of the pipeline run in an image that does not have it
+    import zlib  # type: ignore[no-redef]
+
 Window = tuple[datetime, datetime]  # [start, end)
 Row = list[str]
 
@@ -31,7 +35,8 @@ _GZIP = b"\x1f\x8b"  # what a gz file begins with; as a line of its own: "the re
 _DAMAGED = b"\n" + _GZIP + b"\n"
 _BOM = b"\xef\xbb\xbf"
 _KEPT = 100  # bad lines of which source and number are kept; all are counted
-_INFLATED = 2**20  # bytes
+_PACKED, _INFLATED = 2**16, 2**20  # bytes of a gz file that are unpacked at a time, and what they become at most
+_CHUNK = 2**22  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +187,16 @@ def lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
     >>> list(lines([b"on", b"e\ntwo\nth", b"ree"]))
     [b'one', b'two', b'three']
     """
+    for block in blocks(chunks):
+        yield from block[:-1].split(b"\n")
+
+
+def blocks(chunks: Iterable[bytes], least: int = 0) -> Iterator[bytes]:
+    r"""The same lines in blocks of at least that many bytes (the last one may have fewer). Every line has its end.
+
+    >>> list(blocks([b"on", b"e\ntwo\nth", b"ree"]))
+    [b'one\ntwo\n', b'three\n']
+    """
     chunks = iter(chunks)
     head = b""
     for chunk in chunks:
@@ -190,17 +205,34 @@ def lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
             break
     whole = chain([head], chunks)
     pending: list[bytes] = []
-    size = 0
+    size = begun = 0  # bytes that are pending: all, and of the line that has not ended
     for chunk in _inflate(whole) if head.startswith(_GZIP) else whole:
-        *ended, rest = chunk.split(b"\n")
-        for part in ended:
-            yield b"".join([*pending, part]) if pending else part
-            pending, size = [], 0
-        if rest and size <= MAX_LINE:  # of a longer line the rest is dropped: it will not be read anyway
-            pending.append(rest)
-            size += len(rest)
-    if pending:
-        yield b"".join(pending)
+        end = chunk.rfind(b"\n") + 1
+        if end and size + end >= least:
+            yield b"".join([*pending, memoryview(chunk)[:end]])
+            chunk = chunk[end:]  # noqa: PLW2901
+            pending, size, begun, end = [], 0, 0, 0
+        if end or begun <= MAX_LINE:  # of a longer line the rest is dropped: it will not be read anyway
+            pending.append(chunk)
+            size += len(chunk)
+        begun = len(chunk) - end + (0 if end else begun)
+    if size:
+        rest = b"".join(pending)
+        yield rest if rest.endswith(b"\n") else rest + b"\n"
+
+
+def content(source: Iterable[bytes | str]) -> Iterator[bytes]:
+    """The bytes, in chunks, of a binary file, or of lines that may lack their end."""
+    if isinstance(source, io.BufferedIOBase):
+        while chunk := source.read(_CHUNK):
+            yield chunk
+        return
+    packed: bool | None = None
+    for line in source:
+        data = line.encode("utf-8", "surrogatepass") if isinstance(line, str) else line
+        if packed is None:
+            packed = data.startswith(_GZIP)  # what looks like lines is a gz file, cut where it has their end
+        yield data if packed or data.endswith(b"\n") else data + b"\n"
 
 
 def decode(part: Mapping[str, Any], each_is_a_row: bool = False) -> tuple[tuple[str, ...] | None, list[Row]]:
@@ -414,8 +446,8 @@ def _inflate(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """The content of a gz file, of all its members; at damage a line that says so."""
     unpacker = zlib.decompressobj(wbits=31)
     begun = True  # within a member
-    for chunk in chunks:
-        data = chunk if begun else chunk.lstrip(b"\0")  # files may be padded after their last member
+    for part in (chunk[at : at + _PACKED] for chunk in chunks for at in range(0, len(chunk), _PACKED)):
+        data = part if begun else part.lstrip(b"\0")  # files may be padded after their last member
         while data:
             if not begun:
                 unpacker, begun = zlib.decompressobj(wbits=31), True
@@ -434,7 +466,7 @@ def _inflate(chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield _DAMAGED
 
 
-def _before_damage(unpacker: zlib._Decompress, data: bytes) -> Iterator[bytes]:
+def _before_damage(unpacker: Any, data: bytes) -> Iterator[bytes]:
     """What can be unpacked up to the byte that can't; zlib drops it if it is given all at once."""
     for index in range(len(data)):
         try:

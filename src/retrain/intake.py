@@ -7,15 +7,15 @@ one after the other, by several processes, or long before the window ends.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 
 from retrain.baseline import PREDICTION, Statistics
-from retrain.capture import Capture, Quarantine, Window, inflated, merge_quarantines, read_line
-from retrain.columns import Batch, ColumnReader, Texts
+from retrain.capture import Capture, Quarantine, Window, blocks, content, merge_quarantines, read_line
+from retrain.columns import ColumnReader, Columns, Lines
 from retrain.profile import (
     ColumnProfile,
     Layout,
@@ -28,7 +28,7 @@ from retrain.profile import (
 )
 from retrain.table import parse_numbers
 
-_BATCH_LINES, _BATCH_BYTES = 4096, 4 * 2**20  # lines that are in memory as text; one of them may be longer
+_BLOCK = 2**22  # bytes of lines that are read at once; one of them may be longer
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,9 @@ class Intake:
 
     `records` counts captures, `profile` summarises their rows against the baseline's points, `prediction` the first
     value of each answer. `widths` counts rows that have another number of columns. `paths` counts the lines that were
-    read by the column (`fast`) and one by one (`general`); which of the two it was changes nothing else. `first` and
-    `last` are the earliest and the latest inference time of those captures, None if there is none.
+    read by their shape (`fast`), as JSON with their CSV together (`general`), and one by one (`single`); which of the
+    three it was changes nothing else. `first` and `last` are the earliest and the latest inference time of those
+    captures, None if there is none.
     """
 
     profile: Profile
@@ -54,13 +55,14 @@ class Intake:
 def read_captures(
     captures: Iterable[tuple[str, Iterable[bytes | str]]], statistics: Statistics, window: Window, fast: bool = True
 ) -> Intake:
-    """The intake of (source, lines) of capture files, of which only what lies in the window [start, end) counts.
+    """The intake of capture files, (source, content), of which only what lies in the window [start, end) counts.
 
-    Memory does not grow with them. Without `fast` every line is read by itself, which gives the same and takes longer.
+    The content is a binary file, which is the fastest, or its lines, or its lines some at a time. Memory does not grow
+    with it. Without `fast` every line is read by itself, which gives the same and takes longer.
     """
     reader = _Reader(statistics, window, fast)
-    for source, lines in captures:
-        reader.read(source, lines)
+    for source, found in captures:
+        reader.read(source, found)
     return reader.intake()
 
 
@@ -92,17 +94,18 @@ class _Pending:
             name: [] for name, kind in self.layout.kinds.items() if kind != "categorical"
         }
         self._bad: Counter[str] = Counter()
-        self._texts: dict[str, Texts] = {name: Counter() for name in self.layout.kinds.keys() - self._numbers.keys()}
+        self._texts: dict[str, Counter[str]] = {
+            name: Counter() for name in self.layout.kinds.keys() - self._numbers.keys()
+        }
 
-    def add_batch(self, batch: Batch) -> None:
-        """The batch's columns of this layout are rows of it."""
-        for name, (values, bad) in batch.numbers.items():
-            if name in self._numbers:
-                self._numbers[name].append(values)
-                self._bad[name] += bad
-        for name, texts in batch.texts.items():
-            if name in self._texts:
-                self._texts[name].update(texts)
+    def add(self, columns: Columns) -> None:
+        """The rows, which come by the column."""
+        self.rows += columns.rows
+        for name, values, bad in columns.numbers:
+            self._numbers[name].append(values)
+            self._bad[name] += bad
+        for name, texts in columns.texts:
+            self._texts[name].update(texts)
 
     def add_rows(self, rows: Sequence[Sequence[str]]) -> None:
         """The rows, which have the layout's number of columns."""
@@ -136,22 +139,20 @@ class _Reader:
         self.quarantine = Quarantine()
         self.records = 0
         self.widths: Counter[int] = Counter()  # of rows that have another number of columns
-        self.paths = {"fast": 0, "general": 0}
+        self.paths = {"fast": 0, "general": 0, "single": 0}
         self.times: set[datetime] = set()  # the earliest and the latest
         self._window = window
         self._names = tuple(statistics.features)
         self._features = _Pending(statistics.layout)
         self._answers = _Pending(statistics.prediction_layout)
         kind = statistics.prediction_layout.kinds[PREDICTION]
-        usable = fast and PREDICTION not in statistics.features
-        self._reader = ColumnReader(statistics.layout.kinds, PREDICTION, kind, window) if usable else None
+        self._reader = ColumnReader(statistics.layout.kinds, PREDICTION, kind, window) if fast else None
 
-    def read(self, source: str, lines: Iterable[bytes | str]) -> None:
+    def read(self, source: str, found: Iterable[bytes | str]) -> None:
         """The lines of one file."""
         number = 1
-        for batch in _batches(inflated(lines)):
-            self._read(source, number, batch)
-            number += len(batch)
+        for block in blocks(content(found), _BLOCK):
+            number += self._read(source, number, block)
             # Values take an eighth of the memory of texts.
             if max(self._features.rows, self._answers.rows) >= 4 * self._features.layout.block_rows:
                 self._settle()
@@ -174,27 +175,30 @@ class _Reader:
         self._features.settle()
         self._answers.settle()
 
-    def _read(self, source: str, number: int, lines: Sequence[bytes | str]) -> None:
-        odd: Sequence[int] = range(len(lines))
-        if self._reader is not None:
-            batch = self._reader.read(lines)
+    def _read(self, source: str, number: int, block: bytes) -> int:
+        """The number of the block's lines, which are in the intake."""
+        read = 0
+        if self._reader is None:
+            odd: Lines = list(enumerate(block[:-1].split(b"\n")))
+        else:
+            batch = self._reader.read(block)
             odd = batch.odd
             self.records += batch.records
             self._saw(batch.times)
-            self._features.rows += batch.records
-            self._features.add_batch(batch)
-            if PREDICTION in batch.numbers or PREDICTION in batch.texts:
-                self._answers.rows += batch.records
-                self._answers.add_batch(batch)
-            self.quarantine.lines += len(lines) - len(odd)
+            self._features.add(batch.features)
+            self._answers.add(batch.answers)
+            self.quarantine.lines += batch.fast + batch.general
             self.quarantine.outside_window += batch.outside
-        self.paths["fast"] += len(lines) - len(odd)
-        self.paths["general"] += len(odd)
+            read = batch.fast + batch.general
+            self.paths["fast"] += batch.fast
+            self.paths["general"] += batch.general
+        self.paths["single"] += len(odd)
         found = (
-            read_line(lines[index], source, number + index, self.quarantine, window=self._window, columns=self._names)
-            for index in odd
+            read_line(line, source, number + place, self.quarantine, window=self._window, columns=self._names)
+            for place, line in odd
         )
         self._add([capture for capture in found if capture is not None])
+        return read + len(odd)
 
     def _saw(self, times: Iterable[datetime]) -> None:
         seen = self.times.union(times)
@@ -210,17 +214,3 @@ class _Reader:
             self.widths.update(len(row) for row in rows if len(row) != width)
         self._features.add_rows(fitting)
         self._answers.add_rows([row[:1] for capture in captures for row in capture.outputs if row])
-
-
-def _batches(lines: Iterable[bytes | str]) -> Iterator[list[bytes | str]]:
-    """The lines in lists that bound what is in memory as text."""
-    batch: list[bytes | str] = []
-    size = 0
-    for line in lines:
-        batch.append(line)
-        size += len(line)
-        if size >= _BATCH_BYTES or len(batch) >= _BATCH_LINES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch

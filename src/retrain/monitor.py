@@ -115,8 +115,8 @@ class Analysis:
     of a judged feature, that of `worst_feature`, whatever its importance, in the unit of `threshold`: it exceeds
     `threshold` exactly if the window has drifted. It is None, as `drift_share`
     (the share of the judged features that have drifted) is, unless the verdict is DRIFTED or STABLE.
-    `min_detectable_drift` is the largest of the judged features'. `paths` counts the lines that were read by the column
-    (`fast`) and one by one (`general`); which of the two it was changes nothing else.
+    `min_detectable_drift` is the largest of the judged features'. `paths` counts the lines by how they were read
+    (`retrain.intake.Intake`).
     """
 
     window_start: datetime

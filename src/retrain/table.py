@@ -19,7 +19,7 @@ from retrain.errors import Refused
 
 MISSING = frozenset({"", "nan", "NaN", "NA", "null", "None"})  # of a number; a category is missing only when empty
 _CHUNK = 20_000
-_HIGHEST = float(np.finfo(np.float32).max)  # XGBoost computes in float32
+HIGHEST = float(np.finfo(np.float32).max)  # XGBoost computes in float32
 
 Numbers = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -179,7 +179,7 @@ def parse_number(text: str) -> float | None:
         value = float(text)
     except ValueError:
         return None
-    return None if abs(value) > _HIGHEST else value
+    return None if abs(value) > HIGHEST else value
 
 
 def parse_numbers(texts: Sequence[str]) -> tuple[Numbers, NDArray[np.bool_]]:
@@ -187,7 +187,7 @@ def parse_numbers(texts: Sequence[str]) -> tuple[Numbers, NDArray[np.bool_]]:
     nan = float("nan")
     try:  # nearly always enough, and several times as fast
         values = np.array([float(text) if text else nan for text in texts])
-        if not np.any(np.abs(values) > _HIGHEST):
+        if not np.any(np.abs(values) > HIGHEST):
             return values, np.zeros(len(texts), dtype=bool)
     except ValueError:
         pass

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
 import random
-import struct
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +13,6 @@ from capture_records import captures_of, line, record
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrain import columns, digits
 from retrain.baseline import Constraints, MonitorOptions, Statistics, baseline_of, read_constraints, read_statistics
 from retrain.columns import ColumnReader, learn
 from retrain.monitor import Analysis, analyse
@@ -106,7 +103,7 @@ odd_lines = st.one_of(
     st.builds(lambda data: line(data + "\n"), payloads),
     st.builds(lambda data: json.dumps(record(data + "\n"), ensure_ascii=False).encode("utf-8", "replace"), payloads),
     st.builds(lambda data: json.dumps(record(data), indent=1).replace("\n", " "), payloads),
-    st.binary(max_size=40).filter(lambda junk: not junk.startswith(b"\x1f\x8b")),
+    st.binary(max_size=40).filter(lambda junk: b"\n" not in junk and not junk.startswith(b"\x1f\x8b")),
 )
 
 
@@ -119,7 +116,7 @@ class TestTheSameAsLineByLine:
     @pytest.mark.parametrize("documents", [BASELINE, CLASSES], ids=["regression", "classes"])
     def test_on_lines_that_are_alike(self, documents):
         found = both(captures_of(ROWS), documents)
-        assert found.paths == {"fast": 600, "general": 0}
+        assert found.paths == {"fast": 600, "general": 0, "single": 0}
         assert found.rows == found.records == 600
 
     @given(st.lists(odd_lines, max_size=12), st.integers(0, 2**32), st.sampled_from([BASELINE, CLASSES]))
@@ -140,10 +137,10 @@ class TestTheSameAsLineByLine:
         lines = [
             mutated(good[index % 5], index, byte)
             for index in range(len(good[0]))
-            for byte in b'",\\.\n\x00\x7f\xe91:{}'
+            for byte in b'",\\.\r\x00\x7f\xe91:{}'
         ]
         found = both([*good * 700, *lines])
-        assert found.paths["general"] <= len(lines)
+        assert found.paths["fast"] >= 3500
 
     @given(st.lists(payloads, min_size=5, max_size=30))
     def test_on_any_values(self, data):
@@ -165,7 +162,7 @@ class TestTheSameAsLineByLine:
         for index in range(0, 9000, 7):
             good[index] = [line("1,2,x"), line('{"features":[1,2,"y"]}', encoding="JSON"), b"{", b"\n"][index % 4]
         found = both(good)
-        assert found.paths["general"] == len(range(0, 9000, 7))
+        assert found.paths == {"fast": 9000 - 1286 + 322, "general": 321, "single": 321 + 322}
 
     def test_with_and_without_an_end_of_line(self):
         lines = captures_of(ROWS)
@@ -193,16 +190,11 @@ class TestTheSameAsLineByLine:
     def test_with_the_clients_ids(self):
         lines = [line(",".join(row), inference_id=f"order-{index}") for index, row in enumerate(ROWS)]
         lines[7] = line(",".join(ROWS[7]), inference_id="")
-        assert both(lines).paths == {"fast": 599, "general": 1}
+        assert both(lines).paths == {"fast": 599, "general": 1, "single": 0}
 
     @pytest.mark.parametrize("length", [7, 8, 9, 16, 31, 32, 33, 200, 201, 300])
     def test_categories_of_any_length(self, length):
         lines = captures_of([["1", "2", "abc"[index % 3] * (length - index % 2)] for index in range(500)])
-        assert both(lines).paths["general"] == 0
-
-    def test_texts_with_the_same_mixture_are_told_apart(self, monkeypatch):
-        monkeypatch.setattr(columns, "_MIX", np.uint64(0))
-        lines = captures_of([["1", "2", f"{index % 5:08d}suffix"] for index in range(100)])
         assert both(lines).paths["general"] == 0
 
     def test_another_layout_is_learned_when_it_comes(self):
@@ -225,7 +217,6 @@ class TestWhatIsNotLearned:
             line("1,2,a\n", time=None),
             line("1,2,a\n", event_id=17),
             line(None),
-            line().decode(),
             b"",
             b"{",
             b"null",
@@ -233,7 +224,7 @@ class TestWhatIsNotLearned:
         ],
     )
     def test_has_no_shape(self, odd):
-        assert learn(odd.rstrip("\n" if isinstance(odd, str) else b"\n"), 3) is None
+        assert learn(odd.rstrip(b"\n"), 3) is None
 
     def test_a_line_that_says_data_elsewhere_too(self):
         document = {"groundTruthData": {"data": "1,2,a"}} | record("1,2,a\n")
@@ -247,48 +238,4 @@ class TestWhatIsNotLearned:
 
     def test_a_shape_that_fits_nothing_costs_no_line(self):
         reader = ColumnReader(KINDS, "_prediction", "numeric", WINDOW)
-        lines = [b"{"] * 10
-        assert list(reader.read(lines).odd) == list(range(10))
-
-
-class TestDigits:
-    @staticmethod
-    def parsed(texts: list[str]) -> tuple[list[float], list[bool]]:
-        whole = ("x" * 24 + ",".join(texts) + "," + "x" * 24).encode()
-        buffer = np.frombuffer(whole, np.uint8)
-        ends = np.array([index for index, byte in enumerate(whole) if byte == ord(",")])
-        starts = np.concatenate(([24], ends[:-1] + 1))
-        points = np.array([whole.rfind(b".", 0, end) for end in ends.tolist()])
-        found, sure = digits.parse(digits.words(whole), buffer[starts], starts, ends, points)
-        return found.tolist(), sure.tolist()
-
-    @given(st.lists(values.filter(lambda text: "," not in text), min_size=1, max_size=50))
-    def test_are_what_float_says_to_the_last_bit(self, texts):
-        for text, value, sure in zip(texts, *self.parsed(texts), strict=True):
-            if sure:
-                assert struct.pack("d", value) == struct.pack("d", float(text) if text else math.nan), text
-
-    def test_what_python_writes_is_nearly_always_promised(self):
-        draw = random.Random(1)
-        texts = [repr(draw.gauss(0, 3)) for _ in range(20_000)] + [f"{draw.gauss(0, 3):.4f}" for _ in range(20_000)]
-        assert np.mean(self.parsed(texts)[1]) > 0.999
-
-    @pytest.mark.parametrize(
-        "text",
-        ["-", ".", "-.", "+1", "1.2.3", "--1", "1-", "1e5", "1E5", " 1", "1 ", "0x1", "/", ":", "1/2.5", "1" * 25],
-    )
-    def test_what_is_no_plain_decimal_is_not_promised(self, text):
-        assert self.parsed(["1", text, "2.5"])[1] == [True, False, True]
-
-    def test_the_middle_between_two_floats_is_not_promised_or_right(self):
-        texts = [
-            "9007199254740993",
-            "9007199254740992.5",
-            "4503599627370496.5",
-            "4503599627370497.5",
-            "0.5",
-            "-0",
-            "-0.0",
-        ]
-        for text, value, sure in zip(texts, *self.parsed(texts), strict=True):
-            assert not sure or struct.pack("d", value) == struct.pack("d", float(text))
+        assert list(reader.read(b"{\n" * 10).odd) == [(place, b"{") for place in range(10)]

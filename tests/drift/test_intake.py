@@ -65,7 +65,7 @@ class TestTheTimeOfTheCaptures:
 
     def test_of_odd_lines_counts_too(self):
         found = intake_of([at(10)] * 50 + [at(5, '1,"2",a\n'), at(11, "1,2,\u00e9\n"), b"{"])
-        assert found.paths == {"fast": 50, "general": 3}
+        assert found.paths == {"fast": 50, "general": 2, "single": 1}
         assert (found.first, found.last) == (WINDOW[0] + timedelta(seconds=5), WINDOW[0] + timedelta(seconds=11))
 
     def test_is_unknown_without_captures(self):
