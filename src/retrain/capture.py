@@ -17,15 +17,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from importlib import import_module
 from itertools import chain
 from typing import Any
 
 from retrain.clock import parse
 
+zlib: Any
 try:  # the same, and faster
-    from zlib_ng import zlib_ng as zlib
+    zlib = import_module("zlib_ng.zlib_ng")
 except ImportError:  # the jobs of the pipeline run in an image that does not have it
-    import zlib  # type: ignore[no-redef]
+    zlib = import_module("zlib")
 
 Window = tuple[datetime, datetime]  # [start, end)
 Row = list[str]

@@ -436,8 +436,8 @@ def _add(target: Columns, kinds: Mapping[str, str], frame: polars.DataFrame) -> 
     for (name, kind), texts in zip(kinds.items(), frame.iter_columns(), strict=False):
         if kind == "categorical":
             counts = texts.value_counts()
-            found = zip(counts[:, 0].to_list(), counts[:, 1].to_list(), strict=True)
-            target.texts.append((name, {text or "": count for text, count in found}))
+            found = zip(counts[:, 0].fill_null("").to_list(), counts[:, 1].to_list(), strict=True)
+            target.texts.append((name, dict(sorted(found))))  # polars has them in any order
         else:
             target.numbers.append((name, *_numbers(texts)))
 
