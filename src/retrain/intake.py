@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from retrain.baseline import PREDICTION, Statistics
 from retrain.capture import Capture, Quarantine, Window, blocks, content, merge_quarantines, read_line
-from retrain.columns import ColumnReader, Columns, Lines
 from retrain.profile import (
     ColumnProfile,
     Layout,
@@ -27,6 +27,9 @@ from retrain.profile import (
     numbers_of,
 )
 from retrain.table import parse_numbers
+
+if TYPE_CHECKING:
+    from retrain.columns import ColumnReader, Columns, Lines
 
 _BLOCK = 2**22  # bytes of lines that are read at once; one of them may be longer
 
@@ -145,8 +148,7 @@ class _Reader:
         self._names = tuple(statistics.features)
         self._features = _Pending(statistics.layout)
         self._answers = _Pending(statistics.prediction_layout)
-        kind = statistics.prediction_layout.kinds[PREDICTION]
-        self._reader = ColumnReader(statistics.layout.kinds, PREDICTION, kind, window) if fast else None
+        self._reader = _column_reader(statistics, window) if fast else None
 
     def read(self, source: str, found: Iterable[bytes | str]) -> None:
         """The lines of one file."""
@@ -214,3 +216,15 @@ class _Reader:
             self.widths.update(len(row) for row in rows if len(row) != width)
         self._features.add_rows(fitting)
         self._answers.add_rows([row[:1] for capture in captures for row in capture.outputs if row])
+
+
+def _column_reader(statistics: Statistics, window: Window) -> ColumnReader | None:
+    """None in an image without the libraries, such as that of the pipeline's jobs; `Intake.paths` tells."""
+    try:
+        from retrain.columns import ColumnReader
+    except ModuleNotFoundError as error:
+        if error.name not in {"polars", "orjson"}:
+            raise
+        return None
+    kind = statistics.prediction_layout.kinds[PREDICTION]
+    return ColumnReader(statistics.layout.kinds, PREDICTION, kind, window)

@@ -16,7 +16,6 @@ MODULES = (
     "clock",
     "columns",
     "dataset",
-    "digits",
     "drift",
     "errors",
     "evaluation",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -93,3 +96,15 @@ class TestMerged:
     @given(lines)
     def test_both_paths_give_the_same(self, found):
         assert digest(intake_of(found)) == digest(intake_of(found, fast=False))
+
+
+def test_an_image_without_polars_reads_the_same_line_by_line() -> None:
+    code = (
+        "import sys; sys.modules['polars'] = None\n"
+        "import test_intake as t\n"
+        "found = t.intake_of([t.at(1), t.at(2)] * 40)\n"
+        "print(found.paths, found.records)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, text=True, capture_output=True, check=True)
+    assert done.stdout.strip() == "{'fast': 0, 'general': 0, 'single': 80} 80"
