@@ -85,11 +85,13 @@ class Shape:
     def adds_nothing_to(self, block: bytes, count: int) -> bool:
         """Whether so many lines, which have what stands around the values, have no sign more that JSON reads otherwise.
 
-        Each of them has at least the shape's signs, and one for its end.
+        Each of them has at least the shape's signs, and one for its end. A comma more would be a column beyond those
+        that are proven.
         """
         signs = np.frombuffer(block, np.uint8)
         return bool(
-            np.count_nonzero(signs == ord('"')) == count * self.quotes
+            np.count_nonzero(signs == ord(",")) == count * (len(self.columns) - 1)
+            and np.count_nonzero(signs == ord('"')) == count * self.quotes
             and np.count_nonzero(signs == ord("\\")) == count * self.backslashes
             and np.count_nonzero(signs < 32) == count
             and (block.isascii() or _is_text(block))

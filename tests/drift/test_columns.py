@@ -6,6 +6,7 @@ import json
 import random
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from capture_records import captures_of, line, record
 from hypothesis import given
 from hypothesis import strategies as st
 
+from retrain import intake
 from retrain.baseline import Constraints, MonitorOptions, Statistics, baseline_of, read_constraints, read_statistics
 from retrain.columns import ColumnReader, learn
 from retrain.monitor import Analysis, analyse
@@ -27,6 +29,7 @@ def baseline(predictions) -> tuple[Statistics, Constraints]:
     return read_statistics(statistics), read_constraints(constraints)
 
 
+GOOD = captures_of(ROWS[:1])[0]
 BASELINE, CLASSES = baseline([0.1, 0.2, 0.4]), baseline(["yes", "no"])
 
 
@@ -45,10 +48,13 @@ def everything(found: Analysis) -> list[Any]:
 
 
 def both(lines: list[Any], documents=BASELINE) -> Analysis:
-    """The analysis, which is the same line by line, to the last bit."""
+    """The analysis, which is the same line by line, and in blocks of a few lines, to the last bit."""
     fast, general = analysis_of(lines, documents), analysis_of(lines, documents, fast=False)
-    assert repr(everything(fast)) == repr(everything(general))
-    assert sum(fast.paths.values()) == sum(general.paths.values()) == len(lines)
+    with patch.object(intake, "_BLOCK", 4 * len(GOOD)):
+        blocks = analysis_of(lines, documents)
+    for found in (fast, blocks):
+        assert repr(everything(found)) == repr(everything(general))
+        assert sum(found.paths.values()) == sum(general.paths.values())
     assert general.paths["fast"] == 0
     return fast
 
@@ -107,9 +113,11 @@ odd_lines = st.one_of(
 )
 
 
-def mutated(good: bytes, at: int, byte: int) -> bytes:
-    place = at % len(good)
-    return good[:place] + bytes([byte]) + good[place + 1 :]
+def mutated(good: bytes, at: int, byte: int, more: int = 0) -> bytes:
+    """The line with another byte at that place, or (1) one more, or (-1) one less."""
+    place = at % (len(good) + more)
+    middle = bytes([byte]) if more >= 0 else b""
+    return good[:place] + middle + good[place + 1 - max(more, 0) :]
 
 
 class TestTheSameAsLineByLine:
@@ -126,11 +134,17 @@ class TestTheSameAsLineByLine:
         found = both(lines, documents)
         assert found.records >= 40
 
-    @given(st.lists(st.tuples(st.integers(0), st.integers(0, 255)), min_size=1, max_size=20))
-    def test_on_lines_of_which_a_byte_is_another(self, changes):
+    @given(
+        st.lists(st.tuples(st.integers(0), st.integers(0, 255), st.sampled_from([-1, 0, 1])), min_size=1, max_size=20)
+    )
+    def test_on_lines_of_which_a_byte_is_another_or_missing_or_one_too_many(self, changes):
         good = captures_of(ROWS[:30])
-        lines = [mutated(line.rstrip(b"\n"), at, byte) for line, (at, byte) in zip(good, changes, strict=False)]
+        lines = [mutated(line.rstrip(b"\n"), *change) for line, change in zip(good, changes, strict=False)]
         both([*good[len(lines) :], *lines])
+
+    @pytest.mark.parametrize("tail", [b",", b",,", b",,x", b",x", b"}", b" ", b"\t", b"\xc2\xa0", b'"', b"\\", b"#"])
+    def test_on_lines_that_go_on_where_blocks_are_alike(self, tail):
+        both([*captures_of(ROWS[:50]), captures_of(ROWS[:1])[0].rstrip(b"\n") + tail, *captures_of(ROWS[:50])])
 
     def test_on_every_byte_of_a_line(self):
         good = [line.rstrip(b"\n") for line in captures_of(ROWS[:5])]
