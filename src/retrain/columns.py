@@ -189,12 +189,16 @@ def _fields(record: Any) -> dict[str, str] | None:
 
 
 @dataclass(frozen=True)
-class _Fitting:
-    """Which lines have a shape; every line's time as text, and what moment that is, None if none."""
+class _Plan:
+    """How lines of a shape are read: the columns of their CSV, and what is made of them.
 
-    mask: Mask
-    times: polars.Series
-    moments: Mapping[str, datetime | None]
+    `found` is whether a line has everything that stands around the values (proof), its time, and the bare values of
+    the request (data0 …) and the answer (output0 …).
+    """
+
+    shape: Shape
+    schema: Mapping[str, type[polars.DataType]]
+    found: Sequence[polars.Expr]
 
 
 class ColumnReader:
@@ -203,7 +207,7 @@ class ColumnReader:
     def __init__(self, kinds: Mapping[str, str], output: str, output_kind: str, window: Window) -> None:
         self._kinds, self._output = dict(kinds), {output: output_kind}
         self._window = window
-        self._shapes: list[Shape] = []
+        self._plans: list[_Plan] = []
         self._pause, self._longest = 0, 1  # blocks of which no shape is learned
         self._alike = True  # whether all lines of the last block had the first shape
         self._times: dict[str, datetime | None] = {}
@@ -211,12 +215,12 @@ class ColumnReader:
     def read(self, block: bytes) -> Batch:
         """What the block holds; all of its lines end."""
         batch = Batch()
-        if self._alike and self._shapes and self._read_alike(self._shapes[0], block, batch):
+        if self._alike and self._plans and self._read_alike(self._plans[0], block, batch):
             return batch
         left: Lines = list(enumerate(block.split(b"\n")[:-1]))
         count = len(left)
-        for shape in tuple(self._shapes):
-            left = self._read_shape(shape, left, batch)
+        for plan in tuple(self._plans):
+            left = self._read_shape(plan, left, batch)
         while _WORTH * len(left) > count and len(rest := self._read_learned(left, batch)) < len(left):
             left = rest
         self._alike = not left
@@ -236,99 +240,85 @@ class ColumnReader:
         some = lines[:: len(lines) // _SAMPLE + 1]
         for _, line in some[:: len(some) // _TRIED + 1]:
             shape = learn(line, len(self._kinds))
-            if shape is None or shape in self._shapes:
+            if shape is None or any(shape == plan.shape for plan in self._plans):
                 continue
-            having = len(some) - len(self._read_shape(shape, some, Batch()))
+            plan = _plan(shape, self._kinds)
+            having = len(some) - len(self._read_shape(plan, some, Batch()))
             if having > 1 and _WORTH * having >= len(some):
-                self._shapes, self._longest = [shape, *self._shapes][:_SHAPES], 1
-                return self._read_shape(shape, lines, batch)
+                self._plans, self._longest = [plan, *self._plans][:_SHAPES], 1
+                return self._read_shape(plan, lines, batch)
         self._pause = self._longest = min(2 * self._longest, _LONGEST_PAUSE)
         return lines
 
-    def _read_alike(self, shape: Shape, block: bytes, batch: Batch) -> bool:
+    def _read_alike(self, plan: _Plan, block: bytes, batch: Batch) -> bool:
         """Whether all lines of the block are proven to have the shape. Then they are in the batch."""
         try:
-            frame = _parsed(block, self._schema(shape))
+            frame = _parsed(block, plan.schema)
         except ComputeError:
             return False
-        fitting = self._fitting(shape, frame)
-        if not (fitting.mask.all() and shape.adds_nothing_to(block, frame.height)):
+        if not plan.shape.adds_nothing_to(block, frame.height):
             return False
-        self._take(frame, shape, fitting, batch)
+        found = frame.select(plan.found)
+        fitting, moments = self._fitting(found)
+        if not fitting.all():
+            return False
+        self._take(found, fitting, moments, batch)
         return True
 
-    def _read_shape(self, shape: Shape, lines: Lines, batch: Batch) -> Lines:
+    def _read_shape(self, plan: _Plan, lines: Lines, batch: Batch) -> Lines:
         """Those of the lines that are proven to have the shape are in the batch; the others are returned."""
-        may = [shape.may_have(line) for _, line in lines]
+        may = [plan.shape.may_have(line) for _, line in lines]
         some = [line for _, line in compress(lines, may)]
         if not some:
             return lines
-        block, schema = b"\n".join(some) + b"\n", self._schema(shape)
-        if not shape.adds_nothing_to(block, len(some)):
+        block = b"\n".join(some) + b"\n"
+        if not plan.shape.adds_nothing_to(block, len(some)):
             may = [at and _sound(line) for at, (_, line) in zip(may, lines, strict=True)]
             some = [line for _, line in compress(lines, may)]
             block = b"\n".join([*some, b""])
             if not some:
                 return lines
         try:
-            frame = _parsed(block, schema)
+            frame = _parsed(block, plan.schema)
         except ComputeError:  # some text is no number
-            frame = _parsed(block, dict.fromkeys(schema, polars.String))
+            frame = _parsed(block, dict.fromkeys(plan.schema, polars.String))
         if frame.height != len(some):
             raise RuntimeError(f"{len(some)} lines were read as {frame.height} rows of CSV")
-        fitting = self._fitting(shape, frame)
-        self._take(frame, shape, fitting, batch)
-        proven = iter(fitting.mask.tolist())
+        found = frame.select(plan.found)
+        fitting, moments = self._fitting(found)
+        self._take(found, fitting, moments, batch)
+        proven = iter(fitting.tolist())
         return [line for line, possible in zip(lines, may, strict=True) if not (possible and next(proven))]
 
-    def _schema(self, shape: Shape) -> dict[str, type[polars.DataType]]:
-        kinds = iter(self._kinds.values())
-        schema: dict[str, type[polars.DataType]] = {}
-        for place, column in enumerate(shape.columns):
-            number = column.field == "data" and next(kinds) != "categorical" and not column.before and not column.after
-            schema[str(place)] = polars.Float64 if number else polars.String
-        return {**schema, _OVER: polars.String}
-
-    def _fitting(self, shape: Shape, frame: polars.DataFrame) -> _Fitting:
-        """Which lines have everything that stands around the values, and a time that is one."""
-        proofs = [polars.col(_OVER).is_null()]
-        alone = {field for field in ("data", "output", "id") if len(shape.places(field)) == 1}
-        for place, column in enumerate(shape.columns):
-            text = polars.col(str(place))
-            if column.field is None:
-                proofs.append(text == column.before)
-            elif column.before or column.after or column.field in alone:
-                # An id must not be empty; a blank line of CSV is no row.
-                least = len(column.before.encode()) + len(column.after.encode()) + (column.field in alone)
-                proofs += [text.str.starts_with(column.before), text.str.ends_with(column.after)]
-                proofs.append(text.str.len_bytes() >= least)
-        mask: Mask = frame.select(polars.all_horizontal(proofs).fill_null(value=False)).to_series().to_numpy()
-        [place] = shape.places("inferenceTime")
-        times = frame.select(_bare(place, shape.columns[place])).to_series()
+    def _fitting(self, found: polars.DataFrame) -> tuple[Mask, Mapping[str, datetime]]:
+        """Which lines have what stands around the values and a time that is one; the moments of those times."""
+        fitting: Mask = found["proof"].fill_null(value=False).to_numpy()
+        times = found["time"]
         moments = {text: self._time(text) for text in times.unique().to_list()}
-        wrong = [text for text, moment in moments.items() if moment is None]
-        return _Fitting(mask & ~times.is_in(wrong, nulls_equal=True).to_numpy() if wrong else mask, times, moments)
+        known = {text: moment for text, moment in moments.items() if moment is not None}
+        if len(known) < len(moments):
+            fitting = fitting & times.is_in(list(known)).fill_null(value=False).to_numpy()
+        return fitting, known
 
-    def _take(self, frame: polars.DataFrame, shape: Shape, fitting: _Fitting, batch: Batch) -> None:
+    def _take(self, found: polars.DataFrame, fitting: Mask, moments: Mapping[str, datetime], batch: Batch) -> None:
         """The fitting lines are in the batch."""
         start, end = self._window
-        within = {text: moment for text, moment in fitting.moments.items() if moment and start <= moment < end}
-        mask = fitting.mask
-        if len(within) < len(fitting.moments):
-            mask = mask & fitting.times.is_in(list(within)).fill_null(value=False).to_numpy()
-        count, fitting_count = int(np.count_nonzero(mask)), int(np.count_nonzero(fitting.mask))
-        batch.fast += fitting_count
-        batch.outside += fitting_count - count
-        if count < frame.height:
-            frame = frame.filter(mask)
-            within = {text: within[text] for text in fitting.times.filter(mask).unique().to_list()}
+        within = {text: moment for text, moment in moments.items() if start <= moment < end}
+        mask = fitting
+        if len(within) < len(moments):
+            mask = mask & found["time"].is_in(list(within)).fill_null(value=False).to_numpy()
+        count, all_fitting = int(np.count_nonzero(mask)), int(np.count_nonzero(fitting))
+        batch.fast += all_fitting
+        batch.outside += all_fitting - count
+        if count < found.height:
+            found = found.filter(mask)
+            within = {text: within[text] for text in found["time"].unique().to_list()}
         batch.saw(count, within.values())
-        for target, kinds, name in ((batch.features, self._kinds, "data"), (batch.answers, self._output, "output")):
-            places = shape.places(name)
-            if places:
-                some = list(zip(kinds.items(), places, strict=False))
-                values = frame.select([_bare(at, shape.columns[at]) for _, at in some])
-                _add(target, kinds, values)
+        values = found.get_columns()[2:]
+        width = len(self._kinds)
+        _add(batch.features, self._kinds, values[:width], count)
+        if len(values) > width:
+            _add(batch.answers, self._output, values[width:], count)
 
     # Lines that have none
 
@@ -341,19 +331,22 @@ class ColumnReader:
         plain: list[str] = []  # rows of CSV without quotes
         listed: list[list[str]] = []
         answers: list[str] = []
-        times: set[str] = set()
-        records = 0
-        width = len(self._kinds)
+        times: list[datetime] = []
+        commas = len(self._kinds) - 1
         start, end = self._window
         for numbered in lines:
             try:
                 record = _record(numbered[1])
-                time = record["eventMetadata"]["inferenceTime"]
-                moment = self._time(time)
+                moment = self._time(record["eventMetadata"]["inferenceTime"])
                 if moment is None:
                     left.append(numbered)
                     continue
-                rows, values = _rows(record, width), _answers(record["captureData"])
+                data = record["captureData"]
+                asked, answered = data["endpointInput"], data.get("endpointOutput") or data.get("batchTransformOutput")
+                row, rows = _row(asked), None
+                if row is None or row.count(",") != commas:  # seldom
+                    row, rows = None, _rows(asked, commas + 1)
+                values = _answers(answered)
             except (ValueError, KeyError, TypeError, AttributeError, UnreadableError):
                 left.append(numbered)
                 continue
@@ -361,15 +354,17 @@ class ColumnReader:
             if not start <= moment < end:
                 batch.outside += 1
                 continue
-            records += 1
-            times.add(time)
-            plain += rows.plain
-            listed += rows.listed
+            times.append(moment)
             answers += values
-        batch.saw(records, map(self._time, times))
+            if row is not None:
+                plain.append(row)
+            elif rows is not None:
+                plain += rows.plain
+                listed += rows.listed
+        batch.saw(len(times), (min(times), max(times)) if times else ())
         self._add_plain(plain, batch.features)
-        _add_lists(batch.features, self._kinds, listed)
-        _add_lists(batch.answers, self._output, [[value] for value in answers])
+        _add_lists(batch.features, self._kinds, list(zip(*listed, strict=True)))
+        _add_lists(batch.answers, self._output, [answers] if answers else [])
         return left
 
     def _add_plain(self, rows: Sequence[str], target: Columns) -> None:
@@ -386,7 +381,7 @@ class ColumnReader:
             frame = _parsed(block, dict.fromkeys(schema, polars.String))
         if frame.height != len(rows):
             raise RuntimeError(f"{len(rows)} rows of CSV were read as {frame.height}")
-        _add(target, self._kinds, frame)
+        _add(target, self._kinds, frame.get_columns(), frame.height)
 
     # Times
 
@@ -403,6 +398,34 @@ class ColumnReader:
         except (ValueError, TypeError, OverflowError):
             self._times[text] = None
         return self._times[text]
+
+
+def _plan(shape: Shape, kinds: Mapping[str, str]) -> _Plan:
+    """How lines of the shape are read; `kinds` are those of the request's values."""
+    schema: dict[str, type[polars.DataType]] = {}
+    proofs = [polars.col(_OVER).is_null()]
+    left = iter(kinds.values())
+    alone = {field for field in ("data", "output", "id") if len(shape.places(field)) == 1}
+    for place, column in enumerate(shape.columns):
+        text = polars.col(str(place))
+        number = column.field == "data" and next(left) != "categorical" and not column.before and not column.after
+        schema[str(place)] = polars.Float64 if number else polars.String
+        if column.field is None:
+            proofs.append(text == column.before)
+        elif column.before or column.after or column.field in alone:
+            # An id must not be empty; a blank line of CSV is no row.
+            least = len(column.before.encode()) + len(column.after.encode()) + (column.field in alone)
+            proofs += [text.str.starts_with(column.before), text.str.ends_with(column.after)]
+            proofs.append(text.str.len_bytes() >= least)
+    found = [polars.all_horizontal(proofs).alias("proof")]
+    for name, places in (
+        ("time", shape.places("inferenceTime")),
+        ("data", shape.places("data")),
+        ("output", shape.places("output")[:1]),
+    ):
+        found += [_bare(at, shape.columns[at]).alias(f"{name}{index}") for index, at in enumerate(places)]
+    found[1] = found[1].alias("time")
+    return _Plan(shape, {**schema, _OVER: polars.String}, found)
 
 
 def _parsed(block: bytes, schema: Mapping[str, type[polars.DataType]]) -> polars.DataFrame:
@@ -432,10 +455,10 @@ def _bare(place: int, column: Column) -> polars.Expr:
     return text.str.strip_suffix(column.after) if column.after else text
 
 
-def _add(target: Columns, kinds: Mapping[str, str], frame: polars.DataFrame) -> None:
-    """The rows, whose numbers may be numbers already, are in the target. Columns beyond the kinds are left out."""
-    target.rows += frame.height
-    for (name, kind), texts in zip(kinds.items(), frame.iter_columns(), strict=False):
+def _add(target: Columns, kinds: Mapping[str, str], columns: Sequence[polars.Series], rows: int) -> None:
+    """So many rows, whose numbers may be numbers already, are in the target."""
+    target.rows += rows
+    for (name, kind), texts in zip(kinds.items(), columns, strict=False):
         if kind == "categorical":
             counts = texts.value_counts()
             found = zip(counts[:, 0].fill_null("").to_list(), counts[:, 1].to_list(), strict=True)
@@ -462,9 +485,11 @@ def _numbers(texts: polars.Series) -> tuple[Numbers, int]:
     return values, bad
 
 
-def _add_lists(target: Columns, kinds: Mapping[str, str], rows: Sequence[Sequence[str]]) -> None:
-    target.rows += len(rows)
-    for (name, kind), column in zip(kinds.items(), zip(*rows, strict=True), strict=False):
+def _add_lists(target: Columns, kinds: Mapping[str, str], columns: Sequence[Sequence[str]]) -> None:
+    if not columns:
+        return
+    target.rows += len(columns[0])
+    for (name, kind), column in zip(kinds.items(), columns, strict=True):
         if kind == "categorical":
             target.texts.append((name, Counter(column)))
         else:
@@ -491,9 +516,17 @@ class _Rows(NamedTuple):
     listed: Sequence[list[str]] = ()
 
 
-def _rows(record: Mapping[str, Any], width: int) -> _Rows:
+def _row(side: Mapping[str, Any]) -> str | None:
+    """The only row, if that is CSV without quotes; None if it is not, or perhaps not."""
+    text = side["data"]
+    if type(text) is not str or side["encoding"] != "CSV" or not _is_plain(text):
+        return None
+    text = text.removesuffix("\n")
+    return text if text and "\n" not in text else None
+
+
+def _rows(asked: Mapping[str, Any], width: int) -> _Rows:
     """The request's rows, of that width each. Names are not ordered here."""
-    asked = record["captureData"]["endpointInput"]
     text, encoding = asked["data"], asked["encoding"]
     if type(text) is not str:
         raise ValueError("data is no text")
@@ -502,10 +535,7 @@ def _rows(record: Mapping[str, Any], width: int) -> _Rows:
         if decoded.lstrip()[:1] not in {"{", "["}:
             text, encoding = decoded, "CSV"
     if encoding == "CSV" and _is_plain(text):
-        text = text.removesuffix("\n")
-        if "\n" not in text and text and text.count(",") == width - 1:
-            return _Rows([text])
-        found = text.split("\n")
+        found = text.removesuffix("\n").split("\n")
         if not all(found) or any(row.count(",") != width - 1 for row in found):
             raise ValueError("another width")
         return _Rows(found)
@@ -515,16 +545,18 @@ def _rows(record: Mapping[str, Any], width: int) -> _Rows:
     return _Rows(listed=rows)
 
 
-def _answers(data: Mapping[str, Any]) -> list[str]:
+def _answers(answered: Any) -> Sequence[str]:
     """The first value of each of the answer's rows."""
-    answered = data.get("endpointOutput") or data.get("batchTransformOutput")
     if not isinstance(answered, dict):
-        return []
+        return ()
+    row = _row(answered)
+    if row is not None:
+        return (row.partition(",")[0],)
     text = answered["data"]
     if type(text) is not str:
         raise ValueError("data is no text")
     if answered["encoding"] == "CSV" and _is_plain(text):
-        return [row.partition(",")[0] for row in text.removesuffix("\n").split("\n") if row]
+        return [row.partition(",")[0] for row in text.split("\n") if row]
     return [row[0] for row in decode(answered, each_is_a_row=True)[1] if row]
 
 
