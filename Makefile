@@ -60,7 +60,7 @@ local-up: setup  ## serve the embedded AWS, with the state the demo left
 	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=src:. $(BIN)/python -m local up --port $(PORT)
 
 bench-retrain: setup  ## write docs/benchmarks/retrain.md: what retraining recovers, what it costs, its memory
-	OMP_WAIT_POLICY=PASSIVE PYTHONPATH=src:. $(BIN)/python -m benchmarks.retrain --cost --memory --write docs/benchmarks/retrain.md
+	OMP_NUM_THREADS=1 PYTHONPATH=src:. $(BIN)/python -m benchmarks.retrain --cost --memory --write docs/benchmarks/retrain.md
 
 definition: $(VENV)/.test  ## write src/retrain/definition*.json anew from src/retrain/pipeline.py
 	PYTHONPATH=src $(BIN)/python -m retrain.pipeline

@@ -18,6 +18,7 @@ what comes out, and how a better model is told from a worse one. A complete file
     budget = 100.0             # what they may cost together, in billions of values: rows x features x trees
     # class_weights = "balanced" is for classifiers; so is a weight for some classes, as in { yes = 5.0 }: others have 1
     early_stopping_rounds = 25
+    continued_rounds = 50      # the most rounds that continuing adds
     max_rounds = 1000          # a champion with more rounds than this is not continued
     replay_share = 1.0         # old rows beside the new ones when continuing, per new row
     min_category_rows = 20     # a category with fewer training rows is treated like one never seen
@@ -111,6 +112,7 @@ class TrainingOptions:
     budget: float = 100.0
     class_weights: Mapping[str, float] | str = field(default_factory=dict)
     early_stopping_rounds: int = 25
+    continued_rounds: int = 50
     max_rounds: int = 1000
     replay_share: float = 1.0
     min_category_rows: int = 20
@@ -181,6 +183,7 @@ _LIMITS: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
         "training.budget": (0.0, 1e9),
         "training.early_stopping_rounds": (1, 10_000),
+        "training.continued_rounds": (1, 10_000),
         "training.max_rounds": (1, 100_000),
         "training.replay_share": (0.0, 100.0),
         "training.min_category_rows": (1, 10**6),

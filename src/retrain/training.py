@@ -2,8 +2,8 @@
 
 No way wins everywhere, so all that are asked for are tried:
 
-    continued   adds trees to the champion, on the window's rows and as many old ones (rehearsal: on new rows alone it
-                forgets the old regime)
+    continued   adds some trees to the champion, on the window's rows and as many old ones (rehearsal: on new rows
+                alone it forgets the old regime)
     refreshed   the champion's trees with their leaves learnt anew on the same rows; it doesn't grow
     scratch     learns from old and new rows anew, the new ones weighted
     new_only    learns from the window's rows alone: where the old truth no longer holds, it is only in the way
@@ -221,10 +221,11 @@ def _plans(spec: Spec, rows: Table, class_weights: Numbers, champion: Model | No
     everything, rehearsed = np.arange(len(rows)), _rehearsal(spec, rows)
     weighted = class_weights * rows.numbers(WEIGHT)
     added = min(spec.num_boost_round, cap)
+    continuing = max(1, min(added, spec.training.continued_rounds, cap - done))
     plans: list[_Plan] = []
     for name in names:
         plan = {
-            "continued": _Plan(name, rehearsed, class_weights, max(1, min(added, cap - done)), start, capped),
+            "continued": _Plan(name, rehearsed, class_weights, continuing, start, capped),
             "refreshed": _Plan(name, rehearsed, class_weights, done, start),
             "scratch": _Plan(name, everything, weighted, added),
             "new_only": _Plan(name, np.flatnonzero(rows.numbers(NEW) > 0), class_weights, added),

@@ -141,6 +141,12 @@ def test_a_continued_model_stays_within_the_cap(spec, drifted, champion):
     assert train(capped, *drifted, champion).model.booster.num_boosted_rounds() <= rounds + 5
 
 
+def test_continuing_adds_few_rounds(spec, drifted, champion):
+    few = with_training(spec, continued_rounds=3, candidates=("continued",))
+    added = train(few, *drifted, champion).model.booster.num_boosted_rounds() - champion.booster.num_boosted_rounds()
+    assert 1 <= added <= 3
+
+
 def test_a_continued_encoder_keeps_the_champions_codes_and_adds_new_ones_behind(spec, drifted, champion):
     levels = train(spec, *drifted, champion).model.encoder.levels[2]
     assert levels[: len(champion.encoder.levels[2])] == champion.encoder.levels[2]
