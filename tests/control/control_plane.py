@@ -153,6 +153,15 @@ class FakeSageMaker:
         self.schedules: dict[str, dict[str, Any]] = {}
         self.schedule_updates = 0
         self.definitions: dict[str, dict[str, Any]] = {}
+        self.jobs: dict[str, Mapping[str, Any]] = {}
+        self.job_statuses: dict[str, str] = {}
+
+    def start_processing(self, name: str, wanted: Mapping[str, Any]) -> None:
+        self.jobs.setdefault(name, wanted)
+        self.job_statuses.setdefault(name, "InProgress")
+
+    def processing_status(self, name: str) -> str | None:
+        return self.job_statuses.get(name)
 
     def start_pipeline(self, name: str, token: str, display_name: str, parameters: Mapping[str, str]) -> str:
         assert 32 <= len(token) <= 128

@@ -18,6 +18,7 @@ from retrain.clock import parse, render
 from retrain.errors import InvalidSettings, MalformedEvent, NoBaseline, Throttled
 from retrain.monitor import analyse
 from retrain.watch import IntakeJobs, WatchRules, usual_rows, watch_endpoint
+from retrain.jobs.intake import main as intake_job
 
 EVENT = json.loads((Path(__file__).parents[2] / "events" / "monitor-scheduled.json").read_text())
 JOBS = IntakeJobs("s3://bucket/code/1", "image", "arn:aws:iam::000000000000:role/intake", "ml.m5.xlarge", 2)
@@ -207,6 +208,111 @@ def test_what_is_usual_follows_with_a_half_life_of_a_week(days: int, share: floa
     nothing = analyse([], *baseline_of(rows(1), FEATURES), window)
     previous = {"usual_rows": 100.0, "window_end": render(end - timedelta(days=days))}
     assert usual_rows(previous, nothing) == pytest.approx(100 * share)
+
+
+def test_the_next_run_reads_only_what_is_new(watch: Any, champion: None, store: Any) -> None:
+    put(store, captures(rows(2)))
+    assert reading(store, watch()) == {"files": 1, "files_read": 1, "bytes_read": len(captures(rows(2)))}
+    put(store, captures(rows(3)), "2013/03/31/23")
+    answer = watch("2013-04-01T00:05:00Z")
+    assert reading(store, answer) == {"files": 2, "files_read": 1, "bytes_read": len(captures(rows(3)))}
+    assert json.loads(store.read(answer["report_uri"]))["rows"] == 3000
+
+
+def reading(store: Any, answer: dict[str, Any]) -> Any:
+    return json.loads(store.read(answer["report_uri"]))["reading"]
+
+
+def test_a_new_baseline_reads_anew(watch: Any, champion: None, store: Any) -> None:
+    put(store, captures(rows(2)))
+    watch()
+    statistics, _ = baseline_of(rows(4), FEATURES, MonitorOptions.of({}), None)
+    store.put("old/statistics.json", json.dumps(statistics))
+    assert reading(store, watch("2013-04-01T00:05:00Z"))["files_read"] == 1
+
+
+def test_as_many_features_have_metrics_as_were_asked_for(
+    watch: Any, champion: None, store: Any, cloudwatch: Any
+) -> None:
+    put(store, captures(rows(2)))
+    watch(most_features=1)
+    found = [item["MetricName"] for item in cloudwatch.published if item["MetricName"].startswith("feature_baseline")]
+    assert len(found) == 1
+    cloudwatch.published.clear()
+    watch("2013-04-01T00:05:00Z", most_features=0)
+    assert [item for item in cloudwatch.published if item["MetricName"].startswith("feature_")] == []
+
+
+def run_job(store: Any, wanted: Any, folder: Path, instances: int = 2) -> None:
+    """The Processing job as SageMaker would run it: each instance has its share of the captures."""
+    options = dict(zip(*[iter(wanted["AppSpecification"]["ContainerArguments"])] * 2, strict=True))
+    inputs = {item["InputName"]: item["S3Input"]["S3Uri"] for item in wanted["ProcessingInputs"]}
+    prefix, *keys = json.loads(store.read(inputs["captures"]))
+    for instance in range(instances):
+        here = folder / str(instance)
+        found = {key: store.read(prefix["prefix"] + key) for key in keys[instance::instances]}
+        found = {f"captures/{key}": body for key, body in found.items()}
+        found |= {
+            f"{name}/{inputs[name].rsplit('/', 1)[1]}": store.read(inputs[name]) for name in ("files", "baseline")
+        }
+        found["resources.json"] = json.dumps({"current_host": f"algo-{instance + 1}"}).encode()
+        for name, body in found.items():
+            (here / name).parent.mkdir(parents=True, exist_ok=True)
+            (here / name).write_bytes(body)
+        names = {"--captures": "captures", "--files": "files", "--baseline": "baseline", "--output": "output"}
+        names |= {"--resources": "resources.json", "--message": "message"}
+        assert options.keys() == {*names, "--part"}
+        texts = [text for option, name in names.items() for text in (option, str(here / name))]
+        assert intake_job([*texts, "--part", options["--part"]]) == 0
+        target = wanted["ProcessingOutputConfig"]["Outputs"][0]["S3Output"]["S3Uri"].removeprefix("s3://bucket/")
+        for file in (here / "output").rglob("*.intake"):
+            store.put(f"{target}/{file.relative_to(here / 'output').as_posix()}", file.read_bytes())
+
+
+def test_too_many_captures_are_read_by_a_job_and_judged_by_the_next_run(
+    watch: Any, champion: None, store: Any, sagemaker: Any, ledger: Any, tmp_path: Path
+) -> None:
+    for number, hour in enumerate((DAY, DAY, "2013/03/20/07", "2013/03/31/23")):
+        store.put(f"capture/flights/AllTraffic/{hour}/{number}.jsonl", captures(rows(number, middle=1500, count=400)))
+    put(store, captures(rows(9, middle=1500), "2013-04-01T00:01:00Z"), "2013/04/01/00")  # of the hour that is not full
+    least = 10_000
+    answer = watch("2013-04-01T00:05:00Z", most_bytes=least)
+    assert answer == {"action": "ignored", "reason": "window_in_processing"}
+    assert watch("2013-04-01T00:10:00Z", most_bytes=least)["reason"] == "window_in_processing"
+    [(name, wanted)] = sagemaker.jobs.items()
+    assert name.startswith("flights-intake-2013040100-")
+    assert ledger.analysis("flights") is None
+    run_job(store, wanted, tmp_path)
+    sagemaker.job_statuses[name] = "Completed"
+    answer = watch("2013-04-01T00:15:00Z", most_bytes=least)
+    assert answer["status"] == "DRIFTED"
+    item = ledger.analysis("flights")
+    assert (item["window_end"], item["rows"]) == ("2013-04-01T00:00:00Z", 1600)
+    assert reading(store, answer) == {"files": 4, "files_read": 0, "bytes_read": 0}
+    assert watch("2013-04-01T00:20:00Z", most_bytes=least)["reason"] == "analysed_already"
+
+
+def test_the_metrics_of_an_hour_that_was_read_by_a_job_have_the_time_of_the_analysis(
+    watch: Any, champion: None, store: Any, sagemaker: Any, cloudwatch: Any, tmp_path: Path
+) -> None:
+    put(store, captures(rows(2)))
+    watch("2013-04-01T00:05:00Z", most_bytes=1)
+    [wanted] = sagemaker.jobs.values()
+    run_job(store, wanted, tmp_path, instances=1)
+    watch("2013-04-01T00:15:00Z", most_bytes=1)
+    assert {item["Timestamp"] for item in cloudwatch.published} == {parse("2013-04-01T00:15:00Z")}
+
+
+def test_the_next_hour_has_a_job_of_its_own_when_one_failed(
+    watch: Any, champion: None, store: Any, sagemaker: Any
+) -> None:
+    put(store, captures(rows(2)))
+    watch("2013-04-01T00:05:00Z", most_bytes=1)
+    sagemaker.job_statuses = dict.fromkeys(sagemaker.jobs, "Failed")
+    watch("2013-04-01T00:10:00Z", most_bytes=1)
+    assert len(sagemaker.jobs) == 1
+    watch("2013-04-01T01:05:00Z", most_bytes=1)
+    assert len(sagemaker.jobs) == 2
 
 
 def test_an_endpoint_without_a_champion_is_not_watched(watch: Any) -> None:
