@@ -131,11 +131,9 @@ def document_name(hour: str, name: str, part: str = "") -> str:
     return f"{hour}{name}{'.' + part if part else ''}{_SUFFIX}"
 
 
-def read_files(
-    captures: Iterable[tuple[str, Iterable[bytes | str]]], statistics: Statistics, cut: datetime | None
-) -> Intake:
-    """The intake of the files as it is stored: of all times from the cut on."""
-    return read_captures(captures, statistics, (cut or _EVER[0], _EVER[1]))
+def ever_since(cut: datetime | None) -> Window:
+    """What counts of the captures whose intake is stored: those of all times from the cut on."""
+    return cut or _EVER[0], _EVER[1]
 
 
 def merge_stored(one: Stored, other: Stored) -> Stored:
@@ -227,7 +225,7 @@ class _Taking:
 
     def _day(self, unit: str) -> Stored | None:
         hours = [hour for hour in sorted(self._files) if hour.startswith(unit)]
-        found = Stored(read_files([], self._statistics, None), {})
+        found = Stored(read_captures([], self._statistics, _EVER), {})
         for hour, stored in self._stored(hours):
             missing = [file for file in self._files[hour] if stored is None or file.key not in stored.files]
             whole = self._hour(hour, stored, missing) if missing else stored
@@ -241,7 +239,7 @@ class _Taking:
         """What is stored and what is missing, as far as the budget goes: an hour's new files, or none of them."""
         if self._over(missing):
             return stored
-        read = self._read(missing, (_cut(hour, self._window)[1] or _EVER[0], _EVER[1]))
+        read = self._read(missing, ever_since(_cut(hour, self._window)[1]))
         found = Stored(read, {file.key: file.etag for file in missing})
         if stored is not None:
             found = merge_stored(stored, found)

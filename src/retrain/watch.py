@@ -182,13 +182,13 @@ def _hand_over(unread: Sequence[CaptureFile], window: Window, watched: _Watched,
             "files": ("S3Prefix", store.put(f"{folder}/files.json", json.dumps(document))),
             "baseline": ("S3Prefix", watched.statistics_uri),
         }
-        sagemaker.start_processing(name, _intake_job(jobs, inputs, store.uri(watched.shelf), name))
+        sagemaker.start_processing(name, intake_job(jobs, inputs, store.uri(watched.shelf), name))
         status = "InProgress"
     size = sum(file.size for file in unread)
     logger.info("window in processing", job=name, job_status=status, files=len(unread), bytes=size)
 
 
-def _intake_job(jobs: IntakeJobs, inputs: Mapping[str, tuple[str, str]], output: str, name: str) -> dict[str, Any]:
+def intake_job(jobs: IntakeJobs, inputs: Mapping[str, tuple[str, str]], output: str, name: str) -> dict[str, Any]:
     """The job as CreateProcessingJob takes it. Each instance gets its share of the captures, and writes documents."""
     root = "/opt/ml/processing"
     paths = {f"--{key}": f"{root}/input/{key}" for key in inputs if key != "code"}

@@ -12,15 +12,15 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from datetime import datetime
 from functools import reduce
 from pathlib import Path
 
 from retrain import capture, clock
-from retrain.baseline import Statistics, read_statistics
-from retrain.intake import Intake, merge_intakes
+from retrain.baseline import read_statistics
+from retrain.capture import Window
+from retrain.intake import Intake, merge_intakes, read_captures
 from retrain.jobs.entry import arguments, run
-from retrain.stored import Stored, document_name, dump_intake, hours_of, read_files
+from retrain.stored import Stored, document_name, dump_intake, ever_since, hours_of, load_intake
 from retrain.window import CaptureFile
 
 _CHUNK = 1 << 20
@@ -38,7 +38,7 @@ def take_in(options: argparse.Namespace) -> str:
     """The documents are written; how many of how many files, in a sentence."""
     wanted = json.loads((options.files / "files.json").read_text(encoding="utf-8"))
     window = clock.parse(wanted["start"]), clock.parse(wanted["end"])
-    statistics = read_statistics((options.baseline / "statistics.json").read_bytes())
+    statistics = (options.baseline / "statistics.json").read_bytes()
     host = json.loads(options.resources.read_text(encoding="utf-8"))["current_host"]
     here = [
         CaptureFile(key, etag, path.stat().st_size)
@@ -47,26 +47,36 @@ def take_in(options: argparse.Namespace) -> str:
     ]
     hours = list(hours_of(here, window))
     for hour, name, cut, files in hours:
-        intake = read_in_parallel([(file.key, options.captures / file.key) for file in files], statistics, cut)
+        sources = [(file.key, options.captures / file.key) for file in files]
+        intake = read_in_parallel(sources, statistics, ever_since(cut))
         document = options.output / document_name(hour, name, f"{options.part}-{host}")
         document.parent.mkdir(parents=True, exist_ok=True)
         document.write_bytes(dump_intake(Stored(intake, {file.key: file.etag for file in files})))
     return f"{len(here)} of {len(wanted['files'])} files of {len(hours)} hours, {sum(file.size for file in here)} bytes"
 
 
-def read_in_parallel(sources: Sequence[Source], statistics: Statistics, cut: datetime | None) -> Intake:
+def read_in_parallel(sources: Sequence[Source], statistics: bytes, window: Window) -> Intake:
     """The intake of the files, read by as many processes as there are processors."""
-    workers = min(len(os.sched_getaffinity(0)), len(sources))
-    if workers < 2:
-        return read_sources(sources, statistics, cut)
+    workers = max(min(len(os.sched_getaffinity(0)), len(sources)), 1)
     shares = [sources[worker::workers] for worker in range(workers)]
-    with ProcessPoolExecutor(workers) as pool:
-        return reduce(merge_intakes, pool.map(read_sources, shares, [statistics] * workers, [cut] * workers))
+    if workers == 1:
+        parts = [read_share(shares[0], statistics, window)]
+    else:
+        with ProcessPoolExecutor(workers) as pool:
+            parts = list(pool.map(read_share, shares, [statistics] * workers, [window] * workers))
+    return merge_shares(parts, statistics)
 
 
-def read_sources(sources: Iterable[Source], statistics: Statistics, cut: datetime | None) -> Intake:
-    """The intake of the files, as it is stored."""
-    return read_files(((key, capture.lines(_chunks(path))) for key, path in sources), statistics, cut)
+def read_share(sources: Iterable[Source], statistics: bytes, window: Window) -> bytes:
+    """The stored intake of the files: what travels between processes and machines."""
+    captures = ((key, capture.lines(_chunks(path))) for key, path in sources)
+    return dump_intake(Stored(read_captures(captures, read_statistics(statistics), window), {}))
+
+
+def merge_shares(parts: Iterable[bytes], statistics: bytes) -> Intake:
+    """The intake of all of them, of which there is at least one."""
+    read = read_statistics(statistics)
+    return reduce(merge_intakes, (load_intake(part, read).intake for part in parts))
 
 
 def _chunks(path: Path) -> Iterator[bytes]:
