@@ -500,7 +500,7 @@ def _function_lines(runs: int) -> Iterator[str]:
     counted = ", ".join(f"{count} {name}" for name, count in sorted(requests.items()))
     yield (
         f"\n## As a Lambda function\n\nThe package as `sam build` makes it for {package.machine}: "
-        f"{package.packed / 1e6:.1f} MB zipped (goal 70), {package.unpacked / 1e6:.0f} MB unpacked (Lambda's limit: 250). "
+        f"{package.packed / 1e6:.1f} MB zipped (goal 70), {package.unpacked / 1e6:.0f} MB unpacked (limit: 250). "
         f"{drift_function.RECORDS:,} new captures, five minutes of 200 requests a second, merged with a day of stored "
         f"intakes: {handler:.2f} CPU-s in the handler (goal 3, at 1,769 MB, which is one processor), {cold:.2f} with a "
         f"cold start, {found[-1].peak:.0f} MB. Requests: {counted}.\n"
