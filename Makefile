@@ -6,7 +6,7 @@ PORT ?= 4566
 export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint lock local-up deploy bench-gate bench-retrain definition clean
+.PHONY: help setup demo test test-spark check lint lock local-up deploy bench-gate bench-retrain definition clean
 
 help:  ## show this help
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -38,6 +38,11 @@ $(VENV)/serving/.done: requirements/serving.txt | $(BIN)/uv
 
 test: $(VENV)/.test $(VENV)/serving/.done  ## run every test, the whole loop included
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+
+test-spark: | $(BIN)/uv  ## run the tests on Spark, which need Java and 400 MB of pyspark
+	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(VENV)/spark
+	$(BIN)/uv pip install --quiet --python $(VENV)/spark/bin/python -c requirements/test.txt -r pyproject.toml --extra spark pytest pytest-timeout
+	PYSPARK_PYTHON=$(CURDIR)/$(VENV)/spark/bin/python PYTHONPATH=src $(VENV)/spark/bin/python -m pytest --noconftest tests/jobs/test_spark.py
 
 lint: $(VENV)/.test  ## format and fix what ruff can fix
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .

@@ -1,7 +1,8 @@
 """Files on this machine, as the drift monitor takes them: tables to learn from, folders of captures to judge.
 
 A table (CSV with a header, or parquet where pyarrow is installed) that is to be judged becomes captures of many rows
-each, so that there is one way to a verdict and not two.
+each, so that there is one way to a verdict and not two. So do the files of batch transform jobs, which their manifests
+name by URI: below the folder they are looked for by the end of their key, as `aws s3 sync` leaves them.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from itertools import islice
@@ -22,12 +24,14 @@ from retrain.clock import parse, render
 from retrain.errors import Refused
 from retrain.ground_truth import collected_hour
 from retrain.table import parse_numbers
+from retrain.transform import read_manifest, transformed
 
 ALWAYS: Window = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 TABLES = frozenset({".csv", ".parquet"})
 _CHUNK = 2**20  # bytes
 _CELLS = 100_000  # values of a table that are held at a time
 _TIME = b'"inferenceTime"'
+_MANIFEST = re.compile(r"(?:^|/)(input|output)/\d{4}/\d{2}/\d{2}/\d{2}/[^/]+$")
 
 Advance = Callable[[int], None]  # told how many bytes more have been read
 Captures = Iterator[tuple[str, Iterable[bytes]]]
@@ -93,6 +97,7 @@ class Evidence:
     root: Path
     start: datetime | None = None
     end: datetime | None = None
+    transformed: bool = False  # these are manifests of batch transform jobs
     _first: datetime | None = field(default=None, init=False)
     _last: datetime | None = field(default=None, init=False)
 
@@ -104,7 +109,10 @@ class Evidence:
     @property
     def size(self) -> int:
         """Bytes of all files."""
-        return sum(path.stat().st_size for path in self.paths)
+        paths: Iterable[Path] = self.paths
+        if self.transformed:
+            paths = (self._file(uri) for _, *sides in self._manifests() for side in sides for uri in side.values())
+        return sum(path.stat().st_size for path in paths)
 
     @property
     def asked(self) -> Window:
@@ -121,6 +129,15 @@ class Evidence:
 
     def captures(self, names: Sequence[str], advance: Advance = _silent) -> Captures:
         """Each file's name and its lines, of which a table has those columns."""
+        if self.transformed:
+
+            def opened(uri: str) -> Iterator[bytes]:
+                return lines(_chunks(self._file(uri), advance))
+
+            for hour, inputs, outputs in self._manifests():
+                for source, found in transformed(inputs, outputs, opened, hour):
+                    yield source, self._timed(found)
+            return
         for path in self.paths:
             source = path.relative_to(self.root).as_posix() if path != self.root else path.name
             if self.tabular:
@@ -129,6 +146,27 @@ class Evidence:
                 yield source, lines(_chunks(path, advance))
             else:
                 yield source, self._timed(lines(_chunks(path, advance)))
+
+    def _manifests(self) -> Iterator[tuple[datetime, dict[str, str], dict[str, str]]]:
+        """Each hour, and name and URI of what was read and what was answered in it."""
+        found: dict[datetime, dict[str, dict[str, str]]] = {}
+        for path in self.paths:
+            source = path.relative_to(self.root).as_posix()
+            hour, side = collected_hour(source), _MANIFEST.search(source)
+            assert hour is not None  # all manifests have both
+            assert side is not None
+            sides = found.setdefault(hour, {"input": {}, "output": {}})
+            sides[side[1]].update(read_manifest(path.read_bytes(), source))
+        for hour in sorted(found):
+            yield hour, found[hour]["input"], found[hour]["output"]
+
+    def _file(self, uri: str) -> Path:
+        """Where the object of that URI lies below the folder."""
+        parts = uri.split("://", 1)[-1].split("/")
+        for first in range(len(parts)):
+            if (path := self.root.joinpath(*parts[first:])).is_file():
+                return path
+        raise Refused("capture_missing", f"{self.root}: {uri} is in a manifest, and no file below: copy it there")
 
     def _timed(self, found: Iterable[bytes]) -> Iterator[bytes]:
         """The lines; first and last time are noted. Where nothing was asked, they are the window."""
@@ -173,6 +211,8 @@ def find_evidence(path: Path, start: datetime | None = None, end: datetime | Non
             for item in sorted(path.rglob("*"))
             if item.is_file() and not any(part.startswith((".", "_")) for part in item.relative_to(path).parts)
         ]
+        if manifests := [item for item in visible if _MANIFEST.search(item.relative_to(path).as_posix())]:
+            return _of_window(path, Evidence(tuple(manifests), path, start, end, transformed=True))
         tables = [item for item in visible if item.suffix.lower() in TABLES]
         captures = [item for item in visible if ".jsonl" in item.name.lower() or item.suffix.lower() == ".gz"]
     else:
@@ -186,16 +226,20 @@ def find_evidence(path: Path, start: datetime | None = None, end: datetime | Non
         raise Refused("capture_missing", f"{path}: no file *.jsonl, *.jsonl.gz, *.csv or *.parquet is below it")
     if tables and (start or end):
         raise Refused("capture_missing", f"{tables[0]}: the rows of a table have no time: leave --start and --end out")
-    evidence = Evidence(tuple(tables or captures), path, start, end)
-    if captures and path.is_dir():
-        inside = tuple(item for item in captures if _may_hold(collected_hour(item.as_posix()), evidence.asked))
-        if not inside:
-            raise Refused(
-                "capture_missing",
-                f"{path}: none of its {len(captures)} files is of the window: change --start or --end",
-            )
-        evidence = Evidence(inside, path, start, end)
-    return evidence
+    return _of_window(path, Evidence(tuple(tables or captures), path, start, end))
+
+
+def _of_window(path: Path, evidence: Evidence) -> Evidence:
+    """The evidence without the folders that lie outside of its window."""
+    if evidence.tabular or not path.is_dir():
+        return evidence
+    inside = tuple(item for item in evidence.paths if _may_hold(collected_hour(item.as_posix()), evidence.asked))
+    if not inside:
+        raise Refused(
+            "capture_missing",
+            f"{path}: none of its {len(evidence.paths)} files is of the window: change --start or --end",
+        )
+    return replace(evidence, paths=inside)
 
 
 def _may_hold(hour: datetime | None, window: Window) -> bool:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from retrain.errors import InvalidSpec, Refused
+from retrain.errors import InvalidSettings, InvalidSpec, NoBaseline, Refused
 
 _MESSAGE_LIMIT = 1000  # bytes; SageMaker keeps the first kilobyte of /opt/ml/output/message as ExitMessage
 
@@ -28,8 +28,8 @@ def run(job: Callable[[argparse.Namespace], str], options: argparse.Namespace) -
         message, code = job(options), 0
     except Refused as refusal:
         message, code = str(refusal), 1
-    except InvalidSpec as error:
-        message, code = f"InvalidSpec: {error}", 1
+    except (InvalidSpec, InvalidSettings, NoBaseline) as error:
+        message, code = f"{type(error).__name__}: {error}", 1
     print(message, file=sys.stderr if code else sys.stdout)
     options.message.parent.mkdir(parents=True, exist_ok=True)
     options.message.write_text(message.encode()[:_MESSAGE_LIMIT].decode(errors="ignore"), encoding="utf-8")

@@ -1,0 +1,146 @@
+"""Analyses a window under the contract of Model Monitor's containers: bring-your-own, or an ordinary Processing job.
+
+What is asked for comes in the environment, or where that is empty from the job's configuration file. The output folder
+gets statistics.json, constraints.json and constraint_violations.json, and analysis.json with every number. A schedule's
+metrics go to the file that SageMaker publishes them from; of an ordinary job it publishes none, the analysis has them.
+
+Contract: "Support for your own containers with Model Monitor", SageMaker Developer Guide.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from retrain import clock
+from retrain.baseline import read_constraints, read_statistics
+from retrain.drift import Verdict
+from retrain.errors import InvalidSettings, NoBaseline
+from retrain.files import find_evidence
+from retrain.jobs.entry import run
+from retrain.monitor import Analysis, analyse
+
+_CONFIGURATIONS = ("config/processingjobconfig.json", "processing/processingjobconfig.json")
+_RESOURCES = "config/resourceconfig.json"
+_METRICS = "output/metrics/cloudwatch/cloudwatch_metrics.jsonl"
+_FIELDS = ("MetricName", "Dimensions", "Timestamp", "Value")
+
+
+def main(texts: list[str] | None = None) -> int:
+    """0 when the output folder holds the analysis; what was found is in the message."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--root", type=Path, default=Path("/opt/ml"), help="where SageMaker's folders are (/opt/ml)")
+    options = parser.parse_args(texts)
+    options.message = options.root / "output" / "message"
+    return run(monitor, options)
+
+
+def monitor(options: argparse.Namespace) -> str:
+    """The documents are written; whether the window violates its constraints, in a sentence that SageMaker reads."""
+    wanted = _wanted(options.root)
+    _require_one_machine(options.root / _RESOURCES)
+    start, end = _moment(wanted, "start_time"), _moment(wanted, "end_time")
+    if start >= end:
+        raise InvalidSettings(f"end_time is {clock.render(end)}, which is not after start_time")
+    statistics = read_statistics(_baseline(wanted, "baseline_statistics"), wanted["baseline_statistics"])
+    constraints = read_constraints(_baseline(wanted, "baseline_constraints"), wanted["baseline_constraints"])
+    source = Path(_required(wanted, "dataset_source"))
+    evidence = find_evidence(source)
+    if not evidence.tabular:
+        evidence = find_evidence(source, start, end)
+    captures = evidence.captures(list(statistics.features))
+    analysis = analyse(captures, statistics, constraints, evidence.asked)
+    if wanted.get("publish_cloudwatch_metrics") == "Enabled":
+        _write_metrics(options.root / _METRICS, analysis, wanted, end)
+    return write_analysis(Path(_required(wanted, "output_path")), analysis)
+
+
+def _wanted(root: Path) -> Mapping[str, str]:
+    """What the job was asked for, by name."""
+    if "dataset_source" in os.environ:
+        return os.environ
+    for name in _CONFIGURATIONS:
+        if (root / name).is_file():
+            try:
+                found = json.loads((root / name).read_bytes())["Environment"]
+            except (ValueError, KeyError, TypeError):
+                raise InvalidSettings(f"{root / name}: no JSON object with an Environment") from None
+            return {str(key): str(value) for key, value in found.items()}
+    raise InvalidSettings(f"dataset_source is neither in the environment nor in {root / _CONFIGURATIONS[0]}")
+
+
+def _require_one_machine(resources: Path) -> None:
+    """Windows too large for one machine are read by retrain.jobs.intake, on several, or by retrain.jobs.spark."""
+    if resources.is_file() and len(json.loads(resources.read_bytes()).get("hosts", [])) > 1:
+        raise InvalidSettings("the job has several instances, each with a share of the captures: ask for one")
+
+
+def _required(wanted: Mapping[str, str], name: str) -> str:
+    if not wanted.get(name):
+        raise InvalidSettings(f"{name} is not set: the job's Environment has to name it")
+    return wanted[name]
+
+
+def _baseline(wanted: Mapping[str, str], name: str) -> bytes:
+    path = Path(_required(wanted, name))
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise NoBaseline(f"{name} is {path}, which can't be read: {error.strerror}") from None
+
+
+def _moment(wanted: Mapping[str, str], name: str) -> datetime:
+    text = _required(wanted, name)
+    try:
+        return clock.parse(text)
+    except ValueError:
+        raise InvalidSettings(f"{name} is {text!r}: a time such as 2026-11-22T14:00:00Z is expected") from None
+
+
+def write_analysis(folder: Path, analysis: Analysis) -> str:
+    """The documents are in the folder; what was found, in a sentence that begins with the execution's status."""
+    folder.mkdir(parents=True, exist_ok=True)
+    documents = {
+        "statistics": analysis.statistics(),
+        "constraints": analysis.constraints(),
+        "constraint_violations": analysis.constraint_violations(),
+        "analysis": analysis.document(),
+    }
+    for name, document in documents.items():
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False)
+        (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    return _sentence(analysis)
+
+
+def _write_metrics(file: Path, analysis: Analysis, wanted: Mapping[str, str], end: datetime) -> None:
+    """A line for each metric. SageMaker chooses the namespace, and takes neither units nor more fields."""
+    endpoint = _required(wanted, "sagemaker_endpoint_name")
+    schedule = _required(wanted, "sagemaker_monitoring_schedule_name")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w", encoding="utf-8") as out:
+        for metric in analysis.metrics(endpoint, schedule, at=end):
+            line: dict[str, Any] = {name: metric[name] for name in _FIELDS}
+            out.write(json.dumps(line | {"Timestamp": clock.render(line["Timestamp"])}) + "\n")
+
+
+def _sentence(analysis: Analysis) -> str:
+    """The first word is the execution's status in Model Monitor."""
+    verdict = analysis.verdict.value
+    if analysis.verdict is Verdict.UNDECIDED:
+        verdict += f" ({analysis.reason}): {analysis.detail}"
+    elif analysis.worst_feature is not None:
+        verdict += f": {analysis.worst_feature} {analysis.drift_max:.3g} of {analysis.threshold:g}"
+    violations = len(analysis.violations)
+    if violations:
+        return f"CompletedWithViolations: {violations} violation{'s'[: violations - 1]}. {verdict}"
+    return f"Completed: Job completed successfully with no violations. {verdict}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""Analyses a window that is too large for one machine, on Spark: every partition makes an intake, and intakes merge.
+
+    spark-submit --py-files retrain.zip src/retrain/jobs/spark.py --captures s3a://bucket/capture/flights/AllTraffic \
+        --baseline baseline --start 2026-11-22T00:00:00Z --end 2026-11-23T00:00:00Z --output drift
+
+`retrain.zip` holds the package. What travels between machines are stored intakes, some hundred kilobytes for each
+partition, whatever the window holds. A file is read whole by one task, so it has to fit into its memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+from retrain import clock
+from retrain.baseline import read_constraints, read_statistics
+from retrain.capture import Window, lines
+from retrain.errors import Refused
+from retrain.intake import Intake, merge_intakes, read_captures
+from retrain.jobs.entry import arguments, run
+from retrain.jobs.monitor import write_analysis
+from retrain.monitor import judge
+from retrain.stored import Stored, dump_intake, load_intake
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+_DEPTH = 2  # of the tree that merges
+
+
+def main(texts: list[str] | None = None) -> int:
+    """0 when the output folder holds the analysis."""
+    parser = arguments(__doc__, ("baseline", "output"), ("captures", "start", "end"))
+    parser.add_argument("--partitions", type=int, help="how many tasks read (Spark's default parallelism)")
+    return run(analyse_on_spark, parser.parse_args(texts))
+
+
+def analyse_on_spark(options: argparse.Namespace) -> str:
+    """The documents are written; what was found, in a sentence."""
+    from pyspark.sql import SparkSession
+
+    window = clock.parse(options.start), clock.parse(options.end)
+    statistics = (options.baseline / "statistics.json").read_bytes()
+    constraints = read_constraints((options.baseline / "constraints.json").read_bytes())
+    spark = SparkSession.builder.appName("retrain").getOrCreate()
+    intake = intake_of(spark, options.captures, statistics, window, options.partitions)
+    return write_analysis(options.output, judge(intake, read_statistics(statistics), constraints, window))
+
+
+def intake_of(
+    spark: SparkSession, captures: str, statistics: bytes, window: Window, partitions: int | None = None
+) -> Intake:
+    """The intake of the window [start, end) of all files below that path, in folders of any depth.
+
+    Raises Refused("capture_missing", …) if there is none.
+    """
+    context = spark.sparkContext
+    context.setJobDescription("read captures")
+    context._jsc.hadoopConfiguration().set("mapreduce.input.fileinputformat.input.dir.recursive", "true")
+    files = context.binaryFiles(captures, partitions or context.defaultParallelism)
+    parts = files.mapPartitions(partial(_part, statistics=statistics, window=window))
+    if parts.isEmpty():
+        raise Refused("capture_missing", f"{captures}: there is no file")
+    merged = parts.treeReduce(partial(_merge, statistics=statistics), _DEPTH)
+    return load_intake(merged, read_statistics(statistics)).intake
+
+
+def _part(files: Iterable[tuple[str, bytes]], statistics: bytes, window: Window) -> Iterator[bytes]:
+    found = ((name, lines([content])) for name, content in files)
+    yield dump_intake(Stored(read_captures(found, read_statistics(statistics), window), {}))
+
+
+def _merge(one: bytes, other: bytes, statistics: bytes) -> bytes:
+    read = read_statistics(statistics)
+    return dump_intake(Stored(merge_intakes(*(load_intake(part, read).intake for part in (one, other))), {}))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

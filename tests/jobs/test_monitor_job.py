@@ -1,0 +1,183 @@
+"""The drift monitor as a container, under Model Monitor's contract: a process, folders and an environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from retrain.baseline import MonitorOptions, baseline_of
+
+SRC = Path(__file__).parents[2] / "src"
+FEATURES = {"x": "numeric", "kind": "categorical"}
+
+
+def rows(middle: float, count: int = 600) -> list[list[str]]:
+    return [[str(middle + number % 50), "ab"[number % 2]] for number in range(count)]
+
+
+def record(row: list[str], time: str = "2026-11-22T14:03:09Z") -> str:
+    return json.dumps(
+        {
+            "captureData": {"endpointInput": {"data": ",".join(row) + "\n", "encoding": "CSV"}},
+            "eventMetadata": {"eventId": "1", "inferenceTime": time},
+            "eventVersion": "0",
+        }
+    )
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """What SageMaker lays out below /opt/ml: a baseline, and an hour of captures beside another hour's."""
+    for name, document in zip(
+        ("statistics", "constraints"), baseline_of(rows(0, 2000), FEATURES, MonitorOptions()), strict=True
+    ):
+        (tmp_path / "baseline").mkdir(exist_ok=True)
+        (tmp_path / "baseline" / f"{name}.json").write_text(json.dumps(document))
+    hours = tmp_path / "endpoint" / "flights" / "AllTraffic" / "2026" / "11" / "22"
+    for hour, middle in (("14", 0.0), ("15", 100.0)):
+        (hours / hour).mkdir(parents=True)
+        lines = [record(row, f"2026-11-22T{hour}:03:09Z") for row in rows(middle)]
+        (hours / hour / "a.jsonl").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def wanted(root: Path, hour: int = 14, **others: str) -> dict[str, str]:
+    return {
+        "dataset_format": json.dumps({"sagemakerCaptureJson": {"captureIndexNames": ["endpointInput"]}}),
+        "dataset_source": str(root / "endpoint"),
+        "output_path": str(root / "found"),
+        "start_time": f"2026-11-22T{hour}:00:00Z",
+        "end_time": f"2026-11-22T{hour + 1}:00:00Z",
+        "publish_cloudwatch_metrics": "Enabled",
+        "sagemaker_endpoint_name": "flights",
+        "sagemaker_monitoring_schedule_name": "flights-drift",
+        "baseline_statistics": str(root / "baseline" / "statistics.json"),
+        "baseline_constraints": str(root / "baseline" / "constraints.json"),
+        **others,
+    }
+
+
+def run(root: Path, environment: dict[str, str]) -> tuple[int, str]:
+    """Exit code, and what DescribeProcessingJob would show as ExitMessage."""
+    command = [sys.executable, "-m", "retrain.jobs.monitor", "--root", str(root)]
+    own = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SRC)}
+    done = subprocess.run(command, env=own | environment, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, (root / "output" / "message").read_text()
+
+
+def found(root: Path, name: str) -> Any:
+    return json.loads((root / "found" / f"{name}.json").read_text())
+
+
+def test_a_stable_hour_completes_without_violations_and_leaves_model_monitors_files(root: Path) -> None:
+    code, message = run(root, wanted(root))
+    assert code == 0
+    assert message.startswith("Completed: Job completed successfully with no violations. STABLE")
+    assert found(root, "statistics")["dataset"]["item_count"] == 600, "the other hour is not the window's"
+    assert {item["name"] for item in found(root, "constraints")["features"]} == set(FEATURES)
+    assert found(root, "constraint_violations") == {"violations": []}
+    assert found(root, "analysis")["verdict"] == "STABLE"
+
+
+def test_a_drifted_hour_is_a_violation(root: Path) -> None:
+    code, message = run(root, wanted(root, hour=15))
+    assert code == 0
+    assert message.startswith("CompletedWithViolations: ")
+    assert "DRIFTED: x 1 of" in message
+    violated = [item["feature_name"] for item in found(root, "constraint_violations")["violations"]]
+    assert violated == ["x"]
+
+
+def test_a_schedules_metrics_are_lines_that_sagemaker_publishes(root: Path) -> None:
+    run(root, wanted(root, hour=15))
+    file = root / "output" / "metrics" / "cloudwatch" / "cloudwatch_metrics.jsonl"
+    metrics = [json.loads(line) for line in file.read_text().splitlines()]
+    assert all(metric.keys() == {"MetricName", "Dimensions", "Timestamp", "Value"} for metric in metrics)
+    by_name = {metric["MetricName"]: metric for metric in metrics}
+    assert by_name["feature_baseline_drift_x"] == {
+        "MetricName": "feature_baseline_drift_x",
+        "Timestamp": "2026-11-22T16:00:00Z",
+        "Dimensions": [
+            {"Name": "Endpoint", "Value": "flights"},
+            {"Name": "MonitoringSchedule", "Value": "flights-drift"},
+        ],
+        "Value": 1.0,
+    }
+
+
+def test_an_ordinary_job_writes_no_metrics(root: Path) -> None:
+    run(root, wanted(root, publish_cloudwatch_metrics="Disabled"))
+    assert not (root / "output" / "metrics").exists()
+
+
+@pytest.mark.parametrize("folder", ["config", "processing"])
+def test_without_an_environment_the_jobs_configuration_says_what_is_wanted(root: Path, folder: str) -> None:
+    (root / folder).mkdir()
+    (root / folder / "processingjobconfig.json").write_text(json.dumps({"Environment": wanted(root)}))
+    assert run(root, {})[0] == 0
+    assert found(root, "analysis")["rows"] == 600
+
+
+def test_a_table_is_judged_whatever_the_hour(root: Path) -> None:
+    (root / "table").mkdir()
+    lines = ["kind,x", *(f"{kind},{x}" for x, kind in rows(0))]
+    (root / "table" / "part-0.csv").write_text("\n".join(lines) + "\n")
+    code, message = run(root, wanted(root, dataset_source=str(root / "table")))
+    assert (code, message.split(":")[0]) == (0, "Completed")
+    assert found(root, "analysis")["rows"] == 600
+
+
+def test_batch_transform_captures_are_found_by_their_manifests(root: Path) -> None:
+    folder = root / "transform"
+    for side, name in (("input", "a.csv"), ("output", "a.csv.out")):
+        hour = folder / "capture" / side / "2026" / "11" / "22" / "14"
+        hour.mkdir(parents=True)
+        (hour / "manifest.json").write_text(json.dumps([{"prefix": f"s3://bucket/batch/{side}/"}, name]))
+        (folder / "batch" / side).mkdir(parents=True)
+    (folder / "batch" / "input" / "a.csv").write_text("".join(f"{x},{kind}\n" for x, kind in rows(0)))
+    (folder / "batch" / "output" / "a.csv.out").write_text("0.5\n" * 600)
+    code, message = run(root, wanted(root, dataset_source=str(folder)))
+    assert (code, message.split(":")[0]) == (0, "Completed")
+    assert found(root, "analysis")["rows"] == 600
+    (folder / "batch" / "output" / "a.csv.out").unlink()
+    code, message = run(root, wanted(root, dataset_source=str(folder)))
+    assert code == 1
+    assert "s3://bucket/batch/output/a.csv.out is in a manifest, and no file below: copy it there" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"baseline_statistics": ""}, "InvalidSettings: baseline_statistics is not set"),
+        ({"baseline_statistics": "gone.json"}, "NoBaseline: baseline_statistics is gone.json, which can't be read"),
+        ({"start_time": "yesterday"}, "InvalidSettings: start_time is 'yesterday': a time such as"),
+        ({"end_time": "2026-11-22T14:00:00Z"}, "InvalidSettings: end_time is 2026-11-22T14:00:00Z, which is not after"),
+        ({"dataset_source": "gone"}, "capture_missing: gone: there is no such file or folder"),
+    ],
+)
+def test_what_is_missing_is_named_and_nothing_is_written(root: Path, change: dict[str, str], message: str) -> None:
+    code, said = run(root, wanted(root) | change)
+    assert code == 1
+    assert said.startswith(message)
+    assert not (root / "found").exists()
+
+
+def test_nothing_to_go_by_is_named(root: Path) -> None:
+    code, message = run(root, {})
+    assert code == 1
+    assert message.startswith("InvalidSettings: dataset_source is neither in the environment nor in ")
+
+
+def test_several_instances_with_a_share_each_are_refused(root: Path) -> None:
+    (root / "config").mkdir()
+    (root / "config" / "resourceconfig.json").write_text(json.dumps({"hosts": ["algo-1", "algo-2"]}))
+    code, message = run(root, wanted(root))
+    assert code == 1
+    assert "several instances" in message
