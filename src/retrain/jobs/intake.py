@@ -14,16 +14,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import reduce
 from pathlib import Path
+from typing import BinaryIO
 
-from retrain import capture, clock
+from retrain import clock
 from retrain.baseline import read_statistics
 from retrain.capture import Window
 from retrain.intake import Intake, merge_intakes, read_captures
 from retrain.jobs.entry import arguments, run
 from retrain.stored import Stored, document_name, dump_intake, ever_since, hours_of, load_intake
 from retrain.window import CaptureFile
-
-_CHUNK = 1 << 20
 
 Source = tuple[str, Path]  # the key that a file is known by, and where it lies
 
@@ -69,8 +68,7 @@ def read_in_parallel(sources: Sequence[Source], statistics: bytes, window: Windo
 
 def read_share(sources: Iterable[Source], statistics: bytes, window: Window) -> bytes:
     """The stored intake of the files: what travels between processes and machines."""
-    captures = ((key, capture.lines(_chunks(path))) for key, path in sources)
-    return dump_intake(Stored(read_captures(captures, read_statistics(statistics), window), {}))
+    return dump_intake(Stored(read_captures(_opened(sources), read_statistics(statistics), window), {}))
 
 
 def merge_shares(parts: Iterable[bytes], statistics: bytes) -> Intake:
@@ -79,10 +77,11 @@ def merge_shares(parts: Iterable[bytes], statistics: bytes) -> Intake:
     return reduce(merge_intakes, (load_intake(part, read).intake for part in parts))
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            yield chunk
+def _opened(sources: Iterable[Source]) -> Iterator[tuple[str, BinaryIO]]:
+    """Each file, open while it is the turn of it."""
+    for key, path in sources:
+        with path.open("rb") as file:
+            yield key, file
 
 
 if __name__ == "__main__":
