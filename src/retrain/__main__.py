@@ -123,7 +123,10 @@ def _features(table: Table, left_out: Sequence[str]) -> list[str]:
 
 
 def _kinds(features: Mapping[str, str]) -> str:
-    kinds = {kind: [name for name, found in features.items() if found == kind] for kind in ("numeric", "categorical")}
+    kinds = {
+        kind: [name for name, found in features.items() if found == kind]
+        for kind in ("numeric", "categorical", "boolean")
+    }
     return "; ".join(
         f"{len(names)} {kind} ({', '.join(names[:12])}{', …' if len(names) > 12 else ''})"
         for kind, names in kinds.items()

@@ -133,6 +133,7 @@ class CategoricalBaseline:
     missing: int
     counts: Mapping[str, int]
     importance: float | None = None
+    boolean: bool = False
 
     @property
     def rest(self) -> int:
@@ -218,12 +219,16 @@ def baseline_of(
     predictions: Iterable[str | float] | None = None,
     importance: Mapping[str, float] | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """statistics.json and constraints.json of rows of texts in the features' order (name → numeric | categorical).
+    """statistics.json and constraints.json of rows of texts in the features' order.
+
+    Features are name → numeric | categorical | boolean; a boolean one is written as a String with its two values.
 
     `predictions` are the model's outputs for the rows; with them, drift of the predictions can be told. `importance` is
     each feature's share of the model's gain; with it, drift can be ranked by what it means to the model.
     """
-    profile = summarise(rows, Layout(dict(features)))
+    booleans = frozenset(name for name, kind in features.items() if kind == "boolean")
+    kinds = {name: "categorical" if name in booleans else kind for name, kind in features.items()}
+    profile = summarise(rows, Layout(kinds, booleans=booleans))
     prediction = None
     if predictions is not None:
         texts = [value if isinstance(value, str) else repr(float(value)) for value in predictions]
@@ -232,7 +237,13 @@ def baseline_of(
     for feature in statistics["features"]:
         if importance and feature["name"] in importance:
             feature["importance"] = importance[feature["name"]]
-    return statistics, render_constraints(profile, options or MonitorOptions())
+        if feature["name"] in booleans:
+            feature["boolean"] = True
+    constraints = render_constraints(profile, options or MonitorOptions())
+    for feature in constraints["features"]:
+        if feature["name"] in booleans:
+            feature["string_constraints"] = {"domains": ["false", "true"]}
+    return statistics, constraints
 
 
 def from_csv(
@@ -555,7 +566,8 @@ def _feature_baseline(feature: Any, file: str) -> FeatureBaseline:
     if isinstance(strings, dict):
         present, missing = _common(strings, name, file)
         counts = MappingProxyType(_category_counts(strings, name, file))
-        return CategoricalBaseline(name, kind, present, missing, counts, _importance(feature, file))
+        boolean = feature.get("boolean") is True
+        return CategoricalBaseline(name, kind, present, missing, counts, _importance(feature, file), boolean)
     raise _unusable(
         file, name, "numerical_statistics", "neither this nor string_statistics is there: compute the baseline anew"
     )
@@ -637,6 +649,7 @@ def _layout(features: Mapping[str, FeatureBaseline]) -> Layout:
             if isinstance(item, NumericBaseline) and item.steps
         },
         {name: frozenset(item.counts) for name, item in features.items() if isinstance(item, CategoricalBaseline)},
+        frozenset(name for name, item in features.items() if isinstance(item, CategoricalBaseline) and item.boolean),
     )
 
 

@@ -42,6 +42,7 @@ from retrain.table import (
     Table,
     category,
     concat,
+    parse_flags,
     parse_numbers,
     read_table,
     thin,
@@ -252,7 +253,8 @@ def _join(
             if feature.type == "categorical":
                 columns[feature.name] = category(texts[index])
             else:
-                columns[feature.name], wrong = parse_numbers(texts[index])
+                parse = parse_flags if feature.type == "boolean" else parse_numbers
+                columns[feature.name], wrong = parse(texts[index])
                 bad_values[feature.name] += int(wrong.sum())
                 bad |= wrong
         answers = [label for *_, label in batch]
@@ -267,7 +269,8 @@ def _join(
         times.append(np.array([time for time, *_ in batch])[sound])
     for name, count in bad_values.items():
         if count > spec.dataset.max_bad_share * total:
-            raise Refused("schema_mismatch", f"{name}: {count} of {total} captured values are not numbers")
+            wanted = "booleans" if spec.kinds[name] == "boolean" else "numbers"
+            raise Refused("schema_mismatch", f"{name}: {count} of {total} captured values are not {wanted}")
     _check_share("captured rows do not fit", total - sum(map(len, times)), total, spec, quarantined)
     table = concat(tables)
     _check_columns(spec, table, reference.seen)

@@ -21,7 +21,7 @@ from retrain.profile import (
     Layout,
     Numbers,
     Profile,
-    categories_counted,
+    counted,
     empty,
     merge,
     numbers_of,
@@ -127,7 +127,7 @@ class _Pending:
         columns: dict[str, ColumnProfile] = {}
         for name in layout.kinds:
             if name in self._texts:
-                columns[name] = categories_counted(self._texts[name], layout.known.get(name, frozenset()))
+                columns[name] = counted(name, self._texts[name], layout)
             else:
                 values = np.concatenate([*self._numbers[name], np.empty(0)])
                 columns[name] = numbers_of(values, layout.points.get(name), self._bad[name])

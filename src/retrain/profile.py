@@ -20,7 +20,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.table import parse_numbers
+from retrain.table import FLAGS, MISSING, parse_numbers
 
 Numbers = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -156,12 +156,14 @@ class Profile:
 class Layout:
     """Which columns rows have, in order: name → numeric | categorical; and what a baseline wants to be counted.
 
-    `points` are a numeric baseline's points, `known` a categorical baseline's categories.
+    `points` are a numeric baseline's points, `known` a categorical baseline's categories. Of the categorical columns,
+    `booleans` have two categories, true and false, in whatever spelling.
     """
 
     kinds: Mapping[str, str]
     points: Mapping[str, Numbers] = field(default_factory=dict)
     known: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    booleans: frozenset[str] = frozenset()
 
     @property
     def block_rows(self) -> int:
@@ -192,7 +194,7 @@ def summarise_block(rows: Sequence[Sequence[str]], layout: Layout) -> Profile:
     columns: dict[str, ColumnProfile] = {}
     for (name, kind), column in zip(layout.kinds.items(), texts, strict=True):
         if kind == "categorical":
-            columns[name] = categories_of(column, layout.known.get(name, frozenset()))
+            columns[name] = counted(name, Counter(column), layout)
         else:
             values, bad = parse_numbers(column)
             columns[name] = numbers_of(values, layout.points.get(name), int(bad.sum()))
@@ -252,6 +254,29 @@ def categories_of(texts: Iterable[str], known: frozenset[str] = frozenset()) -> 
     {'web': 2, 'app': 1}
     """
     return categories_counted(Counter(texts), known)
+
+
+def counted(name: str, texts: Mapping[str, int], layout: Layout) -> CategoricalProfile:
+    """The profile of the layout's categorical column, of texts that come with how often each is there."""
+    if name in layout.booleans:
+        spelled: Counter[str] = Counter()
+        for text, count in texts.items():
+            spelled[flag_name(text)] += count
+        texts = spelled
+    return categories_counted(texts, layout.known.get(name, frozenset()))
+
+
+def flag_name(text: str) -> str:
+    """`true`, `false`, nothing for a missing value, or the text itself if it is no boolean.
+
+    >>> flag_name("Yes"), flag_name("0"), flag_name("maybe")
+    ('true', 'false', 'maybe')
+    """
+    text = text.strip()
+    flag = FLAGS.get(text.lower())
+    if flag is None:
+        return "" if text in MISSING else text
+    return "true" if flag else "false"
 
 
 def categories_counted(texts: Mapping[str, int], known: frozenset[str] = frozenset()) -> CategoricalProfile:

@@ -7,11 +7,15 @@ what comes out, and how a better model is told from a worse one. A complete file
     label = "air_time"         # column of train.csv that is predicted
     task = "regression"        # regression | binary | multiclass
     metric = "rmse"            # main metric; rmse, mae (regression) | logloss, auc, accuracy (binary) |
-                               # mlogloss, accuracy (multiclass). Its direction follows from its name
-    [features]                 # the order is the column order of requests and captures
+                               # mlogloss, accuracy (multiclass)
+    direction = "min"          # where its better values are: follows from its name, may be said, must be right
+    [features]                 # the order is the column order of requests and captures, texts left out
     distance = "numeric"
     carrier = "categorical"
+    international = "boolean"  # true/false, yes/no, 1/0 and the like, in any spelling
+    remarks = "text"           # known and ignored: never read, never stored. Requests by column name may have it
     [hyperparameters]          # for XGBoost, as they are, and:
+    objective = "reg:squarederror" # binary:logistic, multi:softprob and num_class for classifiers
     num_boost_round = 300      # the most rounds that one training may add
     [training]
     candidates = ["continued", "scratch"]  # which to try, also refreshed and new_only; the best on validation is judged
@@ -66,9 +70,11 @@ what comes out, and how a better model is told from a worse one. A complete file
 from __future__ import annotations
 
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -84,11 +90,26 @@ METRICS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 HIGHER_IS_BETTER = frozenset({"auc", "accuracy"})
-FEATURE_TYPES = ("numeric", "categorical")
+FEATURE_TYPES = ("numeric", "categorical", "boolean", "text")
 CANDIDATES = ("continued", "refreshed", "scratch", "new_only")
 BALANCED = "balanced"
 OBJECTIVES: Mapping[str, str] = MappingProxyType(
     {"regression": "reg:squarederror", "binary": "binary:logistic", "multiclass": "multi:softprob"}
+)
+OTHER_OBJECTIVES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "regression": (
+            "reg:squarederror",
+            "reg:absoluteerror",
+            "reg:pseudohubererror",
+            "reg:squaredlogerror",
+            "reg:gamma",
+            "reg:tweedie",
+            "count:poisson",
+        ),
+        "binary": ("binary:logistic",),  # the answer is a probability
+        "multiclass": ("multi:softprob",),  # one for each class
+    }
 )
 MOST_SEGMENTS = 10  # features whose categories the gate looks at one by one
 RESERVED = "__"  # names of the dataset's own columns begin with it
@@ -101,7 +122,7 @@ class Feature:
     """One input column of the model."""
 
     name: str
-    type: str  # numeric | categorical
+    type: str  # numeric | categorical | boolean
 
 
 @dataclass(frozen=True)
@@ -152,7 +173,7 @@ class GateOptions:
 
 @dataclass(frozen=True)
 class Spec:
-    """A model as its owner describes it."""
+    """A model as its owner describes it. `ignored` are texts: columns of the data that the model never gets to see."""
 
     label: str
     task: str
@@ -164,6 +185,7 @@ class Spec:
     dataset: DatasetOptions = field(default_factory=DatasetOptions)
     gate: GateOptions = field(default_factory=GateOptions)
     monitor: MonitorOptions = field(default_factory=MonitorOptions)
+    ignored: tuple[str, ...] = ()
 
     @property
     def direction(self) -> str:
@@ -175,10 +197,51 @@ class Spec:
         """The features' names in the column order of requests."""
         return tuple(feature.name for feature in self.features)
 
+    @property
+    def kinds(self) -> dict[str, str]:
+        """The features' types by name, in the same order."""
+        return {feature.name: feature.type for feature in self.features}
+
 
 # The limits of numeric options: (lowest, highest, both ends allowed).
 _SHARE = (0.0, 1.0)
 _HEAVIEST = 1e6  # weight of a class
+# What XGBoost 3.2 takes for boosting trees, and the numbers it takes for it: (lowest, highest).
+_SHARE_OF_SOME = (1e-6, 1.0)
+_ANY = (-math.inf, math.inf)
+_HYPERPARAMETERS: Mapping[str, tuple[float, float] | None] = MappingProxyType(
+    {
+        **dict.fromkeys(("eta", "learning_rate"), _SHARE_OF_SOME),
+        **dict.fromkeys(("subsample", "colsample_bytree", "colsample_bylevel", "colsample_bynode"), _SHARE_OF_SOME),
+        **dict.fromkeys(("gamma", "min_split_loss", "min_child_weight", "max_delta_step"), (0.0, math.inf)),
+        **dict.fromkeys(("lambda", "reg_lambda", "alpha", "reg_alpha", "scale_pos_weight"), (0.0, math.inf)),
+        **dict.fromkeys(("max_depth", "max_leaves", "nthread"), (0, 10**6)),
+        "max_bin": (2, 10**6),
+        "num_parallel_tree": (1, 10**4),
+        "max_cat_to_onehot": (0, 10**6),
+        "max_cat_threshold": (0, 10**6),
+        "num_class": (2, 10**4),
+        "base_score": _ANY,
+        "huber_slope": (1e-12, math.inf),
+        "tweedie_variance_power": (1.0, 2.0),
+        "seed": (0, 2**31 - 1),
+        **dict.fromkeys(("objective", "tree_method", "grow_policy", "sampling_method", "interaction_constraints")),
+        **dict.fromkeys(("monotone_constraints", "multi_strategy", "device", "max_cached_hist_node")),
+    }
+)
+_WHOLE = frozenset(
+    [
+        "max_depth",
+        "max_leaves",
+        "nthread",
+        "max_bin",
+        "num_parallel_tree",
+        "max_cat_to_onehot",
+        "max_cat_threshold",
+        "num_class",
+        "seed",
+    ]
+)
 _LIMITS: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
         "training.budget": (0.0, 1e9),
@@ -229,7 +292,7 @@ def parse_spec(text: str, file: str = "model.toml") -> Spec:
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise InvalidSpec(f"{file} is not valid TOML: {error}") from error
+        raise _broken(text, file, str(error)) from error
     return _Reader(text, file, document).spec()
 
 
@@ -248,13 +311,14 @@ class _Reader:
                 raise self.error(name, None, f"unknown section: one of {', '.join(known)} is expected")
         model = self.section("model", required=True)
         for key in model:
-            if key not in {"label", "task", "metric"}:
-                raise self.error("model", key, "unknown key: label, task and metric are expected")
+            if key not in {"label", "task", "metric", "direction"}:
+                raise self.error("model", key, "unknown key: label, task, metric and direction are expected")
         task = self.choice("model", "task", tuple(METRICS))
         metric = self.choice("model", "metric", METRICS[task])
         label = self.name("label", model.get("label"))
+        self.direction(metric)
         hyperparameters, rounds = self.hyperparameters(task)
-        features = self.features(label)
+        features, ignored = self.features(label)
         return Spec(
             label=label,
             task=task,
@@ -266,32 +330,71 @@ class _Reader:
             dataset=self.options("dataset", DatasetOptions),
             gate=self.options("gate", GateOptions),
             monitor=self.monitor(features),
+            ignored=ignored,
         )
 
-    def features(self, label: str) -> tuple[Feature, ...]:
+    def direction(self, metric: str) -> None:
+        said, right = self.document["model"].get("direction"), "max" if metric in HIGHER_IS_BETTER else "min"
+        if said not in {None, right}:
+            better = "higher" if right == "max" else "lower"
+            raise self.error(
+                "model", "direction", f"{said!r}, but a {better} {metric} is better: write {right}, or remove this line"
+            )
+
+    def features(self, label: str) -> tuple[tuple[Feature, ...], tuple[str, ...]]:
         section = self.section("features", required=True)
         if not section:
             raise self.error("features", None, 'no feature: write one line for each, like distance = "numeric"')
         for name, kind in section.items():
             if kind not in FEATURE_TYPES:
-                raise self.error("features", name, f"{kind!r} is no feature type: write numeric or categorical")
+                raise self.error(
+                    "features", name, f"{kind!r} is no feature type: write one of {', '.join(FEATURE_TYPES)}"
+                )
             if name == label:
                 raise self.error("features", name, "the label cannot be a feature: remove this line")
+            if not name.strip():
+                raise self.error("features", name, "a feature has no name: write the name of a column of train.csv")
             if name.startswith(RESERVED):
                 raise self.error("features", name, f"names that begin with {RESERVED} are reserved: rename the column")
-        return tuple(Feature(name, kind) for name, kind in section.items())
+        used = tuple(Feature(name, kind) for name, kind in section.items() if kind != "text")
+        if not used:
+            raise self.error("features", None, "texts are ignored, and nothing else is here: add a feature")
+        return used, tuple(name for name, kind in section.items() if kind == "text")
 
     def hyperparameters(self, task: str) -> tuple[dict[str, Any], int]:
-        values = {"objective": OBJECTIVES[task], **self.section("hyperparameters")}
+        section = self.section("hyperparameters")
+        values = {"objective": OBJECTIVES[task], **section}
         rounds = values.pop("num_boost_round", 300)
         if not isinstance(rounds, int) or isinstance(rounds, bool) or not 1 <= rounds <= 100_000:
             raise self.error("hyperparameters", "num_boost_round", f"{rounds!r} is not a whole number from 1 to 100000")
-        for key, value in values.items():
-            if not isinstance(value, (str, int, float, bool, list)):
-                raise self.error("hyperparameters", key, "a text, a number, true, false or a list is expected")
+        for key, value in section.items():
+            if key != "num_boost_round":
+                self.hyperparameter(key, value)
+        if values["objective"] not in OTHER_OBJECTIVES[task]:
+            hint = ", ".join(OTHER_OBJECTIVES[task])
+            raise self.error(
+                "hyperparameters", "objective", f"{values['objective']!r} does not fit {task}: write {hint}"
+            )
         if task == "multiclass" and "num_class" not in values:
             raise self.error("hyperparameters", None, "num_class is missing: a multiclass model needs its class count")
         return values, rounds
+
+    def hyperparameter(self, key: str, value: Any) -> None:
+        if key == "eval_metric":
+            raise self.error("hyperparameters", key, "[model] metric is what training looks at: remove this line")
+        if key not in _HYPERPARAMETERS:
+            near = get_close_matches(key, _HYPERPARAMETERS, 1)
+            hint = f"did you mean {near[0]}?" if near else f"XGBoost knows {', '.join(sorted(_HYPERPARAMETERS))}"
+            raise self.error("hyperparameters", key, f"unknown hyperparameter: {hint}")
+        limits = _HYPERPARAMETERS[key]
+        if limits is None:
+            if not isinstance(value, (str, int, list)) or isinstance(value, bool):
+                raise self.error("hyperparameters", key, f"{value!r}: a text or a list is expected")
+            return
+        kind = "whole number" if key in _WHOLE else "number"
+        allowed = isinstance(value, int if key in _WHOLE else (int, float)) and not isinstance(value, bool)
+        if not allowed or not math.isfinite(value) or not limits[0] <= value <= limits[1]:
+            raise self.error("hyperparameters", key, f"{value!r} is not a {kind} from {limits[0]:g} to {limits[1]:g}")
 
     def options(self, name: str, kind: type[Options]) -> Options:
         section = self.section(name)
@@ -382,14 +485,42 @@ class _Reader:
         return InvalidSpec(f"{self.file}{f', line {line}' if line else ''}: {where}: {message}")
 
 
+def _broken(text: str, file: str, error: str) -> InvalidSpec:
+    """The error for a text that is no TOML, with its line, and what is wrong in words."""
+    found = re.search(r"at line (\d+), column \d+", error)
+    number = int(found.group(1)) if found else len(text.splitlines())
+    lines = text.splitlines()
+    line = lines[number - 1].strip() if 0 < number <= len(lines) else ""
+    if "overwrite" in error or "declare" in error or "twice" in error:
+        message = f"{line.split('=')[0].strip()} is written twice: remove one of them"
+    else:
+        message = f"not valid TOML, {error}: {line[:60]!r}"
+    return InvalidSpec(f"{file}, line {number}: {message}")
+
+
 def _line(text: str, section: str, key: str | None) -> int | None:
     """Number of the line that holds the key of the section, or the section's own if the key is not written."""
     current, at = "", None
     for number, raw in enumerate(text.splitlines(), 1):
-        line = raw.strip()
-        if line.startswith("["):
-            current = line.strip("[]").split("#")[0].strip().strip("]")
-            at = number if current == section else at
-        elif key is not None and current == section and line.split("=")[0].strip().strip("\"'") == key:
+        names = _names(raw.strip())
+        if raw.strip().startswith("["):
+            current = names[0] if names else ""
+            if current == section and key is not None and names[1:2] == [key]:
+                return number
+            at = number if current == section and at is None else at
+        elif key is not None and current == section and names[:1] == [key]:
             return number
     return at
+
+
+def _names(line: str) -> list[str]:
+    """The names, from the outside in, that a line of TOML gives something to, [] if it does not begin with one."""
+    try:
+        found: Any = tomllib.loads(line)
+    except tomllib.TOMLDecodeError:  # the first line of a value that takes several
+        return [line.split("=", maxsplit=1)[0].strip().strip("\"'")] if "=" in line else []
+    names = []
+    while isinstance(found, dict) and len(found) == 1:
+        [(name, found)] = found.items()
+        names.append(name)
+    return names

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,12 @@ from numpy.typing import NDArray
 from retrain.errors import Refused
 
 MISSING = frozenset({"", "nan", "NaN", "NA", "null", "None"})  # of a number; a category is missing only when empty
+FLAGS: Mapping[str, float] = MappingProxyType(  # spellings of a boolean, in small letters
+    {
+        **dict.fromkeys(("true", "t", "yes", "y", "on", "1", "1.0"), 1.0),
+        **dict.fromkeys(("false", "f", "no", "n", "off", "0", "0.0"), 0.0),
+    }
+)
 _CHUNK = 20_000
 HIGHEST = float(np.finfo(np.float32).max)  # XGBoost computes in float32
 
@@ -119,9 +126,10 @@ def thin(rows: int, most: int) -> Index:
 
 
 def read_table(path: Path, kinds: Mapping[str, str], optional: Iterable[str] = ()) -> Table:
-    """The columns named in `kinds` (name → numeric | categorical) of a CSV file with a header, others left out.
+    """The columns named in `kinds` (name → numeric | categorical | boolean) of a CSV file with a header.
 
-    Columns in `optional` may be absent. Raises `Refused("schema_mismatch", …)` naming file, line and column.
+    Other columns are left out. Columns in `optional` may be absent. Raises `Refused("schema_mismatch", …)` naming file,
+    line and column.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file)
@@ -140,7 +148,9 @@ def read_table(path: Path, kinds: Mapping[str, str], optional: Iterable[str] = (
             for name, at in position.items():
                 texts = columns[at]
                 parts[name].append(
-                    category(texts) if kinds[name] == "categorical" else _parse(texts, first, path.name, name)
+                    category(texts)
+                    if kinds[name] == "categorical"
+                    else _parse(texts, kinds[name], first, path.name, name)
                 )
     empty: dict[str, Column] = {
         name: Category(np.empty(0, np.int32), ()) if kinds[name] == "categorical" else np.empty(0) for name in position
@@ -197,13 +207,26 @@ def parse_numbers(texts: Sequence[str]) -> tuple[Numbers, NDArray[np.bool_]]:
     )
 
 
-def _parse(texts: Sequence[str], first: int, file: str, name: str) -> Numbers:
-    values, bad = parse_numbers(texts)
+def parse_flags(texts: Sequence[str]) -> tuple[Numbers, NDArray[np.bool_]]:
+    """The texts as booleans (1, 0, NaN for a missing one), and which are neither booleans nor missing (NaN, too).
+
+    >>> parse_flags(["True", "no", "", "maybe"])[0].tolist()
+    [1.0, 0.0, nan, nan]
+    """
+    nan = float("nan")
+    plain = {text: text.strip() for text in set(texts)}
+    value = {text: FLAGS.get(known.lower(), nan) for text, known in plain.items()}
+    wrong = {text for text, known in plain.items() if known.lower() not in FLAGS and known not in MISSING}
+    bad = np.array([text in wrong for text in texts], dtype=bool) if wrong else np.zeros(len(texts), dtype=bool)
+    return np.array([value[text] for text in texts]), bad
+
+
+def _parse(texts: Sequence[str], kind: str, first: int, file: str, name: str) -> Numbers:
+    values, bad = (parse_flags if kind == "boolean" else parse_numbers)(texts)
     if bad.any():
         row = int(np.argmax(bad))
-        raise Refused(
-            "schema_mismatch", f"{file}, row {first + row}: {name}: {texts[row][:40]!r} is not a finite number"
-        )
+        wanted = "neither true nor false (yes, no, 1, 0)" if kind == "boolean" else "not a finite number"
+        raise Refused("schema_mismatch", f"{file}, row {first + row}: {name}: {texts[row][:40]!r} is {wanted}")
     return values
 
 

@@ -173,7 +173,7 @@ def _encoder(spec: Spec, rows: Table, champion: Model | None) -> Encoder:
     base = dict(zip(champion.encoder.names, champion.encoder.levels, strict=True)) if champion else {}
     levels: list[tuple[str, ...] | None] = []
     for feature in spec.features:
-        if feature.type == "numeric":
+        if feature.type != "categorical":
             levels.append(None)
             continue
         known = base.get(feature.name) or ()
@@ -183,7 +183,14 @@ def _encoder(spec: Spec, rows: Table, champion: Model | None) -> Encoder:
             level for level, count in zip(column.levels, times, strict=True) if count >= spec.training.min_category_rows
         ]
         levels.append((*known, *(level for level in often if level not in set(known))))
-    encoder = Encoder(spec.task, spec.names, tuple(levels), _classes(spec, rows, champion))
+    encoder = Encoder(
+        spec.task,
+        spec.names,
+        tuple(levels),
+        _classes(spec, rows, champion),
+        booleans=tuple(feature.name for feature in spec.features if feature.type == "boolean"),
+        ignored=spec.ignored,
+    )
     if champion and (champion.encoder.names, champion.encoder.feature_types) != (encoder.names, encoder.feature_types):
         raise Refused(
             "schema_mismatch",

@@ -51,7 +51,19 @@ def test_the_flights_file_is_good():
         (("regression", "regresion"), 3, "[model] task: 'regresion' is unknown: write one of regression, binary"),
         (('"rmse"', '"auc"'), 4, "[model] metric: 'auc' is unknown: write one of rmse, mae"),
         (('metric = "rmse"\n', ""), 1, "[model] metric: missing: write one of"),
-        (('"categorical"', '"text"'), 8, "[features] b: 'text' is no feature type: write numeric or categorical"),
+        (('"categorical"', '"date"'), 8, "[features] b: 'date' is no feature type: write one of numeric, categorical"),
+        (('"categorical"', "3"), 8, "[features] b: 3 is no feature type"),
+        (("b = ", '"" = '), 8, "[features]: a feature has no name"),
+        (("b = ", "a = "), 8, "a is written twice: remove one of them"),
+        (('b = "categorical"', "b ="), 8, "not valid TOML, Invalid value"),
+        (('a = "numeric"\nb = "categorical"\n', ""), 6, "[features]: no feature: write one line for each"),
+        (('"numeric"\nb = "categorical"\n', '"text"\n'), 6, "[features]: texts are ignored, and nothing else is here"),
+        (('label = "y"\n', ""), 1, "[model] label: None is no column name: write the name of a column of train.csv"),
+        (('task = "regression"', 'task = "regression"\ntarget = "y"'), 4, "[model] target: unknown key"),
+        (('"rmse"', '"rmse"\ndirection = "max"'), 5, "direction: 'max', but a lower rmse is better: write min"),
+        (("[features]", "[feature]"), 6, "[feature]: unknown section: one of model, features"),
+        (("[features]", "[gate]\nmargin = [\n 1 ]\n[features]"), 7, "[gate] margin: [1] is not a number"),
+        (("[features]", "[training.class_weights]\nyes = -1\n[features]"), 6, "class_weights: {'yes': -1} is neither"),
         (("b = ", "y = "), 8, "[features] y: the label cannot be a feature"),
         (("b = ", "__new = "), 8, "[features] __new: names that begin with __ are reserved"),
         (('label = "y"', "label = 3"), 2, "[model] label: 3 is no column name"),
@@ -74,6 +86,18 @@ def test_an_error_names_file_line_key_and_remedy(change, line, says):
     assert says in str(error.value)
 
 
+def test_a_name_may_need_quotes():
+    wrong = SMALL.replace("b = ", '"b = c"=').replace("categorical", "date")
+    with pytest.raises(InvalidSpec, match=r"model.toml, line 8: \[features\] b = c: 'date' is no feature type"):
+        parse_spec(wrong)
+    assert parse_spec(wrong.replace("date", "boolean")).kinds == {"a": "numeric", "b = c": "boolean"}
+
+
+def test_texts_are_known_and_ignored():
+    spec = parse_spec(SMALL + 'remarks = "text"\n')
+    assert (spec.names, spec.ignored) == (("a", "b"), ("remarks",))
+
+
 @pytest.mark.parametrize(
     ("added", "says"),
     [
@@ -91,7 +115,23 @@ def test_an_error_names_file_line_key_and_remedy(change, line, says):
         ("[training]\nclass_weights = {yes = true}", "class_weights: {'yes': True} is neither"),
         ("[training]\nclass_weights = 'even'", "class_weights: 'even' is neither"),
         ("[hyperparameters]\nnum_boost_round = 0", "[hyperparameters] num_boost_round: 0 is not a whole number"),
-        ("[hyperparameters]\neta = {a = 1}", "[hyperparameters] eta: a text, a number"),
+        (
+            "[hyperparameters]\neta = {a = 1}",
+            "line 11: [hyperparameters] eta: {'a': 1} is not a number from 1e-06 to 1",
+        ),
+        ("[hyperparameters]\neta = -0.1", "line 11: [hyperparameters] eta: -0.1 is not a number from 1e-06 to 1"),
+        ("[hyperparameters]\nmax_depth = 2.5", "max_depth: 2.5 is not a whole number from 0 to 1e+06"),
+        ("[hyperparameters]\nmax_dept = 3", "max_dept: unknown hyperparameter: did you mean max_depth?"),
+        ("[hyperparameters]\ntree_method = true", "tree_method: True: a text or a list is expected"),
+        ("[hyperparameters]\neval_metric = 'mae'", "eval_metric: [model] metric is what training looks at"),
+        (
+            "[hyperparameters]\nobjective = 'binary:logistic'",
+            "'binary:logistic' does not fit regression: write reg:squ",
+        ),
+        ("[dataset]\nmin_rows = -5", "line 11: [dataset] min_rows: -5 is not a whole number from 10"),
+        ("[monitor]\nthreshold = -1", "line 11: [monitor] threshold: -1 is not a number from 0 to 1"),
+        ("[monitor]\nthresold = 0.1", "line 11: [monitor] thresold: unknown key: one of threshold"),
+        ("[monitor]\nignored = ['c']", "line 11: [monitor] ignored: 'c' is no feature"),
         ("[retraining]\na = 1", "[retraining]: unknown section: one of model, features"),
         ("[gate", "not valid TOML"),
     ],

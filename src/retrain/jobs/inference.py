@@ -48,6 +48,11 @@ ENCODER = "code/encoder.json"
 CSV, JSON = "text/csv", "application/json"
 MISSING = frozenset({"", "nan", "NaN", "NA", "null", "None"})  # of a number; a category is missing only when empty
 
+FLAGS = {  # spellings of a boolean, in small letters
+    **dict.fromkeys(("true", "t", "yes", "y", "on", "1", "1.0"), 1.0),
+    **dict.fromkeys(("false", "f", "no", "n", "off", "0", "0.0"), 0.0),
+}
+
 _HIGHEST = float(np.finfo(np.float32).max)  # XGBoost computes in float32
 
 
@@ -67,13 +72,16 @@ class Encoder:
 
     `levels[i]` are the categories of column i in the order of their codes, None for a number. A category that was not
     seen in training is encoded as missing, which every tree of XGBoost has a learned direction for. `classes` are the
-    label's values of a classifier in the order of XGBoost's class numbers, empty for a regression.
+    label's values of a classifier in the order of XGBoost's class numbers, empty for a regression. Of the numbers,
+    `booleans` come as true and false, in whatever spelling. `ignored` are columns that a row by name may have, too.
     """
 
     task: str
     names: tuple[str, ...]
     levels: tuple[tuple[str, ...] | None, ...]
     classes: tuple[str, ...] = ()
+    booleans: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
 
     @property
     def feature_types(self) -> list[str]:
@@ -89,7 +97,8 @@ class Encoder:
         matrix = np.empty((len(rows), width), dtype=np.float32)
         for index, (name, levels) in enumerate(zip(self.names, self.levels, strict=True)):
             if levels is None:
-                matrix[:, index] = [_number(row[index], number, name) for number, row in enumerate(rows, 1)]
+                parse = _flag if name in self.booleans else _number
+                matrix[:, index] = [parse(row[index], number, name) for number, row in enumerate(rows, 1)]
             else:
                 codes = {level: code for code, level in enumerate(levels)}
                 matrix[:, index] = [codes.get(row[index].strip(), math.nan) for row in rows]
@@ -102,11 +111,12 @@ class Encoder:
             "task": self.task,
             "classes": list(self.classes),
             "features": [
-                {"name": name, "type": "numeric"}
+                {"name": name, "type": "boolean" if name in self.booleans else "numeric"}
                 if levels is None
                 else {"name": name, "type": "categorical", "levels": list(levels)}
                 for name, levels in zip(self.names, self.levels, strict=True)
             ],
+            "ignored": list(self.ignored),
         }
         return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
@@ -120,6 +130,8 @@ class Encoder:
             names=tuple(feature["name"] for feature in features),
             levels=tuple(tuple(feature["levels"]) if "levels" in feature else None for feature in features),
             classes=tuple(document["classes"]),
+            booleans=tuple(feature["name"] for feature in features if feature["type"] == "boolean"),
+            ignored=tuple(document.get("ignored", ())),
         )
 
 
@@ -173,7 +185,7 @@ def input_fn(body: str | bytes | bytearray, content_type: str) -> list[Any]:
 def predict_fn(rows: Iterable[Any], model: Model) -> list[Any]:
     """One prediction per row: a number, the positive class's probability, or the most probable class."""
     encoder = model.encoder
-    output = model.predict(encoder.encode([_in_order(row, n, encoder.names) for n, row in enumerate(rows, 1)]))
+    output = model.predict(encoder.encode([_in_order(row, n, encoder) for n, row in enumerate(rows, 1)]))
     if encoder.task == "multiclass":
         return [encoder.classes[index] for index in np.argmax(output, axis=1)]
     # A float32 has no more than nine digits to say, and repr() of the shortest says them.
@@ -204,16 +216,17 @@ def _json_rows(text: str) -> list[Any]:
     return document
 
 
-def _in_order(row: Any, number: int, names: Sequence[str]) -> list[str]:
+def _in_order(row: Any, number: int, encoder: Encoder) -> list[str]:
     """The row as text in the model's column order. SageMaker's own formats put it under `features`."""
     if isinstance(row, dict) and list(row) == ["features"] and isinstance(row["features"], (list, dict)):
         row = row["features"]
+    names = encoder.names
     if isinstance(row, dict):
         if missing := [name for name in names if name not in row]:
             raise BadRequestError(
                 f"row {number} lacks {_few(missing)}; null stands for a missing value. Expected are {_few(names)}"
             )
-        if extra := [name for name in row if name not in names]:
+        if extra := [name for name in row if name not in names and name not in encoder.ignored]:
             raise BadRequestError(f"row {number} has unknown columns: {_few(extra)}. Expected are {_few(names)}")
         row = [row[name] for name in names]
     if not isinstance(row, list):
@@ -231,6 +244,15 @@ def _text(value: Any, number: int) -> str:
     if not isinstance(value, (int, float)):
         raise BadRequestError(f"row {number} holds {type(value).__name__}, a text or a number is expected")
     return repr(int(value) if isinstance(value, bool) else value)
+
+
+def _flag(text: str, number: int, name: str) -> float:
+    text = text.strip()
+    if text in MISSING:
+        return math.nan
+    if text.lower() not in FLAGS:
+        raise BadRequestError(f"row {number}, column {name}: {text[:40]!r} is neither true nor false")
+    return FLAGS[text.lower()]
 
 
 def _number(text: str, number: int, name: str) -> float:
