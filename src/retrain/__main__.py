@@ -164,9 +164,9 @@ def _drift(options: argparse.Namespace) -> int:
     if not evidence.tabular:
         source += f", {clock.render(window[0])} to {clock.render(window[1])}"
     if options.html:
-        from retrain.report.page import render_page
+        from retrain.report.drift_page import render_drift
 
-        page = render_page(documents["analysis"], statistics, read_statistics(documents["statistics"]), source)
+        page = render_drift(documents["analysis"], statistics, read_statistics(documents["statistics"]), source)
         (options.out / "drift.html").write_text(page, encoding="utf-8")
     name = "drift.html" if options.html else "analysis.json"
     show(documents["analysis"], source, f"More in {options.out / name}")

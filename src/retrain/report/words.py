@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,35 @@ _REASONS: Mapping[str, str] = {
     "capture_corrupt": "too much of the data can't be read",
     "volume_collapse": "far fewer rows came than were expected",
 }
+
+
+def short(value: Any) -> str:
+    """A number of four digits, whole ones in full, or "none".
+
+    >>> short(12.34567), short(65470), short(None)
+    ('12.35', '65,470', 'none')
+    """
+    if value is None:
+        return "none"
+    return f"{value:,}" if isinstance(value, int) else f"{float(value):.4g}"
+
+
+def when(moment: Any) -> str:
+    """A moment for people, to the minute; what is none is left as it is.
+
+    >>> when("2013-08-01T00:00:14.716Z")
+    '2013-08-01 00:00 UTC'
+    """
+    return re.sub(r"^(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(?::[\d.]+)?Z$", r"\1 \2 UTC", str(moment))
+
+
+def readable(text: Any) -> str:
+    """The text with its long decimals cut to four digits.
+
+    >>> readable("Value: 0.9998150203477617, expected 1.0")
+    'Value: 0.9998, expected 1.0'
+    """
+    return re.sub(r"\d+\.\d{5,}", lambda found: f"{float(found[0]):.4g}", str(text))
 
 
 def headline(document: Mapping[str, Any]) -> str:

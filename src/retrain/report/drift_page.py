@@ -6,21 +6,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import plotly.graph_objects as go
-from plotly.offline import get_plotlyjs
-from plotly.subplots import make_subplots
+from markupsafe import Markup
 
 from retrain.baseline import PREDICTION, CategoricalBaseline, FeatureBaseline, NumericBaseline, Statistics
 from retrain.drift import Steps
 from retrain.profile import Numbers
+from retrain.report.paper import BEFORE, GAP, NOW, embedded, page, styled
 from retrain.report.words import METHODS, consequence, headline
 
-BASELINE, WINDOW, GAP = "#868e96", "#0b7285", "#e8590c"
 _FEW, _MANY = 6, 12  # features that are drawn: at least, if there are so many, and at most
 _BINS = 40
 _UNITS = 60  # whole numbers of no wider range get a bin each
@@ -30,6 +27,9 @@ _LABEL = 22  # characters of a category's name
 _CURVE = 200  # points of a cumulative distribution
 
 
+Pair = tuple[go.Figure, go.Figure]
+
+
 @dataclass(frozen=True)
 class Plot:
     """A feature's figure as HTML, and what it shows in words."""
@@ -37,10 +37,11 @@ class Plot:
     feature: Mapping[str, Any]
     changed: str
     note: str
-    html: str
+    left: Markup
+    right: Markup
 
 
-def render_page(document: Mapping[str, Any], baseline: Statistics, window: Statistics, source: str) -> str:
+def render_drift(document: Mapping[str, Any], baseline: Statistics, window: Statistics, source: str) -> str:
     """The page of an analysis, of which `document` is what analysis.json holds.
 
     `baseline` and `window` are the two statistics.json, `source` says in words what was analysed. Whatever a name or a
@@ -58,16 +59,11 @@ def render_page(document: Mapping[str, Any], baseline: Statistics, window: Stati
             continue
         drawing = _numeric(before, now) if isinstance(before, NumericBaseline) else _categorical(before, now)
         if drawing is not None:
-            figure, changed, note = drawing
-            html = figure.to_html(
-                full_html=False,
-                include_plotlyjs=False,
-                div_id=f"plot-{number}",
-                config={"displayModeBar": False, "responsive": True},
-            )
-            plots.append(Plot(feature, changed, note, html))
-    page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return page.from_string((Path(__file__).parent / "page.html.j2").read_text(encoding="utf-8")).render(
+            (left, right), changed, note = drawing
+            pair = embedded(left, f"plot-{number}-left"), embedded(right, f"plot-{number}-right")
+            plots.append(Plot(feature, changed, note, *pair))
+    return page(
+        "drift.html.j2",
         document=document,
         source=source,
         headline=headline(document),
@@ -77,10 +73,11 @@ def render_page(document: Mapping[str, Any], baseline: Statistics, window: Stati
         rows=[*features, *([prediction] if prediction and prediction["distance"] is not None else [])],
         prediction=PREDICTION,
         methods=METHODS,
+        weighed=any(item.get("importance") is not None for item in features),
         violations=[v for v in document["violations"] if v["constraint_check_type"] != "baseline_drift_check"],
-        plots=plots,
+        drawings=plots,
         hidden=sum(item["verdict"] == "DRIFTED" for item in features) - len(plots),
-        library=get_plotlyjs() if plots else "",
+        plots=bool(plots),
         scale=max([item["distance"] or 0.0 for item in features] + [2 * document["threshold"], 0.1]),
     )
 
@@ -99,7 +96,7 @@ def _side(statistics: Statistics, name: str) -> FeatureBaseline | None:
 # Numbers ----------------------------------------------------------------------------------------------------------
 
 
-def _numeric(before: FeatureBaseline, now: FeatureBaseline) -> tuple[go.Figure, str, str] | None:
+def _numeric(before: FeatureBaseline, now: FeatureBaseline) -> tuple[Pair, str, str] | None:
     if not isinstance(before, NumericBaseline) or not isinstance(now, NumericBaseline):
         return None
     if before.steps is None or now.steps is None:
@@ -107,11 +104,11 @@ def _numeric(before: FeatureBaseline, now: FeatureBaseline) -> tuple[go.Figure, 
     low = min(quantile(before.steps, _TAILS), quantile(now.steps, _TAILS))
     high = max(quantile(before.steps, 1 - _TAILS), quantile(now.steps, 1 - _TAILS))
     edges = _edges(low, high, before.inferred_type == now.inferred_type == "Integral")
-    figure = _figure("share of the values", "share up to each value")
-    for steps, name, colour in ((before.steps, "baseline", BASELINE), (now.steps, "window", WINDOW)):
+    left, right = _figure("share of the values"), _figure("share up to each value")
+    for steps, name, colour in ((before.steps, "baseline", BEFORE), (now.steps, "window", NOW)):
         shares = _cdf(steps, edges, below=True)
         heights = np.diff(shares)
-        figure.add_scatter(
+        left.add_scatter(
             x=np.repeat(edges, 2).tolist(),
             y=[0.0, *np.repeat(heights, 2).tolist(), 0.0],
             name=name,
@@ -120,12 +117,10 @@ def _numeric(before: FeatureBaseline, now: FeatureBaseline) -> tuple[go.Figure, 
             fill="tozeroy",
             fillcolor=_faint(colour),
             hovertemplate="%{x:.5~g}: %{y:.1%}<extra>" + name + "</extra>",
-            row=1,
-            col=1,
         )
         x = np.unique(np.concatenate((_curve(steps), edges[[0, -1]])))
         x = x[(x >= edges[0]) & (x <= edges[-1])]
-        figure.add_scatter(
+        right.add_scatter(
             x=x.tolist(),
             y=_cdf(steps, x).tolist(),
             name=name,
@@ -133,11 +128,10 @@ def _numeric(before: FeatureBaseline, now: FeatureBaseline) -> tuple[go.Figure, 
             line={"color": colour, "width": 2, "shape": "hv" if steps.exact else "linear"},
             showlegend=False,
             hovertemplate="%{x:.5~g}: %{y:.1%}<extra>" + name + "</extra>",
-            row=1,
-            col=2,
         )
-    _mark_gap(figure, before.steps, now.steps)
-    figure.update_yaxes(tickformat=".0%", rangemode="tozero")
+    _mark_gap(right, before.steps, now.steps)
+    for figure in (left, right):
+        figure.update_yaxes(tickformat=".0%", rangemode="tozero")
     median = [quantile(side.steps, 0.5) for side in (before, now) if side.steps]
     spread = [(quantile(side.steps, 0.05), quantile(side.steps, 0.95)) for side in (before, now) if side.steps]
     changed = (
@@ -145,8 +139,11 @@ def _numeric(before: FeatureBaseline, now: FeatureBaseline) -> tuple[go.Figure, 
         f"and {spread[0][1]:.4g}, and now lie between {spread[1][0]:.4g} and {spread[1][1]:.4g}."
     )
     least, most = (pick(float(s.points[i]) for s in (before.steps, now.steps)) for pick, i in ((min, 0), (max, -1)))
-    outside = f"The plots leave out up to {_TAILS:.1%} of the values at either end; the whole range is "
-    return figure, changed, f"{outside}{least:.4g} to {most:.4g}." if least < edges[0] or most > edges[-1] else ""
+    note = ""
+    if least < edges[0] or most > edges[-1]:
+        note = f"The plots leave out up to {_TAILS:.1%} of the values at either end; the whole range is "
+        note += f"{least:.4g} to {most:.4g}."
+    return (left, right), changed, note
 
 
 def quantile(steps: Steps, share: float) -> float:
@@ -209,15 +206,13 @@ def _mark_gap(figure: go.Figure, before: Steps, now: Steps) -> None:
         line={"color": GAP, "width": 3},
         marker={"size": 6},
         hovertemplate="farthest apart at %{x:.5~g}<extra></extra>",
-        row=1,
-        col=2,
     )
 
 
 # Categories -------------------------------------------------------------------------------------------------------
 
 
-def _categorical(before: FeatureBaseline, now: FeatureBaseline) -> tuple[go.Figure, str, str] | None:
+def _categorical(before: FeatureBaseline, now: FeatureBaseline) -> tuple[Pair, str, str] | None:
     if not isinstance(before, CategoricalBaseline) or not isinstance(now, CategoricalBaseline):
         return None
     names = before.counts.keys() | now.counts.keys()
@@ -235,33 +230,30 @@ def _categorical(before: FeatureBaseline, now: FeatureBaseline) -> tuple[go.Figu
         labels.append(f"<i>{len(names) - len(chosen)} others</i>")
         pairs.append((max(rest[0], 0.0), max(rest[1], 0.0)))
     places = list(range(len(labels)))  # labels may be equal once they are cut
-    figure = _figure("share of the values", "change, percentage points")
-    for side, name, colour in ((0, "baseline", BASELINE), (1, "window", WINDOW)):
-        figure.add_bar(
+    left, right = _figure("share of the values"), _figure("change, percentage points")
+    for side, name, colour in ((0, "baseline", BEFORE), (1, "window", NOW)):
+        left.add_bar(
             x=places,
             y=[pair[side] for pair in pairs],
             name=name,
             marker_color=colour,
             customdata=labels,
             hovertemplate="%{customdata}: %{y:.1%}<extra>" + name + "</extra>",
-            row=1,
-            col=1,
         )
     worst = shares[moved[0]]
-    figure.add_bar(
+    right.add_bar(
         x=places,
         y=[100 * (pair[1] - pair[0]) for pair in pairs],
         marker_color=[GAP if pair == worst else "#ced4da" for pair in pairs],
         customdata=labels,
         showlegend=False,
         hovertemplate="%{customdata}: %{y:+.1f}<extra></extra>",
-        row=1,
-        col=2,
     )
-    figure.update_xaxes(tickvals=places, ticktext=labels, showgrid=False)
-    figure.update_yaxes(tickformat=".0%", row=1, col=1)
-    figure.update_yaxes(tickformat="+.0f", row=1, col=2)
-    figure.update_layout(bargap=0.25, bargroupgap=0.05)
+    for figure in (left, right):
+        figure.update_xaxes(tickvals=places, ticktext=labels, showgrid=False)
+        figure.update_layout(bargap=0.25, bargroupgap=0.05)
+    left.update_yaxes(tickformat=".0%")
+    right.update_yaxes(tickformat="+.0f")
     verb = "rose" if worst[1] > worst[0] else "fell"
     changed = f"The share of “{_cut(moved[0])}” {verb} from {worst[0]:.1%} to {worst[1]:.1%}."
     new = [name for name in moved if name not in before.counts]
@@ -269,7 +261,7 @@ def _categorical(before: FeatureBaseline, now: FeatureBaseline) -> tuple[go.Figu
         share = sum(shares[name][1] for name in new)
         words = "category is new and makes" if len(new) == 1 else "categories are new and make"
         changed += f" {len(new)} {words} up {share:.1%} of the window."
-    return figure, changed, ""
+    return (left, right), changed, ""
 
 
 def _label(name: str, new: bool) -> str:
@@ -281,20 +273,9 @@ def _cut(name: str) -> str:
     return name if len(name) <= _LABEL else f"{name[: _LABEL - 1]}…"
 
 
-def _figure(left: str, right: str) -> go.Figure:
-    figure = make_subplots(rows=1, cols=2, column_widths=[0.6, 0.4], horizontal_spacing=0.09)
-    figure.update_layout(
-        template="plotly_white",
-        height=270,
-        margin={"l": 52, "r": 12, "t": 34, "b": 36},
-        font={"family": "system-ui, sans-serif", "size": 12.5, "color": "#495057"},
-        legend={"orientation": "h", "x": 0, "y": 1.18, "xanchor": "left"},
-        hoverlabel={"font_size": 12},
-    )
-    figure.update_xaxes(showline=True, linecolor="#ced4da", gridcolor="#f1f3f5", zeroline=False)
-    figure.update_yaxes(gridcolor="#f1f3f5", zerolinecolor="#ced4da", title_font_size=12)
-    figure.update_yaxes(title_text=left, row=1, col=1)
-    figure.update_yaxes(title_text=right, row=1, col=2)
+def _figure(title: str) -> go.Figure:
+    figure = styled(go.Figure(), 270)
+    figure.update_yaxes(title_text=title)
     return figure
 
 

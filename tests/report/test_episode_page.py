@@ -1,0 +1,128 @@
+"""The page of an episode: everything an approver needs, nothing that could run."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from retrain.report.episode_page import Evidence, render_episode
+
+
+def draw(item: Any, manifest: Any = None, evaluation: Any = None, **changes: Any) -> str:
+    found = {"analysis": None, "drift_link": None, "manifest": manifest, "evaluation": evaluation, **changes}
+    return render_episode(Evidence(episode_id="flights-1", item=item, **found))
+
+
+def own(page: str) -> str:
+    return re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+
+
+def test_the_decision_is_a_sentence_with_its_numbers(item: Any, manifest: Any, evaluation: Any) -> None:
+    page = draw(item, manifest, evaluation)
+    assert "The challenger is better: RMSE 11.7 where the champion has 21.6, better by 8.7 to 11.2 with 95 %" in page
+    assert "A person is asked to approve or reject" in page
+
+
+def test_every_comparison_is_drawn(item: Any, manifest: Any, evaluation: Any) -> None:
+    page = draw(item, manifest, evaluation)
+    drawn = re.findall(r'id="plot-(\w+)"', page)
+    assert drawn == ["gate", "time", "curves", "importance", "segments"]
+    assert "fewer than 100 rows" in page
+
+
+def test_names_are_shown_and_not_run_and_a_token_is_not_shown(item: Any, manifest: Any, evaluation: Any) -> None:
+    page = draw(item, manifest, evaluation)
+    assert "&lt;/script&gt;&lt;img src=x" in page
+    assert "<img" not in page
+    assert "never-shown" not in page
+
+
+def test_nothing_is_loaded_and_only_the_console_is_linked(item: Any, manifest: Any, evaluation: Any) -> None:
+    link = "https://us-east-1.console.aws.amazon.com/s3/object/bucket?region=us-east-1&prefix=a"
+    page = own(draw(item, manifest, evaluation, drift_link=link))
+    assert re.findall(r'(?:src|href|action)\s*=\s*"([^"]*)"', page) == ["data:,", link.replace("&", "&amp;")]
+    assert not re.search(r"url\(|@import|<(?:iframe|object|img)\b", page)
+
+
+@pytest.mark.parametrize("part", ["segments", "curves", "importance", "over_time", "training"])
+def test_what_an_older_evaluation_lacks_is_left_out_with_a_sentence(
+    part: str, item: Any, manifest: Any, evaluation: Any
+) -> None:
+    del evaluation[part]
+    said = {
+        "segments": "The evaluation has no segments.",
+        "curves": "The evaluation has no residuals or calibration.",
+        "importance": "The evaluation has no feature importance.",
+        "over_time": "The evaluation has no metric over time.",
+        "training": "The evaluation does not name the candidates.",
+    }
+    assert said[part] in draw(item, manifest, evaluation)
+
+
+def test_an_episode_that_has_just_begun_has_a_page_without_plots(item: Any) -> None:
+    page = draw({**item, "task_token": "", "model_package_arn": ""})
+    assert "there is no challenger yet" in page
+    assert len(page) < 20_000
+
+
+def test_a_kept_champion_says_why(item: Any, manifest: Any, evaluation: Any) -> None:
+    evaluation["gate"] |= {
+        "decision": "keep_champion",
+        "reasons": [{"code": "not_better", "detail": "the lower bound is -0.4"}],
+        "interval": [-0.4, 1.1],
+    }
+    page = draw(
+        {**item, "status": "CLOSED", "outcome": "champion_kept", "reason": "not_better", "closed_at": "t"},
+        manifest,
+        evaluation,
+    )
+    assert "The champion stays: the challenger has RMSE" in page
+    assert "the lower bound is -0.4" in page
+
+
+@pytest.mark.parametrize(("metric", "title"), [("logloss", "LOGLOSS"), ("auc", "AUC"), ("mlogloss", "MLOGLOSS")])
+def test_a_classifier_has_calibration_instead_of_residuals(
+    metric: str, title: str, item: Any, manifest: Any, evaluation: Any
+) -> None:
+    bins = [{"rows": 100, "predicted": n / 10, "observed": n / 11} for n in range(10)]
+    evaluation["curves"] = {"kind": "reliability", "champion": bins, "challenger": bins}
+    evaluation["gate"] |= {"metric": metric, "direction": "max" if metric == "auc" else "min"}
+    page = draw(item, manifest, evaluation)
+    assert "<h3>Calibration</h3>" in page
+    assert f"{title} 11.7 where the champion has 21.6" in page
+    assert ("higher is better" in page) == (metric == "auc")
+
+
+def test_a_first_model_is_compared_with_nobody(item: Any, manifest: Any, evaluation: Any) -> None:
+    gone = dict.fromkeys(("champion", "difference", "interval", "confidence", "reference"))
+    evaluation["gate"] |= {"decision": "bootstrap", **gone}
+    for part in ("curves", "importance"):
+        evaluation[part]["champion"] = None
+    for span in evaluation["over_time"]:
+        del span["champion"]
+    page = draw({**item, "bootstrap": True}, {**manifest, "bootstrap": True}, {**evaluation, "segments": None})
+    assert "The first model of this endpoint has RMSE 11.7 on its holdout." in page
+    assert '"name":"champion"' not in page
+
+
+def test_an_episode_refused_for_its_labels_says_so_without_a_challenger(item: Any) -> None:
+    refused = {"status": "CLOSED", "outcome": "refused", "reason": "labels_insufficient", "detail": "12 of 5,000 rows"}
+    page = draw({**item, **refused, "closed_at": "2013-08-02T00:00:00Z", "model_package_arn": ""})
+    assert "No challenger was judged: labels insufficient." in page
+    assert "12 of 5,000 rows" in page
+
+
+def test_what_moved_most_comes_first_whatever_matters_most(item: Any) -> None:
+    features = [
+        {"name": name, "distance": d, "severity": d / 0.3, "verdict": v, "judged": True, "threshold": 0.3, "psi": None}
+        for name, d, v in (("calm", 0.02, "STABLE"), ("wild", 0.6, "DRIFTED"), ("brisk", 0.2, "STABLE"))
+    ]
+    window = {"window_start": "2013-07-01T00:00:00Z", "window_end": "2013-08-01T00:00:00Z", "rows": 5000}
+    page = draw(item, analysis={**window, "features": features})
+    assert page.index("wild") < page.index("brisk") < page.index("calm")
+
+
+def test_the_same_evidence_gives_the_same_bytes(item: Any, manifest: Any, evaluation: Any) -> None:
+    assert draw(item, manifest, evaluation) == draw(item, manifest, evaluation)
