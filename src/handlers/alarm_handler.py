@@ -19,4 +19,6 @@ def handler(event: Any, _context: Any) -> dict[str, Any]:
         machine=adapters.machine(),
         rejected=adapters.rejected(),
         topic=adapters.topic(),
+        store=adapters.store(),
+        bus=adapters.bus(),
     )

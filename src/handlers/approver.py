@@ -33,4 +33,6 @@ def handler(event: Any, _context: Any) -> dict[str, Any]:
             callbacks=adapters.callbacks(),
             topic=adapters.topic(),
         )
-    return judge_challenger(step, rules=rules, ledger=ledger, store=adapters.store(), sagemaker=sagemaker)
+    return judge_challenger(
+        step, rules=rules, ledger=ledger, store=adapters.store(), sagemaker=sagemaker, bus=adapters.bus()
+    )

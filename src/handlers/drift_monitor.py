@@ -20,4 +20,5 @@ def handler(event: Any, _context: Any) -> dict[str, Any]:
         cloudwatch=adapters.cloudwatch(),
         sagemaker=adapters.sagemaker(),
         topic=adapters.topic(),
+        bus=adapters.bus(),
     )

@@ -13,6 +13,7 @@ from retrain.telemetry import observed
 def handler(event: Any, _context: Any) -> dict[str, Any]:
     """`status` closed with outcome, reason and detail; or ignored, because it was closed before."""
     rules, ledger, sagemaker, topic = settings.closing(), adapters.ledger(), adapters.sagemaker(), adapters.topic()
+    bus = adapters.bus()
     if "detail-type" in event:
-        return close_ended_execution(event, rules=rules, ledger=ledger, sagemaker=sagemaker, topic=topic)
-    return close_episode(Step.of(event), rules=rules, ledger=ledger, sagemaker=sagemaker, topic=topic)
+        return close_ended_execution(event, rules=rules, ledger=ledger, sagemaker=sagemaker, topic=topic, bus=bus)
+    return close_episode(Step.of(event), rules=rules, ledger=ledger, sagemaker=sagemaker, topic=topic, bus=bus)

@@ -17,7 +17,9 @@ from retrain.errors import MalformedEvent, Refused, RetrainError
 from retrain.telemetry import logger, short
 
 if TYPE_CHECKING:
+    from retrain.aws.events import Bus
     from retrain.aws.ledger import Ledger
+    from retrain.aws.s3 import Store
     from retrain.aws.sns import Topic
     from retrain.aws.sqs import RejectedEvents
     from retrain.aws.stepfunctions import StateMachine
@@ -47,6 +49,8 @@ def answer(
     machine: StateMachine,
     rejected: RejectedEvents,
     topic: Topic,
+    store: Store,
+    bus: Bus,
 ) -> dict[str, Any]:
     """What became of the event: opened, ignored(reason) or refused(reason). A refused one is kept, and people are told.
 
@@ -56,11 +60,14 @@ def answer(
         trigger = recognise(event, rules, ledger)
         if isinstance(trigger, str):
             return ignored(trigger)
-        return open_episode(trigger, rules=rules, ledger=ledger, machine=machine)
+        answer = open_episode(trigger, rules=rules, ledger=ledger, machine=machine, store=store, bus=bus)
     except MalformedEvent as error:
         return _refuse(event, "malformed_event", str(error), rejected, topic)
     except Refused as refusal:
         return _refuse(event, refusal.code, refusal.detail, rejected, topic)
+    if answer["action"] == "opened" and not trigger.bootstrap:
+        _tell(trigger, ledger, topic)
+    return answer
 
 
 def recognise(event: Any, rules: OpeningRules, ledger: Ledger) -> Trigger | str:
@@ -149,6 +156,24 @@ def _field(mapping: Mapping[str, Any], name: str, kind: type[Any]) -> Any:
     if not isinstance(value, kind):
         raise MalformedEvent(f"{name} is missing or not what it should be")
     return value
+
+
+def _tell(trigger: Trigger, ledger: Ledger, topic: Topic) -> None:
+    """People know that the alarm opened an episode, and where its report is."""
+    item = ledger.episode(trigger.episode_id) or {}
+    lines = [
+        f"Endpoint {trigger.endpoint_name}: an alarm fired, and retraining begins.",
+        "",
+        f"Why      {trigger.text}",
+        f"Window   {item.get('window_start')} to {item.get('window_end')}",
+        f"Episode  {trigger.episode_id}",
+        f"Report   {item.get('page_uri')}",
+        f"         {item.get('page_url')}",
+    ]
+    try:
+        topic.publish(f"{trigger.endpoint_name}: an alarm fired, retraining begins", "\n".join(lines))
+    except RetrainError as error:
+        logger.warning("notification failed", error=str(error))
 
 
 def _refuse(event: Any, reason: str, detail: str, rejected: RejectedEvents, topic: Topic) -> dict[str, Any]:

@@ -14,12 +14,13 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from retrain import model_card, telemetry
-from retrain.episode import Step, ignored, moment, require_held
+from retrain.episode import Step, announce, ignored, moment, require_held
 from retrain.errors import InvalidSettings, MalformedEvent, NoArtifact, Permanent, Refused, RetrainError, Throttled
 from retrain.seals import container_sha256
 from retrain.telemetry import logger
 
 if TYPE_CHECKING:
+    from retrain.aws.events import Bus
     from retrain.aws.ledger import Ledger
     from retrain.aws.s3 import Store
     from retrain.aws.sagemaker import SageMaker
@@ -57,7 +58,7 @@ class Challenger:
 
 
 def judge_challenger(
-    step: Step, *, rules: ApprovalRules, ledger: Ledger, store: Store, sagemaker: SageMaker
+    step: Step, *, rules: ApprovalRules, ledger: Ledger, store: Store, sagemaker: SageMaker, bus: Bus
 ) -> dict[str, Any]:
     """`decision` is approved, await or keep_champion; the ledger knows the numbers and the package.
 
@@ -107,6 +108,7 @@ def judge_challenger(
         **{f"{name}_uri": file for name, file in baseline.items()},
     )
     _document(challenger, evaluation, episode.episode_id, champion, ledger=ledger, sagemaker=sagemaker)
+    announce(episode.episode_id, episode.endpoint_name, bus)  # its page is the evidence an approver sees
     if rules.mode == "registry" and not episode.bootstrap:
         return {"decision": "await"}
     policy = "policy:bootstrap" if episode.bootstrap else "policy:auto"
@@ -204,6 +206,8 @@ def request_approval(
             f"Model package  {item['model_package_arn']}",
             f"SHA-256        {item['model_sha256']}",
             f"Episode        {episode.episode_id}",
+            f"Report         {item.get('page_uri')}",
+            f"               {item.get('page_url')}",
             "",
             "Approve or reject the package in the Model Registry, for example with",
             f"aws sagemaker update-model-package --model-package-arn {item['model_package_arn']} "

@@ -18,7 +18,9 @@ from retrain.telemetry import logger, short
 from retrain.window import window_ending
 
 if TYPE_CHECKING:
+    from retrain.aws.events import Bus
     from retrain.aws.ledger import Ledger
+    from retrain.aws.s3 import Store
     from retrain.aws.sagemaker import SageMaker
     from retrain.aws.sns import Topic
     from retrain.aws.stepfunctions import StateMachine
@@ -135,22 +137,34 @@ class ClosingRules:
             raise InvalidSettings("the cool-down can't be negative")
 
 
-def open_episode(trigger: Trigger, *, rules: OpeningRules, ledger: Ledger, machine: StateMachine) -> dict[str, Any]:
+def open_episode(
+    trigger: Trigger, *, rules: OpeningRules, ledger: Ledger, machine: StateMachine, store: Store, bus: Bus
+) -> dict[str, Any]:
     """The endpoint has an open episode with a running execution, or the answer says why this trigger opened none."""
     telemetry.about(trigger.episode_id)
     if trigger.bootstrap and ledger.champion(trigger.endpoint_name):
         return ignored("champion_exists")
-    window = _window(trigger, rules, ledger)
-    lost = ledger.open(trigger, window, lease_until=trigger.at + LEASE_FOR)
+    window, report_uri = _window(trigger, rules, ledger)
+    page_uri = store.uri(names.episode_page(trigger.episode_id))
+    evidence = {"page_uri": page_uri, "page_url": store.link(page_uri)}
+    if report_uri:
+        evidence["report_uri"] = report_uri
+    lost = ledger.open(trigger, window, lease_until=trigger.at + LEASE_FOR, **evidence)
     if lost == "cooldown":
         return ignored("cooldown")
     if lost == "lock_taken":
         ledger.count_occurrence(trigger)
         return ignored("episode_open")
-    return _start(trigger, first=lost is None, ledger=ledger, machine=machine)
+    return _start(trigger, first=lost is None, ledger=ledger, machine=machine, bus=bus)
 
 
-def _start(trigger: Trigger, *, first: bool, ledger: Ledger, machine: StateMachine) -> dict[str, Any]:
+def announce(episode_id: str, endpoint_name: str, bus: Bus) -> None:
+    """The report writer will hear that the ledger has news of the episode; if not, that is logged and counted."""
+    detail = {"episode_id": episode_id, "endpoint_name": endpoint_name}
+    _try("announce the episode", lambda: bus.put(names.EPISODE_CHANGED, detail))
+
+
+def _start(trigger: Trigger, *, first: bool, ledger: Ledger, machine: StateMachine, bus: Bus) -> dict[str, Any]:
     """The episode's execution runs. Safe to repeat: the name and, byte for byte, the input are the ledger's."""
     item = ledger.episode(trigger.episode_id) or {}
     if item.get("status") != "OPEN" or item.get("execution_arn"):
@@ -171,28 +185,29 @@ def _start(trigger: Trigger, *, first: bool, ledger: Ledger, machine: StateMachi
         logger.error("execution ended and left the episode open", execution_arn=arn, execution_status=status)
         return refused("orphaned")
     ledger.record_execution(episode, arn, lock_until=trigger.at + LOCK_FOR)
+    announce(episode.episode_id, episode.endpoint_name, bus)
     logger.info("episode opened", first=first, execution_arn=arn)
     telemetry.count("EpisodeOpened", reason="bootstrap" if trigger.bootstrap else "alarm")
     return {"action": "opened", "episode_id": episode.episode_id, "execution_arn": arn}
 
 
-def _window(trigger: Trigger, rules: OpeningRules, ledger: Ledger) -> tuple[datetime, datetime]:
-    """The window that raised the alarm: the monitor's latest analysis, if it is recent."""
+def _window(trigger: Trigger, rules: OpeningRules, ledger: Ledger) -> tuple[tuple[datetime, datetime], str | None]:
+    """The window that raised the alarm, and its report: the monitor's latest analysis, if it is recent."""
     if trigger.bootstrap:
-        return trigger.at, trigger.at
+        return (trigger.at, trigger.at), None
     analysis = ledger.analysis(trigger.endpoint_name, of=trigger.evidence)
     if analysis:
         start, end = clock.parse(analysis["window_start"]), clock.parse(analysis["window_end"])
         told_at = clock.parse(analysis.get("analysed_at") or analysis["window_end"])
         if told_at <= trigger.at <= told_at + rules.window:
-            return start, end
+            return (start, end), analysis.get("report_uri")
     champion = ledger.champion(trigger.endpoint_name)
     since = clock.parse(champion["since"]) if champion else None
-    return window_ending(trigger.at, rules.window, since, ledger.rearm_at(trigger.endpoint_name))
+    return window_ending(trigger.at, rules.window, since, ledger.rearm_at(trigger.endpoint_name)), None
 
 
 def close_episode(
-    step: Step, *, rules: ClosingRules, ledger: Ledger, sagemaker: SageMaker, topic: Topic
+    step: Step, *, rules: ClosingRules, ledger: Ledger, sagemaker: SageMaker, topic: Topic, bus: Bus
 ) -> dict[str, Any]:
     """The episode is closed with its outcome, the lock is free, the cool-down runs, and people were told.
 
@@ -200,11 +215,11 @@ def close_episode(
     `error` that a state caught. Repeating it changes nothing and tells nobody twice.
     """
     ending = ending_of(step.fields)
-    return _close(step.episode, step.now, ending, rules=rules, ledger=ledger, sagemaker=sagemaker, topic=topic)
+    return _close(step.episode, step.now, ending, rules=rules, ledger=ledger, sagemaker=sagemaker, topic=topic, bus=bus)
 
 
 def close_ended_execution(
-    event: Mapping[str, Any], *, rules: ClosingRules, ledger: Ledger, sagemaker: SageMaker, topic: Topic
+    event: Mapping[str, Any], *, rules: ClosingRules, ledger: Ledger, sagemaker: SageMaker, topic: Topic, bus: Bus
 ) -> dict[str, Any]:
     """The episode of an execution that ended outside of every Catch is closed as failed, its pipeline stopped."""
     detail = event.get("detail")
@@ -223,7 +238,7 @@ def close_ended_execution(
     ending = Ending("failed", f"execution_{status}", said or f"the execution ended as {status}")
     if arn := item.get("pipeline_execution_arn"):
         _try("stop the pipeline", lambda: sagemaker.stop_pipeline_if_running(arn))
-    return _close(episode, now, ending, rules=rules, ledger=ledger, sagemaker=sagemaker, topic=topic)
+    return _close(episode, now, ending, rules=rules, ledger=ledger, sagemaker=sagemaker, topic=topic, bus=bus)
 
 
 @dataclass(frozen=True)
@@ -273,6 +288,7 @@ def _close(
     ledger: Ledger,
     sagemaker: SageMaker,
     topic: Topic,
+    bus: Bus,
 ) -> dict[str, Any]:
     ledger.close(
         episode,
@@ -288,6 +304,7 @@ def _close(
     if item.get("outcome") != "promoted" and (arn := item.get("model_package_arn")):
         why = f"episode {episode.episode_id} ended as {item.get('outcome')}: {item.get('reason')}"
         _try("reject the package", lambda: sagemaker.set_approval(arn, "Rejected", why))
+    announce(episode.episode_id, episode.endpoint_name, bus)
     subject, text = message(episode.episode_id, item)
     if _try("notify", lambda: topic.publish(subject, text)):
         ledger.record_notified(episode.episode_id, now)
@@ -322,6 +339,8 @@ def message(episode_id: str, item: Mapping[str, Any]) -> tuple[str, str]:
         ("Decided by", "decided_by"),
         ("Pipeline", "pipeline_execution_arn"),
         ("Execution", "execution_arn"),
+        ("Report", "page_uri"),
+        ("", "page_url"),
     ):
         value = episode_id if key == "pk" else item.get(key)
         if value:

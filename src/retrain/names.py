@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from hashlib import sha256
+from urllib.parse import quote
 
 VARIANT = "AllTraffic"  # blue/green deployments need the same variant name in both configs, so it never changes
+WINDOW_ANALYSED, EPISODE_CHANGED = "Window Analysed", "Episode Changed"  # news on the event bus
 
 _NOT_NAME = re.compile(r"[^a-zA-Z0-9]+")
 
@@ -60,6 +62,31 @@ def model_name(episode: str) -> str:
 def endpoint_config_name(episode: str) -> str:
     """The name of the endpoint config that the episode creates (limit 63)."""
     return model_name(episode)
+
+
+def episode_page(episode: str) -> str:
+    """The key of the episode's page."""
+    return f"episodes/{episode}/episode.html"
+
+
+def drift_page(analysis: str) -> str:
+    """The key, or URI, of the page of the analysis that is filed there.
+
+    >>> drift_page("s3://bucket/monitor/flights/flights-drift/2013/04/01/00/analysis.json")
+    's3://bucket/monitor/flights/flights-drift/2013/04/01/00/drift.html'
+    """
+    return f"{analysis.rpartition('/')[0]}/drift.html"
+
+
+def console_link(bucket: str, key: str, region: str) -> str:
+    """Where the object is in AWS's console, for people who may sign in there; "Open" shows it.
+
+    >>> console_link("data", "a b/drift.html", "eu-west-1")
+    'https://eu-west-1.console.aws.amazon.com/s3/object/data?region=eu-west-1&prefix=a%20b/drift.html'
+    """
+    houses = {"cn": "console.amazonaws.cn", "us-gov": "console.amazonaws-us-gov.com"}
+    house = next((host for start, host in houses.items() if region.startswith(f"{start}-")), "console.aws.amazon.com")
+    return f"https://{region}.{house}/s3/object/{bucket}?region={region}&prefix={quote(key)}"
 
 
 def schedule_name(endpoint_name: str) -> str:

@@ -21,6 +21,7 @@ from retrain.window import DAY, HOUR, CaptureFile, full_hour, window_ending
 
 if TYPE_CHECKING:
     from retrain.aws.cloudwatch import CloudWatch
+    from retrain.aws.events import Bus
     from retrain.aws.ledger import Ledger
     from retrain.aws.s3 import Store
     from retrain.aws.sagemaker import SageMaker
@@ -72,6 +73,7 @@ def watch_endpoint(
     cloudwatch: CloudWatch,
     sagemaker: SageMaker,
     topic: Topic,
+    bus: Bus,
 ) -> dict[str, Any]:
     """The window that ends at the event's time is analysed against the champion's baseline.
 
@@ -105,11 +107,12 @@ def watch_endpoint(
     schedule = names.schedule_name(endpoint)
     # CloudWatch's alarms look at recent data points only, so their time is that of the analysis.
     cloudwatch.put_metrics(analysis.metrics(endpoint, schedule, rules.most_features, now))
+    _announce(report_uri, watched.statistics_uri, endpoint, bus)
     ledger.mark_published(endpoint, end)
     logger.info("window analysed", **{**_digest(analysis), **_effort(reading)})
     count("Window", reason=analysis.verdict.value)
     if analysis.triage and not (previous.get("triage") and previous.get("reason") == analysis.reason):
-        _tell(analysis, endpoint, report_uri, topic)
+        _tell(analysis, endpoint, store, report_uri, topic)
     return {"status": analysis.verdict.value, "report_uri": report_uri}
 
 
@@ -304,14 +307,26 @@ def _digest(analysis: Analysis) -> dict[str, Any]:
     }
 
 
-def _tell(analysis: Analysis, endpoint: str, report_uri: str, topic: Topic) -> None:
+def _announce(report_uri: str, baseline_uri: str, endpoint: str, bus: Bus) -> None:
+    """The report writer will hear of the analysis; a page that is not drawn changes no verdict."""
+    detail = {"endpoint_name": endpoint, "report_uri": report_uri, "baseline_uri": baseline_uri}
+    try:
+        bus.put(names.WINDOW_ANALYSED, detail)
+    except RetrainError as error:
+        logger.warning("the analysis was not announced", error=str(error))
+        count("AfterthoughtFailed", reason="announce_the_window")
+
+
+def _tell(analysis: Analysis, endpoint: str, store: Store, report_uri: str, topic: Topic) -> None:
+    page_uri = names.drift_page(report_uri)
     lines = [
         f"The captures of endpoint {endpoint} are broken: {analysis.reason}.",
         "",
         str(analysis.detail),
         "",
         f"Window   {clock.render(analysis.window_start)} to {clock.render(analysis.window_end)}",
-        f"Report   {report_uri}",
+        f"Report   {page_uri}",
+        f"         {store.link(page_uri)}",
         "",
         "Nothing is retrained on broken data. This is told once; it ends when a window is sound again.",
     ]

@@ -10,6 +10,7 @@ import boto3
 import pytest
 from control_plane import (
     REGION,
+    FakeBus,
     FakeCallbacks,
     FakeCloudWatch,
     FakeMachine,
@@ -74,6 +75,11 @@ def callbacks() -> FakeCallbacks:
 @pytest.fixture
 def topic() -> FakeTopic:
     return FakeTopic()
+
+
+@pytest.fixture
+def bus() -> FakeBus:
+    return FakeBus()
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from retrain.aws.ledger import Ledger
 from retrain.clock import parse
 from retrain.episode import ClosingRules, Episode, OpeningRules, Step, Trigger
 from retrain.errors import NoArtifact, Throttled
+from retrain.names import console_link
 from retrain.retraining import PatienceRules, PipelineSettings
 from retrain.rollout import RolloutSettings
 from retrain.window import CaptureFile, prefixes
@@ -77,6 +78,17 @@ class FakeTopic:
         self.messages.append((subject, text))
 
 
+class FakeBus:
+    def __init__(self) -> None:
+        self.events: list[tuple[str, dict[str, Any]]] = []
+        self.down = False
+
+    def put(self, detail_type: str, detail: dict[str, Any]) -> None:
+        if self.down:
+            raise Throttled("events:PutEvents: no")
+        self.events.append((detail_type, detail))
+
+
 class FakeQueue:
     def __init__(self) -> None:
         self.kept: list[tuple[Any, str]] = []
@@ -91,6 +103,9 @@ class FakeStore:
 
     def uri(self, key: str) -> str:
         return f"s3://bucket/{key}"
+
+    def link(self, uri: str) -> str:
+        return console_link("bucket", uri.removeprefix("s3://bucket/"), REGION)
 
     def put(self, key: str, body: bytes | str, content_type: str = "") -> str:
         self.objects[self.uri(key)] = body.encode() if isinstance(body, str) else body

@@ -18,10 +18,17 @@ EVENTS = Path(__file__).parents[2] / "events"
 
 
 @pytest.fixture
-def ask(ledger: Any, machine: Any, rejected: Any, topic: Any) -> Any:
+def ask(ledger: Any, machine: Any, rejected: Any, topic: Any, store: Any, bus: Any) -> Any:
     def answer(event: Any, **changes: Any) -> dict[str, Any]:
         return alarm.answer(
-            event, rules=opening_rules(**changes), ledger=ledger, machine=machine, rejected=rejected, topic=topic
+            event,
+            rules=opening_rules(**changes),
+            ledger=ledger,
+            machine=machine,
+            rejected=rejected,
+            topic=topic,
+            store=store,
+            bus=bus,
         )
 
     return answer

@@ -43,9 +43,10 @@ def episode(ledger: Any, store: Any, sagemaker: Any) -> Any:
 
 
 @pytest.fixture
-def judge(ledger: Any, store: Any, sagemaker: Any) -> Any:
+def judge(ledger: Any, store: Any, sagemaker: Any, bus: Any) -> Any:
     def call(episode: Any, rules: Any = APPROVAL) -> dict[str, Any]:
-        return judge_challenger(step(episode, "judge"), rules=rules, ledger=ledger, store=store, sagemaker=sagemaker)
+        asked = step(episode, "judge")
+        return judge_challenger(asked, rules=rules, ledger=ledger, store=store, sagemaker=sagemaker, bus=bus)
 
     return call
 

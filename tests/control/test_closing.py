@@ -22,18 +22,18 @@ def episode(ledger: Any) -> Any:
 
 
 @pytest.fixture
-def close(ledger: Any, sagemaker: Any, topic: Any) -> Any:
+def close(ledger: Any, sagemaker: Any, topic: Any, bus: Any) -> Any:
     def call(asked: Any) -> dict[str, Any]:
-        return close_episode(asked, rules=CLOSING, ledger=ledger, sagemaker=sagemaker, topic=topic)
+        return close_episode(asked, rules=CLOSING, ledger=ledger, sagemaker=sagemaker, topic=topic, bus=bus)
 
     return call
 
 
 @pytest.fixture
-def end(ledger: Any, sagemaker: Any, topic: Any) -> Any:
+def end(ledger: Any, sagemaker: Any, topic: Any, bus: Any) -> Any:
     def call(name: str = "execution-failed", **changes: Any) -> dict[str, Any]:
         event = {**json.loads((EVENTS / f"{name}.json").read_text()), **changes}
-        return close_ended_execution(event, rules=CLOSING, ledger=ledger, sagemaker=sagemaker, topic=topic)
+        return close_ended_execution(event, rules=CLOSING, ledger=ledger, sagemaker=sagemaker, topic=topic, bus=bus)
 
     return call
 

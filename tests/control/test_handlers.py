@@ -31,7 +31,10 @@ from moto import mock_aws
 from retrain import errors, telemetry
 from retrain.aws import adapters, calls, settings
 from retrain.aws.ledger import Ledger
+from retrain.baseline import baseline_of, read_constraints, read_statistics
+from retrain.clock import parse
 from retrain.episode import Episode
+from retrain.monitor import analyse
 
 pytestmark = pytest.mark.filterwarnings("ignore:No application metrics")  # the deployed function ignores it itself
 ROOT = Path(__file__).parents[2]
@@ -287,6 +290,34 @@ def test_the_drift_monitor(world: World) -> None:
 
 def test_the_quality_monitor(world: World) -> None:
     assert world.invoke("quality_monitor", EVENTS["quality-scheduled"])["reason"] == "no_champion"
+
+
+def test_the_report_writer_and_an_analysis(world: World) -> None:
+    statistics, constraints = baseline_of([[str(x % 90)] for x in range(2000)], {"distance": "numeric"}, None)
+    window = parse("2013-03-01T00:00:00Z"), parse("2013-04-01T00:00:00Z")
+    read = read_statistics(json.dumps(statistics)), read_constraints(json.dumps(constraints))
+    analysis = analyse([], *read, window)
+    detail = EVENTS["window-analysed"]["detail"]
+    for uri, document in (
+        (detail["baseline_uri"], statistics),
+        (detail["report_uri"], analysis.document()),
+        (detail["report_uri"].replace("analysis", "statistics"), analysis.statistics()),
+    ):
+        world.s3.put_object(Bucket="bucket", Key=uri.removeprefix("s3://bucket/"), Body=json.dumps(document))
+    answer = world.invoke("report_writer", EVENTS["window-analysed"])
+    assert answer["status"] == "drawn"
+    page = world.s3.get_object(Bucket="bucket", Key=answer["page_uri"].removeprefix("s3://bucket/"))
+    assert page["ContentType"] == "text/html; charset=utf-8"
+    assert b"the window has no captured row" in page["Body"].read()
+
+
+def test_the_report_writer_and_an_episode(world: World) -> None:
+    assert world.invoke("report_writer", EVENTS["episode-changed"])["reason"] == "unknown_episode"
+    opened = world.invoke("alarm_handler", EVENTS["bootstrap-requested"])["episode_id"]
+    event = {**EVENTS["episode-changed"], "detail": {"endpoint_name": "flights", "episode_id": opened}}
+    answer = world.invoke("report_writer", event)
+    assert answer == {"status": "drawn", "page_uri": f"s3://bucket/episodes/{opened}/episode.html"}
+    assert world.ledger.episode(opened)["page_uri"] == answer["page_uri"]  # type: ignore[index]
 
 
 def test_every_event_has_a_test_here() -> None:

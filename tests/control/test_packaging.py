@@ -83,6 +83,17 @@ def test_the_drift_monitor_needs_no_xgboost(module: str) -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_the_report_writers_package_is_the_same_code_without_the_monitors_libraries() -> None:
+    package = SRC.parent / "report-writer"
+    assert {path.name: path.resolve() for path in package.iterdir() if path.is_dir()} == {
+        name: SRC / name for name in ("handlers", "retrain")
+    }
+    missing = ("polars", "orjson", "zlib_ng", "rich", "xgboost", "pandas", "sagemaker")
+    code = f"import sys; sys.modules.update(dict.fromkeys({missing!r})); import handlers.report_writer"
+    environment = {**os.environ, "PYTHONPATH": str(package)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+
+
 def test_only_the_adapters_import_boto3_and_only_telemetry_imports_powertools() -> None:
     for file in SRC.rglob("*.py"):
         text = file.read_text()

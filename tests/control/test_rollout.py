@@ -12,6 +12,7 @@ from control_plane import (
     PACKAGE,
     ROLLOUT,
     RUN,
+    FakeBus,
     crowned,
     evaluated,
     in_service,
@@ -40,7 +41,8 @@ def approve(ledger: Any, store: Any, sagemaker: Any, episode: Any) -> Any:
     ledger.note(episode, pipeline_execution_arn=RUN)
     evaluated(store, sagemaker, episode, **({"decision": "bootstrap"} if episode.bootstrap else {}))
     sagemaker.registers(episode.episode_id)
-    judge_challenger(step(episode, "judge"), rules=APPROVAL, ledger=ledger, store=store, sagemaker=sagemaker)
+    asked = step(episode, "judge")
+    judge_challenger(asked, rules=APPROVAL, ledger=ledger, store=store, sagemaker=sagemaker, bus=FakeBus())
     return episode
 
 

@@ -109,7 +109,7 @@ def test_the_runtime_and_the_processor_are_parameters() -> None:
 
 def test_every_rule_retries_for_a_limited_time_and_keeps_what_it_cannot_deliver() -> None:
     rules = of_type("AWS::Events::Rule")
-    assert len(rules) == 6
+    assert len(rules) == 8
     for item in rules.values():
         for target in item["Targets"]:
             assert target["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": ["UndeliveredEvents", "Arn"]}}
@@ -137,7 +137,7 @@ def test_the_alarm_rule_names_the_alarm_and_no_prefix() -> None:
 
 def test_functions_called_by_events_keep_what_failed_for_good() -> None:
     kept = {item["FunctionName"]["Ref"]: item for item in of_type("AWS::Lambda::EventInvokeConfig").values()}
-    assert set(kept) == {"AlarmHandler", "Approver", "DriftMonitor", "EpisodeCloser", "QualityMonitor"}
+    assert set(kept) == {"AlarmHandler", "Approver", "DriftMonitor", "EpisodeCloser", "QualityMonitor", "ReportWriter"}
     for item in kept.values():
         assert "OnFailure" in item["DestinationConfig"]
 
@@ -304,4 +304,4 @@ def test_every_function_of_the_control_plane_is_built_by_the_makefile() -> None:
         if item["Type"] == "AWS::Serverless::Function" and item.get("Metadata", {}).get("BuildMethod") == "makefile"
     }
     assert targets == made
-    assert set(functions()) - made == {"DriftMonitor", "QualityMonitor"}
+    assert set(functions()) - made == {"DriftMonitor", "QualityMonitor", "ReportWriter"}

@@ -48,7 +48,7 @@ def captures(found: list[list[str]], time: str = "2013-03-15T10:30:00Z") -> byte
 
 
 @pytest.fixture
-def watch(ledger: Any, store: Any, cloudwatch: Any, sagemaker: Any, topic: Any) -> Any:
+def watch(ledger: Any, store: Any, cloudwatch: Any, sagemaker: Any, topic: Any, bus: Any) -> Any:
     def call(time: str = "2013-04-01T00:00:00Z", event: Any = None, **rules: Any) -> dict[str, Any]:
         return watch_endpoint(
             {**EVENT, "time": time} if event is None else event,
@@ -58,6 +58,7 @@ def watch(ledger: Any, store: Any, cloudwatch: Any, sagemaker: Any, topic: Any) 
             cloudwatch=cloudwatch,
             sagemaker=sagemaker,
             topic=topic,
+            bus=bus,
         )
 
     return call
@@ -170,7 +171,7 @@ def test_broken_data_is_told_once_and_publishes_no_drift(
         assert watch(time)["status"] == "UNDECIDED"
     [(subject, text)] = topic.messages
     assert "schema_mismatch" in subject
-    assert "analysis.json" in text
+    assert "s3://bucket/monitor/flights/flights-drift/2013/04/01/00/drift.html" in text
     assert metric(cloudwatch, "drift_max") == []
 
 

@@ -100,15 +100,20 @@ class Ledger:
             {":at": _millis(at)},
         )
 
-    def open(self, trigger: Trigger, window: tuple[datetime, datetime], lease_until: datetime) -> str | None:
-        """The episode is open and holds the lock, or which clause forbade it: known, cooldown, lock_taken."""
+    def open(
+        self, trigger: Trigger, window: tuple[datetime, datetime], lease_until: datetime, **fields: str
+    ) -> str | None:
+        """The episode is open and holds the lock, or which clause forbade it: known, cooldown, lock_taken.
+
+        `fields` are what else the episode shall have from the beginning.
+        """
         for _ in range(_ATTEMPTS):
             lock = self.lock(trigger.endpoint_name)
             dead = lock.get("owner") if lock.get("expires_at", 0) <= clock.epoch(trigger.at) else None
             if self.episode(trigger.episode_id):
                 return "known"
             fence = int(lock.get("fence", 0))
-            writes = self._opening(trigger, window, lease_until, fence)
+            writes = self._opening(trigger, window, lease_until, fence, fields)
             if dead and (self.episode(dead) or {}).get("status") == "OPEN":
                 writes["dead"] = self._closing(
                     dead, trigger.at, "failed", "lock_expired", f"taken over by {trigger.episode_id}"
@@ -124,7 +129,12 @@ class Ledger:
         raise Throttled(f"the lock of {trigger.endpoint_name} changes too quickly")
 
     def _opening(
-        self, trigger: Trigger, window: tuple[datetime, datetime], lease_until: datetime, fence: int
+        self,
+        trigger: Trigger,
+        window: tuple[datetime, datetime],
+        lease_until: datetime,
+        fence: int,
+        fields: Mapping[str, str],
     ) -> dict[str, Item]:
         now = clock.epoch(trigger.at)
         episode = {
@@ -141,6 +151,7 @@ class Ledger:
             "window_end": clock.render(window[1]),
             "fence": fence + 1,
             "occurrences": 1,
+            **fields,
         }
         writes = {"known": self._put(episode, NEVER_SEEN)}
         if not trigger.bootstrap:

@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 
 from retrain.aws.calls import classified, is_missing
 from retrain.errors import NoArtifact
+from retrain.names import console_link
 from retrain.window import CaptureFile, prefixes
 
 Body = TypeVar("Body")
@@ -33,6 +34,10 @@ class Store:
     def uri(self, key: str) -> str:
         """The key's URI."""
         return f"s3://{self._bucket}/{key}"
+
+    def link(self, uri: str) -> str:
+        """Where the object is in AWS's console, for people."""
+        return console_link(*_split(uri), self._s3.meta.region_name)
 
     def put(self, key: str, body: bytes | str, content_type: str = "application/json") -> str:
         """The key holds `body`; its URI."""
