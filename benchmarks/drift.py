@@ -379,7 +379,7 @@ def has_avx512() -> bool:
         return False
 
 
-def report(records: int, runs: int, peers: bool, spark: bool, function: bool) -> Iterator[str]:
+def report(records: int, runs: int, peers: int, spark: bool, function: bool) -> Iterator[str]:
     """The lines of the result, as they become known."""
     make_baseline()
     size = sum(file.stat().st_size for file in files(make(records, "plain")))
@@ -403,7 +403,7 @@ def report(records: int, runs: int, peers: bool, spark: bool, function: bool) ->
     if function:
         yield from _function_lines(runs)
     if peers:
-        yield from _peer_lines(plain, records, runs)
+        yield from _peer_lines(plain, records, peers)
     if spark:
         yield from _spark_lines(plain, records)
 
@@ -520,7 +520,7 @@ def _peer_lines(plain: Measured, records: int, runs: int) -> Iterator[str]:
     parse = measure([Task("parse", "peer-parse", venv=here[0])], records, 1)["parse"]
     yield (
         "\n## Other libraries\n\nEach in an environment of its own (`benchmarks/peers`), with orjson, polars and "
-        f"pandas as its parser, which alone costs {parse.cpu:.1f} CPU-s. What they compute differs.\n"
+        f"pandas as its parser, which alone costs {parse.cpu:.1f} CPU-s. {runs} run of each. What they compute differs.\n"
     )
     yield "| library | computes | CPU-s | peak MB | of ours |\n|---|---|---|---|---|"
     yield (
@@ -561,7 +561,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--peers", action="store_true", help="install and measure other libraries too")
+    parser.add_argument("--peers", type=int, default=0, help="install other libraries, and measure them so often")
     parser.add_argument("--spark", action="store_true", help="install and measure Spark too; needs java")
     parser.add_argument("--function", action="store_true", help="build and measure the function; needs sam")
     parser.add_argument("--write", type=Path, help="the file that gets the result")
