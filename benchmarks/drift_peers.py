@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks.drift import CACHE, FEATURES, Line, files
+from benchmarks.drift import CACHE, FEATURES, WINDOW, Line, files
 
 
 def compare(name: str, folder: Path) -> Line:
@@ -129,6 +129,20 @@ def spark(folder: Path) -> Line:
     counts = table.select(f.explode(f.array(*texts)).alias("t")).groupBy("t.k", "t.v").count().collect()
     session.stop()
     return {"rows": found["rows"], "categories": len(counts)}
+
+
+def ours_on_spark(folder: Path) -> Line:
+    """Our reading of the same captures in Spark's partitions, merged by Spark."""
+    from pyspark.sql import SparkSession
+
+    from retrain.jobs.spark import intake_of
+
+    session = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").getOrCreate()
+    session.sparkContext.setLogLevel("ERROR")
+    statistics = (CACHE / "baseline" / "statistics.json").read_bytes()
+    found = intake_of(session, folder.as_uri(), statistics, WINDOW)
+    session.stop()
+    return {"rows": found.profile.rows, **found.paths}
 
 
 def simdjson(folder: Path) -> Line:
