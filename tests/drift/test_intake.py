@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -15,11 +16,13 @@ from hypothesis import strategies as st
 from retrain.baseline import MonitorOptions, baseline_of, read_statistics
 from retrain.clock import render
 from retrain.intake import Intake, merge_intakes, read_captures
+from retrain.jobs.intake import read_in_parallel
 
 WINDOW = datetime(2026, 11, 22, 14, tzinfo=UTC), datetime(2026, 11, 22, 15, tzinfo=UTC)
 KINDS = {"age": "numeric", "income": "numeric", "channel": "categorical"}
 ROWS = [[f"{index / 7:.4f}", str(index * index), "abcd"[index % 4]] for index in range(600)]
-STATISTICS = read_statistics(baseline_of(ROWS, KINDS, MonitorOptions(min_rows=1), [0.1, 0.2])[0])
+DOCUMENT = json.dumps(baseline_of(ROWS, KINDS, MonitorOptions(min_rows=1), [0.1, 0.2])[0]).encode()
+STATISTICS = read_statistics(DOCUMENT)
 
 
 def intake_of(*files: list[bytes], fast: bool = True) -> Intake:
@@ -96,6 +99,19 @@ class TestMerged:
     @given(lines)
     def test_both_paths_give_the_same(self, found):
         assert digest(intake_of(found)) == digest(intake_of(found, fast=False))
+
+
+@pytest.mark.timeout(120)
+def test_processes_read_after_this_one_has(tmp_path, monkeypatch) -> None:
+    files = []
+    for index in range(4):
+        path = tmp_path / f"{index}.jsonl"
+        path.write_bytes(b"".join(at(index) for _ in range(100)))
+        files.append((path.name, path))
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    assert read_in_parallel(files[:1], DOCUMENT, WINDOW).records == 100
+    both = read_in_parallel(files, DOCUMENT, WINDOW)
+    assert (both.records, both.paths["fast"]) == (400, 400)
 
 
 def test_an_image_without_polars_reads_the_same_line_by_line() -> None:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import reduce
+from multiprocessing import get_context
 from pathlib import Path
 from typing import BinaryIO
 
@@ -61,7 +62,8 @@ def read_in_parallel(sources: Sequence[Source], statistics: bytes, window: Windo
     if workers == 1:
         parts = [read_share(shares[0], statistics, window)]
     else:
-        with ProcessPoolExecutor(workers) as pool:
+        # A forked process would have polars' threads by name only, and wait for them for ever.
+        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
             parts = list(pool.map(read_share, shares, [statistics] * workers, [window] * workers))
     return merge_shares(parts, statistics)
 
