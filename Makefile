@@ -81,4 +81,4 @@ bench-gate: $(VENV)/.test  ## count promotions where nothing drifted (20 minutes
 	PYTHONPATH=src:. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/false_promotions.py
 
 clean:  ## remove the environment, builds, reports and local state
-	rm -rf $(VENV) .aws-sam .demo .local .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .aws-sam .bench .demo .local .pytest_cache .mypy_cache .ruff_cache .hypothesis
