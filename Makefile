@@ -6,7 +6,7 @@ PORT ?= 4566
 export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-spark check lint lock local-up deploy bench-gate bench-retrain definition clean
+.PHONY: help setup demo test test-spark bench-drift check lint lock local-up deploy bench-gate bench-retrain definition clean
 
 help:  ## show this help
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-12s %s\n", $$1, $$2}'

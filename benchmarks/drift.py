@@ -391,7 +391,8 @@ def report(records: int, runs: int, peers: int, spark: bool, function: bool) -> 
         f"of its own, start and imports included; medians of {runs}, taken in turn.\n"
     )
     yield (
-        f"{processor()}, {os.cpu_count()} cores, load {os.getloadavg()[1]:.1f} before; Python {platform.python_version()}, "
+        f"{processor()}, {os.cpu_count()} cores, load {os.getloadavg()[1]:.1f} before; "
+        f"Python {platform.python_version()}, "
         + ", ".join(f"{name} {version(name)}" for name in ("numpy", "polars", "orjson", "zlib-ng"))
         + ".\n"
     )
