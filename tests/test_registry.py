@@ -1,4 +1,4 @@
-"""Approval in the Model Registry, end to end: a person lets a challenger serve, and refuses another one."""
+"""What people keep waiting, end to end: approval in the Model Registry, given or refused, and labels that come late."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import random
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
-from demo.replay import Replay, WindowResult
+from demo.replay import Answer, Replay, WindowResult
 from demo.stack import Stack, wait_for
 from demo.windows import Row, Source, Window
 from local import LocalAws
@@ -59,6 +60,7 @@ def stack(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Stack:
                 "InitialDataUri": "s3://initial/first/",
                 "MonitorSchedule": "cron(0 0 1 * ? *)",
                 "QualitySchedule": "cron(0 0 1 * ? *)",
+                "LabelWaitHours": "1",
                 "LabelDelayHours": "0",  # the same window for both, so that it does not matter whose alarm comes first
                 "WindowHours": "744",
                 "CooldownHours": "1",
@@ -122,9 +124,50 @@ def test_a_challenger_that_a_person_rejected_never_serves(stack: Stack) -> None:
     assert "owner" not in stack.item(f"ENDPOINT#{stack['EndpointName']}", "LOCK")
 
 
-def replay(stack: Stack, window: Window, answer: str) -> WindowResult:
+def test_an_episode_waits_for_labels_first_for_any_then_for_enough(stack: Stack) -> None:
+    result = replay(stack, month(4, slope=-4.0, shift=6.0), "Approved", LateLabels)
+    assert (result.verdict, result.alarms, result.outcome) == ("DRIFTED", ["drift"], "promoted")
+    episode = stack.item(f"EPISODE#{result.episode}", "EPISODE")
+    assert (episode["pipeline_attempt"], episode["waiting_for"]) == (1, "")
+    history = stack.aws.client("stepfunctions").get_execution_history(
+        executionArn=str(episode["execution_arn"]), maxResults=1000
+    )
+    entered = [
+        event["stateEnteredEventDetails"]["name"] for event in history["events"] if "stateEnteredEventDetails" in event
+    ]
+    assert entered.count("Wait for Labels") == entered.count("Start Pipeline") - 1 >= 2
+
+
+class LateLabels(Replay):
+    """Labels are known to nobody until an episode waits: then half of them, and when it waits again, the others."""
+
+    def _deliver_labels(self, now: datetime) -> None:
+        """Not yet."""
+
+    def _traffic_during_episode(self, pk: str, following: Window | None) -> tuple[list[Answer], dict[str, Any]]:
+        labels = [(at, label) for at, label in self._labels_due if at <= self.windows[0].end]
+        helper = threading.Thread(target=self._bring, args=(pk, labels), daemon=True)
+        helper.start()
+        found = super()._traffic_during_episode(pk, following)
+        helper.join()
+        return found
+
+    def _bring(self, pk: str, labels: list[tuple[datetime, str]]) -> None:
+        half = len(labels) // 2
+        for attempt, share in enumerate((labels[:half], labels[half:])):
+
+            def waiting(attempt: int = attempt) -> bool:
+                episode = self.stack.item(pk, "EPISODE")
+                return episode.get("waiting_for") == "labels" and episode.get("pipeline_attempt", 0) == attempt
+
+            wait_for("the episode to wait for labels", waiting, seconds=120)
+            self._labels_due = share
+            super()._deliver_labels(self.windows[0].end + timedelta(seconds=attempt))  # a file of its own
+
+
+def replay(stack: Stack, window: Window, answer: str, how: type[Replay] = Replay) -> WindowResult:
     """What the loop made of the window, with a person who answers so; every prediction was right."""
-    run = Replay(stack, "a line", parse_spec(MODEL, "model.toml"), [window], lambda *_: None)
+    run = how(stack, "a line", parse_spec(MODEL, "model.toml"), [window], lambda *_: None)
     with Registrar(stack, answer):
         run.run()
     assert (run.failed, run.misversioned, run.violations) == (0, 0, [])

@@ -12,10 +12,11 @@ from retrain.telemetry import observed
 
 @observed
 def handler(event: Any, _context: Any) -> dict[str, Any]:
-    """`pipeline_execution_arn` of the one execution that this episode has."""
+    """`status`, and the ARN of the one execution that this episode has, unless it waits for labels."""
     return start_retraining(
         Step.of(event),
         settings=settings.pipeline(),
+        rules=settings.patience(),
         ledger=adapters.ledger(),
         store=adapters.store(),
         sagemaker=adapters.sagemaker(),

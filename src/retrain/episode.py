@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # A lock outlives the longest execution (TimeoutSeconds of the state machine); until the execution is known to have
 # started, it is only a lease, so that an alarm handler that died frees the endpoint within the hour.
-LOCK_FOR = timedelta(days=11)
+LOCK_FOR = timedelta(days=25)
 LEASE_FOR = timedelta(hours=1)
 LONGEST_DETAIL = 1500
 

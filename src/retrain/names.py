@@ -45,13 +45,14 @@ def execution_name(episode: str) -> str:
     return cut(episode, 80)
 
 
-def request_token(episode: str) -> str:
-    """The ClientRequestToken of the episode's pipeline execution (32 to 128 characters): one per episode.
+def request_token(episode: str, attempt: int = 0) -> str:
+    """The ClientRequestToken of the episode's pipeline execution (32 to 128 characters): one per attempt.
 
     >>> len(request_token("flights-20130401-000012-3f07d80c"))
     65
     """
-    return f"{cut(episode, 63)}-{sha256(episode.encode()).hexdigest()[:32]}"
+    told_apart = f"{episode} {attempt}" if attempt else episode
+    return f"{cut(episode, 63)}-{sha256(told_apart.encode()).hexdigest()[:32]}"
 
 
 def model_name(episode: str) -> str:

@@ -1,4 +1,7 @@
-"""One run of the SageMaker pipeline for an episode: started once, then watched until it is over."""
+"""The SageMaker pipeline's run for an episode: started once, then watched until it is over.
+
+Labels may come after the alarm. While they are too few, an episode waits, and its pipeline is started anew.
+"""
 
 from __future__ import annotations
 
@@ -49,22 +52,32 @@ class PipelineSettings:
 
 @dataclass(frozen=True)
 class PatienceRules:
-    """How long the pipeline may take."""
+    """How long a pipeline may take, and for how long after its opening an episode waits for labels."""
 
     pipeline: timedelta
+    labels: timedelta = timedelta(0)
 
     def __post_init__(self) -> None:
         if self.pipeline <= timedelta(0):
             raise InvalidSettings("a pipeline needs some time")
+        if self.labels < timedelta(0):
+            raise InvalidSettings("nobody waits for a negative time")
 
 
 def start_retraining(
-    step: Step, *, settings: PipelineSettings, ledger: Ledger, store: Store, sagemaker: SageMaker
+    step: Step,
+    *,
+    settings: PipelineSettings,
+    rules: PatienceRules,
+    ledger: Ledger,
+    store: Store,
+    sagemaker: SageMaker,
 ) -> dict[str, Any]:
     """The episode's pipeline execution runs; the ledger knows it. Repeating it finds the same execution.
 
-    Refused if the window has no captures (capture_missing) or no labels (labels_insufficient), or if there is no
-    champion to challenge (no_champion).
+    `status` is started, or waiting_for_labels if there are none yet. Refused if the window has no captures
+    (capture_missing), if labels did not come in time (labels_insufficient), or if there is no champion to challenge
+    (no_champion).
     """
     episode = step.episode
     item = require_held(ledger.episode(episode.episode_id), episode)
@@ -75,6 +88,9 @@ def start_retraining(
     if champion is None and not episode.bootstrap:
         raise Refused("no_champion", f"{episode.endpoint_name} has no champion to challenge; request a bootstrap")
     captures, labels = _evidence(step, item, store)
+    if not labels and not episode.bootstrap:
+        none_yet = Refused("labels_insufficient", f"no labels were collected since {item['window_start']}")
+        return _wait_for_labels(step, item, none_yet, rules, ledger)
     folder = f"episodes/{episode.episode_id}"
     none = f"{settings.code_uri}/none/"
     parameters = {
@@ -98,11 +114,11 @@ def start_retraining(
     }
     arn = sagemaker.start_pipeline(
         settings.pipeline_name,
-        names.request_token(episode.episode_id),
+        names.request_token(episode.episode_id, _attempt(item)),
         names.cut(episode.episode_id, 82),
         parameters,
     )
-    ledger.note(episode, pipeline_execution_arn=arn, pipeline_started_at=clock.render(step.now))
+    ledger.note(episode, pipeline_execution_arn=arn, pipeline_started_at=clock.render(step.now), waiting_for="")
     logger.info("pipeline started", pipeline_execution_arn=arn, captures=len(captures), labels=len(labels))
     return {"status": "started", "pipeline_execution_arn": arn}
 
@@ -128,19 +144,36 @@ def _evidence(step: Step, item: Mapping[str, Any], store: Store) -> tuple[list[s
     captures = store.keys_between(f"capture/{step.episode.endpoint_name}/{names.VARIANT}", start, end)
     if not captures:
         raise Refused("capture_missing", f"no captures from {item['window_start']} to {item['window_end']}")
-    labels = store.keys_between("labels", start, max(end, step.now))
-    if not labels:
-        raise Refused("labels_insufficient", f"no labels were collected since {item['window_start']}")
-    return captures, labels
+    return captures, store.keys_between("labels", start, max(end, step.now))
+
+
+def _wait_for_labels(
+    step: Step, item: Mapping[str, Any], refusal: Refused, rules: PatienceRules, ledger: Ledger, **noted: Any
+) -> dict[str, Any]:
+    """The ledger knows that the episode waits for labels. Raises the refusal if it is another, or they are overdue."""
+    overdue = step.fields.get("overdue") or step.now - clock.parse(item["opened_at"]) >= rules.labels
+    if refusal.code != "labels_insufficient" or step.episode.bootstrap or overdue:
+        raise refusal
+    ledger.note(step.episode, waiting_for="labels", waiting_since=clock.render(step.now), **noted)
+    logger.info("waiting for labels", detail=str(refusal))
+    telemetry.count("EpisodeWaits", reason="labels")
+    return {"status": "waiting_for_labels"}
+
+
+def _attempt(item: Mapping[str, Any]) -> int:
+    """How many pipeline executions of the episode ended for want of labels."""
+    return int(item.get("pipeline_attempt", 0))
 
 
 def check_pipeline(step: Step, *, rules: PatienceRules, ledger: Ledger, sagemaker: SageMaker) -> dict[str, Any]:
-    """`status` is running or succeeded; every other end of the pipeline is raised.
+    """`status` is running, succeeded or waiting_for_labels; every other end of the pipeline is raised.
 
     A job that refused makes this Refused with the job's code; a stopped pipeline Refused("stopped_by_operator"); a
     failed one, or one with a status nobody knows, PipelineFailed; one that takes too long is stopped: PipelineTimeout.
     """
     item = require_held(ledger.episode(step.episode.episode_id), step.episode)
+    if item.get("waiting_for"):  # an earlier call said so, and its answer was lost
+        return {"status": "waiting_for_labels"}
     arn = item["pipeline_execution_arn"]
     execution = sagemaker.pipeline_execution(arn)
     status = str(execution["PipelineExecutionStatus"])
@@ -155,7 +188,11 @@ def check_pipeline(step: Step, *, rules: PatienceRules, ledger: Ledger, sagemake
         raise Refused("stopped_by_operator", f"{arn} was stopped")
     if status != "Failed":
         telemetry.count("UnknownStatus", reason=status)
-    raise _failure(arn, status, str(execution.get("FailureReason", "")), sagemaker)
+    failure = _failure(arn, status, str(execution.get("FailureReason", "")), sagemaker)
+    if not isinstance(failure, Refused):
+        raise failure
+    again = {"pipeline_execution_arn": "", "pipeline_attempt": _attempt(item) + 1}
+    return _wait_for_labels(step, item, failure, rules, ledger, **again)
 
 
 def _overdue(now: datetime, item: Mapping[str, Any], rules: PatienceRules) -> bool:

@@ -299,7 +299,7 @@ def opening_rules(**changes: Any) -> OpeningRules:
 
 
 CLOSING = ClosingRules(cooldown=timedelta(hours=1))
-PATIENCE = PatienceRules(pipeline=timedelta(hours=12))
+PATIENCE = PatienceRules(pipeline=timedelta(hours=12), labels=timedelta(hours=48))
 APPROVAL = ApprovalRules("flights", "auto", ACCOUNT, REGION, "flights")
 REGISTRY = ApprovalRules("flights", "registry", ACCOUNT, REGION, "flights")
 ROLLOUT = RolloutSettings("arn:aws:iam::000000000000:role/endpoint", "ml.m5.large", 1, 300, ("errors",), "arn:key")

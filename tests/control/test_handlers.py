@@ -69,6 +69,7 @@ ENVIRONMENT = {
     "MODEL_PACKAGE_GROUP": "flights",
     "PIPELINE_NAME": "flights-retrain",
     "PIPELINE_TIMEOUT_HOURS": "12",
+    "LABEL_WAIT_HOURS": "48",
     "PROCESSING_INSTANCE_TYPE": "ml.m5.xlarge",
     "RETRAINING_ENABLED": "true",
     "ROLLBACK_ALARMS": "errors",

@@ -32,9 +32,14 @@ def data(store: Any) -> None:
 
 @pytest.fixture
 def start(ledger: Any, store: Any, sagemaker: Any) -> Any:
-    def call(episode: Any, now: Any = NOW) -> dict[str, Any]:
+    def call(episode: Any, now: Any = NOW, **fields: Any) -> dict[str, Any]:
         return start_retraining(
-            step(episode, now=now), settings=PIPELINE, ledger=ledger, store=store, sagemaker=sagemaker
+            step(episode, now=now, **fields),
+            settings=PIPELINE,
+            rules=PATIENCE,
+            ledger=ledger,
+            store=store,
+            sagemaker=sagemaker,
         )
 
     return call
@@ -113,7 +118,9 @@ def test_a_starter_that_died_before_writing_uses_the_same_token_again(
             return getattr(ledger, name)
 
     with pytest.raises(Throttled):
-        start_retraining(step(episode), settings=PIPELINE, ledger=Forgetful(), store=store, sagemaker=sagemaker)
+        start_retraining(
+            step(episode), settings=PIPELINE, rules=PATIENCE, ledger=Forgetful(), store=store, sagemaker=sagemaker
+        )
     start(episode)
     assert len(sagemaker.runs) == 1
 
@@ -124,11 +131,53 @@ def test_a_window_without_captures_is_refused(ledger: Any, start: Any) -> None:
         start(opened(ledger))
 
 
-def test_a_window_without_labels_is_refused(ledger: Any, start: Any, store: Any) -> None:
+@pytest.fixture
+def unlabelled(ledger: Any, store: Any) -> Any:
     crowned(ledger)
     store.put("capture/flights/AllTraffic/2013/03/05/10/a.jsonl", "{}")
-    with pytest.raises(Refused, match="labels_insufficient"):
-        start(opened(ledger))
+    return opened(ledger)
+
+
+def test_without_labels_the_episode_waits_for_them(
+    unlabelled: Any, start: Any, ledger: Any, store: Any, sagemaker: Any
+) -> None:
+    assert start(unlabelled) == {"status": "waiting_for_labels"}
+    assert ledger.episode(unlabelled.episode_id)["waiting_for"] == "labels"
+    assert sagemaker.runs == {}
+    store.put("labels/2013/04/01/00/late.jsonl", "{}")
+    assert start(unlabelled)["status"] == "started"
+    assert ledger.episode(unlabelled.episode_id)["waiting_for"] == ""
+
+
+@pytest.mark.parametrize("fields", [{"overdue": True}, {"now": NOW + PATIENCE.labels}])
+def test_labels_that_never_come_are_a_refusal(unlabelled: Any, start: Any, fields: Any) -> None:
+    start(unlabelled)
+    with pytest.raises(Refused, match="labels_insufficient: no labels were collected since"):
+        start(unlabelled, **fields)
+
+
+def test_too_few_labels_are_waited_for_and_the_pipeline_starts_anew(
+    running: Any, start: Any, check: Any, ledger: Any, sagemaker: Any
+) -> None:
+    sagemaker.status = "Failed"
+    sagemaker.steps = [{"StepName": "BuildDriftDataset", "StepStatus": "Failed"}]
+    sagemaker.texts = {"BuildDriftDataset": "labels_insufficient: 12 of 900 rows have a label"}
+    for _ in range(2):  # the answer may be lost, and the call repeated
+        assert check(running) == {"status": "waiting_for_labels"}
+    assert ledger.episode(running.episode_id)["pipeline_attempt"] == 1
+    assert start(running)["status"] == "started"
+    assert start(running)["status"] == "started"
+    assert len(sagemaker.runs) == 2, "one execution per attempt"
+    sagemaker.status = "Succeeded"
+    assert check(running) == {"status": "succeeded"}
+
+
+def test_too_few_labels_are_refused_when_they_are_overdue(running: Any, check: Any, sagemaker: Any) -> None:
+    sagemaker.status = "Failed"
+    sagemaker.steps = [{"StepName": "BuildDriftDataset", "StepStatus": "Failed"}]
+    sagemaker.texts = {"BuildDriftDataset": "labels_insufficient: 12 of 900 rows have a label"}
+    with pytest.raises(Refused, match="labels_insufficient: 12 of 900"):
+        check(running, now=NOW + PATIENCE.labels)
 
 
 def test_without_a_champion_only_a_bootstrap_may_start(ledger: Any, start: Any, data: None) -> None:
@@ -183,7 +232,7 @@ def test_every_other_status_fails_closed(status: str, check: Any, running: Any, 
 @pytest.mark.parametrize(
     ("text", "code"),
     [
-        ("labels_insufficient: 12 of 900 rows have a label", "labels_insufficient"),
+        ("too_few_rows: 12 labelled rows, at least 500 are needed", "too_few_rows"),
         ("AlgorithmError: schema_mismatch: column 3 is text, exit code: 1", "schema_mismatch"),
         ("ClientError: Please see log\nbad_metric: rmse is nan", "bad_metric"),
     ],

@@ -2,7 +2,7 @@
 
 Every write that could lose a race is conditional, and every condition has a name. A life of the lock::
 
-    free ──open──▶ leased (1 h) ──record_execution──▶ held (11 d) ──close──▶ free, cool-down runs
+    free ──open──▶ leased (1 h) ──record_execution──▶ held (25 d) ──close──▶ free, cool-down runs
                      └─ expired: the next opener takes over, closes the dead episode, and raises the fence
 
 The fence only ever grows. Expired is decided by comparing times, never by DynamoDB's TTL, which deletes days later.

@@ -73,8 +73,8 @@ def pipeline() -> PipelineSettings:
 
 @cache
 def patience() -> PatienceRules:
-    """How long the status poller waits."""
-    return PatienceRules(pipeline=setting("PIPELINE_TIMEOUT_HOURS", _hours))
+    """How long an episode waits."""
+    return PatienceRules(pipeline=setting("PIPELINE_TIMEOUT_HOURS", _hours), labels=setting("LABEL_WAIT_HOURS", _hours))
 
 
 @cache
