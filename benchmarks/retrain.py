@@ -177,7 +177,7 @@ def play(source: Source, spec: Spec, always: str | None, costs: bool = False) ->
         if cause is None and always is None:
             decision = "stable"
         else:
-            drifted = _drift_dataset(spec, window, dataset)
+            drifted = _drift_dataset(spec, window, rows, dataset, champion)
             parts = drifted.parts["train"], drifted.parts["validation"]
             challenger = train(own, *parts, champion)
             if costs:
@@ -225,9 +225,13 @@ def _judge(
     return said.replace("_", " "), decision.decision == "promote"
 
 
-def _drift_dataset(spec: Spec, window: Window, dataset: Dataset) -> Dataset:
+def _drift_dataset(spec: Spec, window: Window, rows: Table, dataset: Dataset, champion: Model) -> Dataset:
     known = [row for row in window.rows if row.time + timedelta(days=1) <= window.end]
-    asked = [Capture(f"{number:06d}", row.time, [list(row.values)], []) for number, row in enumerate(window.rows)]
+    answers = np.atleast_2d(champion.predict(encode(champion.encoder, rows)).T).T  # of classes, one column for each
+    asked = [
+        Capture(f"{number:06d}", row.time, [list(row.values)], [[repr(float(value)) for value in answer]])
+        for number, (row, answer) in enumerate(zip(window.rows, answers, strict=True))
+    ]
     labels = Labels({f"{number:06d}": (row.label,) for number, row in enumerate(known)})
     parts = dataset.parts
     reference = Reference(concat([parts["train"], parts["validation"]]), concat([parts["reference"], parts["holdout"]]))

@@ -34,13 +34,17 @@ from numpy.typing import NDArray
 from retrain.capture import Capture, Quarantine
 from retrain.clock import render
 from retrain.errors import Refused
-from retrain.ground_truth import Coverage, Labels, join
+from retrain.ground_truth import Coverage, Labelled, Labels, join
+from retrain.quality import pairs_of, read_pairs
 from retrain.spec import Spec
+from retrain.suspect import FAR, copies_suspicion, flips_suspicion, outliers, source_suspicion
 from retrain.table import (
     Category,
     Column,
     Table,
     category,
+    class_name,
+    class_order,
     concat,
     parse_flags,
     parse_numbers,
@@ -112,14 +116,16 @@ def bootstrap_dataset(spec: Spec, rows: Table) -> Dataset:
 def drift_dataset(spec: Spec, read: Read, reference: Reference, window: tuple[datetime, datetime]) -> Dataset:
     """The dataset of the window [start, end), whose captures and labels were read.
 
-    Raises `Refused`: `capture_missing`, `capture_corrupt`, `schema_mismatch`, `labels_insufficient`, `too_few_rows`.
+    Raises `Refused`: `capture_missing`, `capture_corrupt`, `schema_mismatch`, `labels_insufficient`, `too_few_rows`,
+    `suspect_data`.
     """
     unreadable = read.bad_captures
     _check_share("capture lines are unreadable", unreadable.bad, unreadable.lines, spec, unreadable.reasons)
     asked = sorted(read.captures, key=lambda capture: (capture.time, capture.id, capture.rows))
     if not asked:
         raise Refused("capture_missing", f"no capture between {render(window[0])} and {render(window[1])}")
-    labels = {known.capture.id: known.labels for known in join(asked, read.labels, read.bad_labels, Coverage())}
+    joined = list(join(asked, read.labels, read.bad_labels, Coverage()))
+    labels = {known.capture.id: known.labels for known in joined}
     bad_rows: Counter[str] = Counter()
     table, times, answered = _join(spec, _distinct(asked), labels, reference, bad_rows)
     coverage = float(answered.mean()) if len(answered) else 0.0
@@ -132,8 +138,11 @@ def drift_dataset(spec: Spec, read: Read, reference: Reference, window: tuple[da
     known = np.flatnonzero(answered)
     if len(known) < spec.dataset.min_rows:
         raise Refused("too_few_rows", f"{len(known)} labelled rows, at least {spec.dataset.min_rows} are needed")
-    new, times = _own_columns(table.take(known), spec.dataset.new_row_weight, 1.0), times[known]
+    new, times = table.take(known), times[known]
     _check_classes(spec, new)
+    unchecked = _check_suspicions(spec, asked, joined, new, reference.seen)
+    sane = _sane(spec, new, reference.seen, bad_rows)
+    new, times = _own_columns(new.take(sane), spec.dataset.new_row_weight, 1.0), times[sane]
     first, second = _cuts(spec, times)
     old = reference.seen.take(thin(len(reference.seen), spec.dataset.max_reference_rows))
     parts = {
@@ -159,6 +168,7 @@ def drift_dataset(spec: Spec, read: Read, reference: Reference, window: tuple[da
                 "rows": dict(sorted(bad_rows.items())),
             },
             "unseen_categories": _unseen(spec, new, reference.seen),
+            "unchecked": unchecked,
         },
     )
 
@@ -206,20 +216,6 @@ def sha256(path: Path) -> str:
     """The file's SHA-256, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def class_name(text: str) -> str:
-    """The one spelling of a class: numbers without a needless fraction.
-
-    >>> class_name("1.0"), class_name(" yes")
-    ('1', 'yes')
-    """
-    text = text.strip()
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    return repr(number).removesuffix(".0") if abs(number) < 1e15 else text  # beyond, repr has an exponent
 
 
 def _distinct(captures: Iterable[Capture]) -> list[Capture]:
@@ -374,6 +370,42 @@ def _check_classes(spec: Spec, rows: Table) -> None:
         raise Refused(
             "labels_insufficient", f"every one of {len(rows)} labels is {levels[0] if levels else 'missing'!r}"
         )
+
+
+def _check_suspicions(
+    spec: Spec, asked: Sequence[Capture], joined: Iterable[Labelled], rows: Table, reference: Table
+) -> list[str]:
+    """What could not be looked at, as sentences."""
+    classes = () if spec.task == "regression" else sorted(reference.categories(spec.label).levels, key=class_order)
+    pairs = read_pairs(spec.task, pairs_of(joined), classes)
+    suspicions = (
+        source_suspicion(spec, asked, rows, reference),
+        copies_suspicion(spec, rows, reference),
+        flips_suspicion(spec, pairs),
+    )
+    if found := [suspicion for suspicion in suspicions if suspicion]:
+        raise Refused("suspect_data", "; ".join(found))
+    if without := sum(pairs.bad.values()):
+        return [
+            f"flipped labels: {without} of {without + len(pairs.truth)} labelled rows have no answer to compare with"
+        ]
+    return []
+
+
+def _sane(spec: Spec, rows: Table, reference: Table, quarantined: Counter[str]) -> NDArray[np.intp]:
+    """Indices of the rows without an outlier."""
+    found = outliers(spec, rows, reference)
+    far = np.any(list(found.values()), axis=0) if found else np.zeros(len(rows), dtype=bool)
+    if far.mean() > spec.dataset.max_outlier_share:
+        worst = ", ".join(f"{name} {int(where.sum())}" for name, where in found.items())
+        raise Refused(
+            "suspect_data",
+            f"{int(far.sum())} of {len(rows)} rows have a value {FAR:g} times as far away as the reference's reach "
+            f"(max_outlier_share {spec.dataset.max_outlier_share:g}): {worst}",
+        )
+    if far.any():
+        quarantined["outlier"] += int(far.sum())
+    return np.flatnonzero(~far)
 
 
 def _own_columns(rows: Table, weight: float, new: float) -> Table:

@@ -26,6 +26,7 @@ MODULES = (
     "quality",
     "spec",
     "stored",
+    "suspect",
     "table",
     "training",
     "window",

@@ -26,7 +26,7 @@ from retrain.drift import Verdict
 from retrain.errors import NoBaseline
 from retrain.evaluation import Numbers, model_quality
 from retrain.ground_truth import Labelled
-from retrain.table import parse_number
+from retrain.table import class_name, parse_number
 
 BLOCKS: Mapping[str, str] = MappingProxyType(
     {"regression": "regression", "binary": "binary_classification", "multiclass": "multiclass_classification"}
@@ -267,14 +267,14 @@ def _multiclass_pairs(pairs: Iterable[Pair], classes: tuple[str, ...], bad: Coun
         if not label.strip():
             bad["bad_label"] += 1
         elif len(answer) == 1 and answer[0].strip():
-            usable.append((label.strip(), answer[0].strip()))
+            usable.append((class_name(label), class_name(answer[0])))
         elif len(answer) > 1 and len(answer) == len(classes) and None not in (chances := [*map(_number, answer)]):
-            usable.append((label.strip(), np.array(chances, dtype=np.float64)))
+            usable.append((class_name(label), np.array(chances, dtype=np.float64)))
         else:
             bad["bad_prediction" if answer else "no_prediction"] += 1
     seen = {label for label, _ in usable} | {name for _, name in usable if isinstance(name, str)}
-    every = (*classes, *sorted(seen - set(classes)))
-    place = {name: index for index, name in enumerate(every)}
+    every = (*classes, *sorted(seen - {class_name(known) for known in classes}))
+    place = {class_name(name): index for index, name in enumerate(every)}
     output = np.zeros((len(usable), len(every)))
     for row, (_, decided) in enumerate(usable):
         if isinstance(decided, str):

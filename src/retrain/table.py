@@ -112,6 +112,32 @@ def category(values: Sequence[str]) -> Category:
     return Category(np.array([code[value] for value in values], dtype=np.int32), tuple(levels))
 
 
+def class_name(text: str) -> str:
+    """The one spelling of a class: numbers without a needless fraction.
+
+    >>> class_name("1.0"), class_name(" yes")
+    ('1', 'yes')
+    """
+    text = text.strip()
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return repr(number).removesuffix(".0") if abs(number) < 1e15 else text  # beyond, repr has an exponent
+
+
+def class_order(name: str) -> tuple[float, str]:
+    """What classes are sorted by: numbers first, by their size.
+
+    >>> sorted(["10", "2", "other"], key=class_order)
+    ['2', '10', 'other']
+    """
+    try:
+        return float(name), name
+    except ValueError:
+        return float("inf"), name
+
+
 def thin(rows: int, most: int) -> Index:
     """Indices of at most `most` of the rows, evenly spread, the same ones every time.
 

@@ -33,7 +33,7 @@ from retrain.errors import InvalidSpec, Refused
 from retrain.evaluation import score
 from retrain.jobs.inference import Encoder, Model
 from retrain.spec import BALANCED, Spec
-from retrain.table import Category, Index, Numbers, Table, thin
+from retrain.table import Category, Index, Numbers, Table, class_order, thin
 
 EVAL_METRIC = {"accuracy": {"binary": "error", "multiclass": "merror"}}
 STAGE = 50
@@ -204,7 +204,7 @@ def _classes(spec: Spec, rows: Table, champion: Model | None) -> tuple[str, ...]
         return ()
     if champion:
         return champion.encoder.classes
-    classes = tuple(sorted(rows.categories(spec.label).levels, key=_numerically))
+    classes = tuple(sorted(rows.categories(spec.label).levels, key=class_order))
     wanted = 2 if spec.task == "binary" else int(spec.hyperparameters["num_class"])
     if len(classes) != wanted:
         raise InvalidSpec(f"{spec.label} has {len(classes)} classes ({', '.join(classes[:10])}), {wanted} are expected")
@@ -341,10 +341,3 @@ def _best(history: Sequence[float]) -> int:
 
 def _matrix(encoder: Encoder, x: NDArray[np.float32], y: Numbers, weight: Numbers | None = None) -> xgb.DMatrix:
     return xgb.DMatrix(x, y, weight=weight, feature_types=encoder.feature_types, enable_categorical=True)
-
-
-def _numerically(text: str) -> tuple[float, str]:
-    try:
-        return float(text), text
-    except ValueError:
-        return float("inf"), text

@@ -234,7 +234,15 @@ def test_classes_have_one_spelling():
 
 
 def test_a_request_is_never_on_both_sides_of_a_cut(spec, reference):
-    asked = [Capture(f"r{n}", START + timedelta(hours=n), [["50", "3", "Aa"]] * 45, []) for n in range(10)]
+    asked = [
+        Capture(
+            f"r{n}",
+            START + timedelta(hours=n),
+            [[f"{50 + i}", f"{n}", ("Aa" if i % 2 else "Bo")] for i in range(45)],
+            [],
+        )
+        for n in range(10)
+    ]
     labels = {request.id: ("10",) * 45 for request in asked}
     manifest = build(spec, reference, asked, labels).manifest
     assert all(manifest["rows"][part] % 45 == 0 for part in ("train_new", "validation", "holdout"))
