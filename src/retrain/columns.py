@@ -227,6 +227,16 @@ class ColumnReader:
         batch.odd = self._read_json(left, batch)
         return batch
 
+    @staticmethod
+    def sort(values: Numbers) -> Numbers:
+        """The values, of which none is NaN or -0.0, in order.
+
+        A float's bits as a whole number have its order, those of negative ones in reverse. polars sorts whole numbers
+        three times as fast as numpy sorts floats with the AVX-512 of AMD's Zen 4.
+        """
+        bits = polars.Series(_turned(values.view(np.int64))).sort(multithreaded=False).to_numpy()
+        return _turned(bits).view(np.float64)
+
     # Lines that have a shape
 
     def _read_learned(self, lines: Lines, batch: Batch) -> Lines:
@@ -400,6 +410,11 @@ class ColumnReader:
         return self._times[text]
 
 
+def _turned(bits: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The bits of negative numbers in reverse; the sign stays."""
+    return bits ^ (bits >> 63 & np.int64(2**63 - 1))
+
+
 def _plan(shape: Shape, kinds: Mapping[str, str]) -> _Plan:
     """How lines of the shape are read; `kinds` are those of the request's values."""
     schema: dict[str, type[polars.DataType]] = {}
@@ -412,11 +427,15 @@ def _plan(shape: Shape, kinds: Mapping[str, str]) -> _Plan:
         schema[str(place)] = polars.Float64 if number else polars.String
         if column.field is None:
             proofs.append(text == column.before)
-        elif column.before or column.after or column.field in alone:
+        else:
             # An id must not be empty; a blank line of CSV is no row.
             least = len(column.before.encode()) + len(column.after.encode()) + (column.field in alone)
-            proofs += [text.str.starts_with(column.before), text.str.ends_with(column.after)]
-            proofs.append(text.str.len_bytes() >= least)
+            if column.before:
+                proofs.append(text.str.starts_with(column.before))
+            if column.after:
+                proofs.append(text.str.ends_with(column.after))
+            if least > max(len(column.before.encode()), len(column.after.encode())):
+                proofs.append(text.str.len_bytes() >= least)
     found = [polars.all_horizontal(proofs).alias("proof")]
     for name, places in (
         ("time", shape.places("inferenceTime")),

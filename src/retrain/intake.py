@@ -7,7 +7,7 @@ one after the other, by several processes, or long before the window ends.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -86,8 +86,9 @@ def merge_intakes(one: Intake, other: Intake) -> Intake:
 class _Pending:
     """Rows that are not yet summarised: their columns as numbers, and as how often each text is there."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, sort: Callable[[Numbers], Numbers]) -> None:
         self.layout = layout
+        self._sort = sort
         self.profile = empty(layout)
         self._begin()
 
@@ -130,7 +131,7 @@ class _Pending:
                 columns[name] = counted(name, self._texts[name], layout)
             else:
                 values = np.concatenate([*self._numbers[name], np.empty(0)])
-                columns[name] = numbers_of(values, layout.points.get(name), self._bad[name])
+                columns[name] = numbers_of(values, layout.points.get(name), self._bad[name], self._sort)
         self.profile = merge(self.profile, Profile(self.rows, columns))
         self._begin()
 
@@ -146,9 +147,10 @@ class _Reader:
         self.times: set[datetime] = set()  # the earliest and the latest
         self._window = window
         self._names = tuple(statistics.features)
-        self._features = _Pending(statistics.layout)
-        self._answers = _Pending(statistics.prediction_layout)
         self._reader = _column_reader(statistics, window) if fast else None
+        sort = self._reader.sort if self._reader else np.sort
+        self._features = _Pending(statistics.layout, sort)
+        self._answers = _Pending(statistics.prediction_layout, sort)
 
     def read(self, source: str, found: Iterable[bytes | str]) -> None:
         """The lines of one file."""
