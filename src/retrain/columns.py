@@ -13,7 +13,6 @@ JSON reads it as it reads the line that the shape was learned from, with other t
 from __future__ import annotations
 
 import json
-import re
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,9 +32,9 @@ from retrain.clock import parse
 from retrain.profile import Numbers
 from retrain.table import HIGHEST, parse_number, parse_numbers
 
-Lines = Sequence[tuple[int, bytes]]  # place in the block (0 is the first), line
 Mask = NDArray[np.bool_]
 
+_PART = 2**18  # bytes that stay in a processor's cache
 _FIELDS = ("data", "eventId", "inferenceId", "inferenceTime")
 _TRIED, _SAMPLE = 8, 64  # lines of a block from which a shape may be learned, and on which it is tried
 _LONGEST_PAUSE = 32  # blocks
@@ -43,7 +42,8 @@ _WORTH = 8  # a shape is learned where more than one line in so many has no know
 _SHAPES = 4  # that are known at a time
 _KNOWN_TIMES = 100_000
 _VALUE = "\x01"  # stands for a value while a shape is learned; a line with control characters has none
-_CONTROL = re.compile(rb"[\x00-\x1f]")
+_CONTROL = bytes(range(32))
+_SIGNS = b',"\\' + _CONTROL
 _BOM = "\ufeff"
 _OVER = "over"  # the column of what is beyond the last comma
 
@@ -66,21 +66,15 @@ class Shape:
 
     columns: tuple[Column, ...]
     begin: bytes  # what its lines begin with
-    quotes: int
-    backslashes: int
+    signs: int  # commas, quotes and backslashes
 
     def places(self, field: str) -> list[int]:
         """The columns of the field's values."""
         return [place for place, column in enumerate(self.columns) if column.field == field]
 
     def may_have(self, line: bytes) -> bool:
-        """Whether the line has the shape's beginning, and as many commas, quotes and backslashes."""
-        return (
-            line.startswith(self.begin)
-            and line.count(b",") == len(self.columns) - 1
-            and line.count(b'"') == self.quotes
-            and line.count(b"\\") == self.backslashes
-        )
+        """Whether the line has the shape's beginning, and as many signs."""
+        return line.startswith(self.begin) and len(line) - len(line.translate(None, _SIGNS)) == self.signs
 
     def adds_nothing_to(self, block: bytes, count: int) -> bool:
         """Whether so many lines, which have what stands around the values, have no sign more that JSON reads otherwise.
@@ -88,14 +82,23 @@ class Shape:
         Each of them has at least the shape's signs, and one for its end. A comma more would be a column beyond those
         that are proven.
         """
-        signs = np.frombuffer(block, np.uint8)
-        return bool(
-            np.count_nonzero(signs == ord(",")) == count * (len(self.columns) - 1)
-            and np.count_nonzero(signs == ord('"')) == count * self.quotes
-            and np.count_nonzero(signs == ord("\\")) == count * self.backslashes
-            and np.count_nonzero(signs < 32) == count
-            and (block.isascii() or _is_text(block))
-        )
+        signs, found = np.frombuffer(block, np.uint8), 0
+        for begin in range(0, len(signs), _PART):
+            part = signs[begin : begin + _PART]
+            found += sum(int(np.count_nonzero(part == sign)) for sign in b',"\\')
+            found += int(np.count_nonzero(part < len(_CONTROL)))
+        return found == count * (self.signs + 1) and _is_text(block)
+
+
+class Lines(NamedTuple):
+    """Lines of a block, and their places in it; 0 is the first."""
+
+    places: Sequence[int]
+    lines: Sequence[bytes]
+
+    def where(self, wanted: Sequence[bool]) -> Lines:
+        """Those of the lines."""
+        return Lines(list(compress(self.places, wanted)), list(compress(self.lines, wanted)))
 
 
 @dataclass
@@ -109,14 +112,15 @@ class Columns:
 
 @dataclass
 class Batch:
-    """What was read of a block: `fast` lines by their shape, `general` ones as JSON. The `odd` ones were not read.
+    """What was read of a block: `fast` lines by their shape, `general` ones as JSON. The `odd` ones, with their
+    places in the block (0 is the first), were not read.
 
     `times` are the earliest and the latest inference time of the records, which lie in the window.
     """
 
     fast: int = 0
     general: int = 0
-    odd: Lines = ()
+    odd: Sequence[tuple[int, bytes]] = ()
     records: int = 0
     outside: int = 0
     times: tuple[datetime, ...] = ()
@@ -132,7 +136,7 @@ class Batch:
 
 def learn(line: bytes, width: int) -> Shape | None:  # noqa: PLR0911
     """The line's shape; None if it is no plain CSV capture of one row with that many values."""
-    if not line.isascii() or b'\\"' in line or _CONTROL.search(line):
+    if not line.isascii() or b'\\"' in line or line.translate(None, _CONTROL) != line:
         return None
     parts = line.decode().split('"')  # every second one is a text: no quote is escaped
     marks, ends = parts.copy(), dict[int, str]()
@@ -165,7 +169,7 @@ def learn(line: bytes, width: int) -> Shape | None:  # noqa: PLR0911
         columns.append(Column(before, next(left), after[0]) if after else Column(before))
     whole = "".join(column.before + column.after for column in columns)
     begin = columns[0].before.encode()
-    shape = Shape(tuple(columns), begin, whole.count('"'), whole.count("\\"))
+    shape = Shape(tuple(columns), begin, len(columns) - 1 + whole.count('"') + whole.count("\\"))
     return shape if len(shape.places("data")) == width and columns[0].field is None else None
 
 
@@ -217,13 +221,17 @@ class ColumnReader:
         batch = Batch()
         if self._alike and self._plans and self._read_alike(self._plans[0], block, batch):
             return batch
-        left: Lines = list(enumerate(block.split(b"\n")[:-1]))
-        count = len(left)
+        lines = block.split(b"\n")[:-1]
+        count = len(lines)
+        left = Lines(range(count), lines)
         for plan in tuple(self._plans):
             left = self._read_shape(plan, left, batch)
-        while _WORTH * len(left) > count and len(rest := self._read_learned(left, batch)) < len(left):
+        while _WORTH * len(left.lines) > count:
+            rest = self._read_learned(left, batch)
+            if len(rest.lines) == len(left.lines):
+                break
             left = rest
-        self._alike = not left
+        self._alike = not left.lines
         batch.odd = self._read_json(left, batch)
         return batch
 
@@ -247,14 +255,15 @@ class ColumnReader:
         if self._pause:
             self._pause -= 1
             return lines
-        some = lines[:: len(lines) // _SAMPLE + 1]
-        for _, line in some[:: len(some) // _TRIED + 1]:
+        few = lines.lines[:: len(lines.lines) // _SAMPLE + 1]
+        some = Lines(range(len(few)), few)
+        for line in few[:: len(few) // _TRIED + 1]:
             shape = learn(line, len(self._kinds))
             if shape is None or any(shape == plan.shape for plan in self._plans):
                 continue
             plan = _plan(shape, self._kinds)
-            having = len(some) - len(self._read_shape(plan, some, Batch()))
-            if having > 1 and _WORTH * having >= len(some):
+            having = len(few) - len(self._read_shape(plan, some, Batch()).lines)
+            if having > 1 and _WORTH * having >= len(few):
                 self._plans, self._longest = [plan, *self._plans][:_SHAPES], 1
                 return self._read_shape(plan, lines, batch)
         self._pause = self._longest = min(2 * self._longest, _LONGEST_PAUSE)
@@ -263,12 +272,11 @@ class ColumnReader:
     def _read_alike(self, plan: _Plan, block: bytes, batch: Batch) -> bool:
         """Whether all lines of the block are proven to have the shape. Then they are in the batch."""
         try:
-            frame = _parsed(block, plan.schema)
+            found = _csv(block, plan.schema).select(plan.found).collect()
         except ComputeError:
             return False
-        if not plan.shape.adds_nothing_to(block, frame.height):
+        if not plan.shape.adds_nothing_to(block, found.height):
             return False
-        found = frame.select(plan.found)
         fitting, moments = self._fitting(found)
         if not fitting.all():
             return False
@@ -277,28 +285,25 @@ class ColumnReader:
 
     def _read_shape(self, plan: _Plan, lines: Lines, batch: Batch) -> Lines:
         """Those of the lines that are proven to have the shape are in the batch; the others are returned."""
-        may = [plan.shape.may_have(line) for _, line in lines]
-        some = [line for _, line in compress(lines, may)]
+        may = [plan.shape.may_have(line) for line in lines.lines]
+        some = list(compress(lines.lines, may))
+        block = b"\n".join([*some, b""])
+        if not _is_text(block):
+            may = [possible and _is_text(line) for possible, line in zip(may, lines.lines, strict=True)]
+            some = list(compress(lines.lines, may))
+            block = b"\n".join([*some, b""])
         if not some:
             return lines
-        block = b"\n".join(some) + b"\n"
-        if not plan.shape.adds_nothing_to(block, len(some)):
-            may = [at and _sound(line) for at, (_, line) in zip(may, lines, strict=True)]
-            some = [line for _, line in compress(lines, may)]
-            block = b"\n".join([*some, b""])
-            if not some:
-                return lines
         try:
-            frame = _parsed(block, plan.schema)
+            found = _csv(block, plan.schema).select(plan.found).collect()
         except ComputeError:  # some text is no number
-            frame = _parsed(block, dict.fromkeys(plan.schema, polars.String))
-        if frame.height != len(some):
-            raise RuntimeError(f"{len(some)} lines were read as {frame.height} rows of CSV")
-        found = frame.select(plan.found)
+            found = _csv(block, dict.fromkeys(plan.schema, polars.String)).select(plan.found).collect()
+        if found.height != len(some):
+            raise RuntimeError(f"{len(some)} lines were read as {found.height} rows of CSV")
         fitting, moments = self._fitting(found)
         self._take(found, fitting, moments, batch)
         proven = iter(fitting.tolist())
-        return [line for line, possible in zip(lines, may, strict=True) if not (possible and next(proven))]
+        return lines.where([not (possible and next(proven)) for possible in may])
 
     def _fitting(self, found: polars.DataFrame) -> tuple[Mask, Mapping[str, datetime]]:
         """Which lines have what stands around the values and a time that is one; the moments of those times."""
@@ -332,7 +337,7 @@ class ColumnReader:
 
     # Lines that have none
 
-    def _read_json(self, lines: Lines, batch: Batch) -> Lines:
+    def _read_json(self, lines: Lines, batch: Batch) -> Sequence[tuple[int, bytes]]:
         """Those of the lines are in the batch that are JSON with CSV or lists of values; the others are returned.
 
         What is read here is read as `capture.read_line` reads it; in doubt a line is not.
@@ -344,12 +349,12 @@ class ColumnReader:
         times: list[datetime] = []
         commas = len(self._kinds) - 1
         start, end = self._window
-        for numbered in lines:
+        for place, line in zip(*lines, strict=True):
             try:
-                record = _record(numbered[1])
+                record = _record(line)
                 moment = self._time(record["eventMetadata"]["inferenceTime"])
                 if moment is None:
-                    left.append(numbered)
+                    left.append((place, line))
                     continue
                 data = record["captureData"]
                 asked, answered = data["endpointInput"], data.get("endpointOutput") or data.get("batchTransformOutput")
@@ -358,7 +363,7 @@ class ColumnReader:
                     row, rows = None, _rows(asked, commas + 1)
                 values = _answers(answered)
             except (ValueError, KeyError, TypeError, AttributeError, UnreadableError):
-                left.append(numbered)
+                left.append((place, line))
                 continue
             batch.general += 1
             if not start <= moment < end:
@@ -386,9 +391,9 @@ class ColumnReader:
             for place, kind in enumerate(self._kinds.values())
         }
         try:
-            frame = _parsed(block, schema)
+            frame = _csv(block, schema).collect()
         except ComputeError:
-            frame = _parsed(block, dict.fromkeys(schema, polars.String))
+            frame = _csv(block, dict.fromkeys(schema, polars.String)).collect()
         if frame.height != len(rows):
             raise RuntimeError(f"{len(rows)} rows of CSV were read as {frame.height}")
         _add(target, self._kinds, frame.get_columns(), frame.height)
@@ -397,10 +402,8 @@ class ColumnReader:
 
     def _time(self, text: Any) -> datetime | None:
         """The moment; None if the text names none."""
-        try:
+        if text in self._times:
             return self._times[text]
-        except KeyError:
-            pass
         if len(self._times) >= _KNOWN_TIMES:
             self._times.clear()
         try:
@@ -447,21 +450,23 @@ def _plan(shape: Shape, kinds: Mapping[str, str]) -> _Plan:
     return _Plan(shape, {**schema, _OVER: polars.String}, found)
 
 
-def _parsed(block: bytes, schema: Mapping[str, type[polars.DataType]]) -> polars.DataFrame:
-    """The block as CSV without quotes. Raises ComputeError if a text is no number."""
-    return polars.read_csv(
-        block, has_header=False, quote_char=None, schema=dict(schema), missing_columns="insert", extra_columns="ignore"
+def _csv(block: bytes, schema: Mapping[str, type[polars.DataType]]) -> polars.LazyFrame:
+    """The block as CSV without quotes. Collecting it raises ComputeError if a text is no number."""
+    return polars.scan_csv(
+        block,
+        has_header=False,
+        quote_char=None,
+        schema=dict(schema),
+        missing_columns="insert",
+        extra_columns="ignore",
+        raise_if_empty=False,
     )
 
 
-def _sound(line: bytes) -> bool:
-    """Whether the line has no control character, and is UTF-8 without a byte order mark."""
-    return not _CONTROL.search(line) and (line.isascii() or _is_text(line))
-
-
 def _is_text(block: bytes) -> bool:
+    """Whether the block is UTF-8 without a byte order mark."""
     try:
-        return _BOM not in block.decode()
+        return block.isascii() or _BOM not in block.decode()
     except UnicodeDecodeError:
         return False
 
@@ -561,6 +566,9 @@ def _rows(asked: Mapping[str, Any], width: int) -> _Rows:
     names, rows = decode(asked)
     if names is not None or any(len(row) != width for row in rows):
         raise ValueError("names, or another width")
+    joined = [",".join(row) for row in rows]
+    if all(row.count(",") == width - 1 and "\n" not in row and _is_plain(row) for row in joined):
+        return _Rows(joined)
     return _Rows(listed=rows)
 
 

@@ -29,7 +29,7 @@ from retrain.profile import (
 from retrain.table import parse_numbers
 
 if TYPE_CHECKING:
-    from retrain.columns import ColumnReader, Columns, Lines
+    from retrain.columns import ColumnReader, Columns
 
 _BLOCK = 2**22  # bytes of lines that are read at once; one of them may be longer
 
@@ -183,7 +183,7 @@ class _Reader:
         """The number of the block's lines, which are in the intake."""
         read = 0
         if self._reader is None:
-            odd: Lines = list(enumerate(block[:-1].split(b"\n")))
+            odd: Sequence[tuple[int, bytes]] = list(enumerate(block[:-1].split(b"\n")))
         else:
             batch = self._reader.read(block)
             odd = batch.odd
