@@ -224,7 +224,7 @@ def merge_columns(one: ColumnProfile, other: ColumnProfile) -> ColumnProfile:
 def numbers_of(
     values: Numbers, points: Numbers | None = None, bad: int = 0, sort: Callable[[Numbers], Numbers] = np.sort
 ) -> NumericProfile:
-    """The profile of a column of numbers, NaN for what is missing or, `bad` times, no number. `sort` puts them in order.
+    """The profile of a column of numbers, NaN for what is missing or, `bad` times, no number. `sort` orders them.
 
     >>> numbers_of(np.array([1.0, 2.0, np.nan, 3.5])).mean
     2.1666666666666665
