@@ -216,6 +216,17 @@ class TestTheSameAsLineByLine:
         found = both(captures_of(ROWS * 10) + others)
         assert found.paths["fast"] > 9000
 
+    def test_values_in_json_that_would_be_no_csv(self):
+        odd = ["1,5", 'a"b', "x\ny", "x\r", "", " a ", "é", None, True, 7]
+        both([line({"instances": [{"features": [1.5, "", text]}]}, encoding="JSON") for text in odd] * 20)
+
+
+class TestOrder:
+    @given(st.lists(st.floats(allow_nan=False).map(lambda value: value + 0.0)))
+    def test_is_numpys(self, values):
+        numbers = np.array(values, dtype=float)
+        assert ColumnReader.sort(numbers).tobytes() == np.sort(numbers).tobytes()
+
 
 class TestWhatIsNotLearned:
     @pytest.mark.parametrize(

@@ -120,6 +120,17 @@ class TestNumbers:
         assert at is not None
         assert (at.below.tolist(), at.upto.tolist(), at.sums.tolist()) == ([0, 3, 5], [2, 3, 5], [0.0, 4.0, 14.0])
 
+    @given(st.lists(NUMBERS), st.sets(NUMBERS.map(lambda value: value + 0.0), max_size=9))
+    def test_counts_at_any_points_are_counts(self, values, points):
+        at = numbers_of(np.array(values, dtype=float), np.array(sorted(points), dtype=float)).at
+        assert at is not None
+        for point, below, upto, total in zip(
+            *(part.tolist() for part in (at.points, at.below, at.upto, at.sums)), strict=True
+        ):
+            smaller = [value for value in values if value < point]
+            assert (below, upto) == (len(smaller), sum(value <= point for value in values))
+            assert total == pytest.approx(math.fsum(smaller), abs=1e-3)
+
     def test_nothing_has_no_mean(self):
         assert math.isnan(numbers_of(np.array([np.nan])).mean)
 

@@ -62,6 +62,7 @@ def read_in_parallel(sources: Sequence[Source], statistics: bytes, window: Windo
     if workers == 1:
         parts = [read_share(shares[0], statistics, window)]
     else:
+        os.environ["POLARS_MAX_THREADS"] = "1"  # of each process, which has a processor
         # A forked process would have polars' threads by name only, and wait for them for ever.
         with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
             parts = list(pool.map(read_share, shares, [statistics] * workers, [window] * workers))
