@@ -1,4 +1,8 @@
-"""What people keep waiting, end to end: approval in the Model Registry, given or refused, and labels that come late."""
+"""Episodes that the replayed year does not have, end to end, on a small table.
+
+Approval in the Model Registry, given or refused; labels that come late; concept drift that only the answers show. Every
+candidate is trained by a job of its own, on a spot instance.
+"""
 
 from __future__ import annotations
 
@@ -65,6 +69,8 @@ def stack(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Stack:
                 "WindowHours": "744",
                 "CooldownHours": "1",
                 "ApprovalMode": "registry",
+                "CandidateJobs": "each",
+                "TrainingUseSpot": "true",
             }
         )
         wait_for("a champion", stack.champion, seconds=180)
@@ -112,6 +118,11 @@ def test_a_challenger_serves_after_a_person_approved_it_in_the_registry(stack: S
     assert (result.verdict, "drift" in result.alarms, result.outcome) == ("DRIFTED", True, "promoted")
     assert stack.champion()["model_package_arn"] != before["model_package_arn"]
     assert status(stack, str(stack.champion()["model_package_arn"])) == "Approved"
+    jobs = stack.aws.client("sagemaker").list_training_jobs()["TrainingJobSummaries"]
+    told = [stack.aws.client("sagemaker").describe_training_job(TrainingJobName=job["TrainingJobName"]) for job in jobs]
+    assert all(job["EnableManagedSpotTraining"] for job in told)
+    tried = [job for job in told if job["HyperParameters"].get("candidate", "")]
+    assert len(tried) > 1, [job["HyperParameters"] for job in told]
 
 
 def test_a_challenger_that_a_person_rejected_never_serves(stack: Stack) -> None:
@@ -136,6 +147,12 @@ def test_an_episode_waits_for_labels_first_for_any_then_for_enough(stack: Stack)
         event["stateEnteredEventDetails"]["name"] for event in history["events"] if "stateEnteredEventDetails" in event
     ]
     assert entered.count("Wait for Labels") == entered.count("Start Pipeline") - 1 >= 2
+
+
+def test_concept_drift_that_no_feature_shows_opens_an_episode_too(stack: Stack) -> None:
+    result = replay(stack, month(5, slope=-5.0, shift=6.0), "Approved")
+    assert (result.verdict, result.quality, result.alarms) == ("STABLE", "DRIFTED", ["quality"])
+    assert result.outcome == "promoted", result.reason
 
 
 class LateLabels(Replay):
