@@ -157,17 +157,17 @@ def _upload(aws: LocalAws, folder: Path) -> str:
 
 
 def _table(results: list[WindowResult], metric: str, direction: str) -> Table:
-    table = Table(title=f"{metric} of the answers that clients got", box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
-    table.caption = "stale: the first model, never retrained"
+    table = Table(title=f"{metric} of the answers that clients got", box=SIMPLE, pad_edge=False, padding=0)
+    table.caption = "stale: the first model, never retrained; kept: no challenger was better than the champion"
     digits = 1 if metric in {"rmse", "mae"} else 3
     sign = 1 if direction == "min" else -1
     for column in ("window", "drift", "worst", "alarm", "episode"):
-        table.add_column(column, no_wrap=True, max_width=14)
+        table.add_column(column, no_wrap=True, max_width=12 if column == "episode" else 14)
     for column in ("by", "served", "stale"):
         table.add_column(column, justify="right", no_wrap=True)
     for result in results:
         distance = f" {result.drift_max:.2f}" if result.drift_max is not None else ""
-        ended = {"promoted": "[green]promoted[/]", "champion_kept": "[yellow]champion kept[/]", None: ""}
+        ended = {"promoted": "[green]promoted[/]", "champion_kept": "[yellow]kept[/]", None: ""}
         better = "green" if sign * (result.stale_metric - result.served_metric) > 0 else "default"
         table.add_row(
             result.name,
