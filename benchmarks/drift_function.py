@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+MACHINES = ("arm64", "x86_64")
 RECORDS = 60_000
 HOURS, QUIET = 23, 500  # earlier hours of the window, and captures of each
 MEMORY_GB = 2048 / 1024  # the function's, in template.yaml
@@ -38,6 +39,7 @@ ENVIRONMENT = {
     "AWS_REGION": "us-east-1",
     "AWS_XRAY_SDK_ENABLED": "false",
     "POWERTOOLS_TRACE_DISABLED": "true",
+    "PYTHONDONTWRITEBYTECODE": "1",  # on Lambda the package can't be written to
     "BUCKET": "bucket",
     "CODE_URI": "s3://bucket/code/1",
     "DRIFT_THRESHOLD": "0.3",
@@ -74,9 +76,13 @@ class Invocation:
     said: dict[str, Any]
 
 
-def build(cache: Path) -> Package:
-    """The function, built by sam for this Python and machine."""
-    machine = {"aarch64": "arm64", "arm64": "arm64"}.get(os.uname().machine, "x86_64")
+def this_machine() -> str:
+    return {"aarch64": "arm64", "arm64": "arm64"}.get(os.uname().machine, "x86_64")
+
+
+def build(cache: Path, machine: str) -> Package:
+    """The function, built by sam for this Python and that machine."""
+    cache = cache / machine
     runtime = f"python{sys.version_info.major}.{sys.version_info.minor}"
     subprocess.run(
         ["sam", "build", "DriftMonitor", "--build-dir", cache / "build", "--cache-dir", cache / "sam",

@@ -56,6 +56,37 @@ def test_a_package_is_far_below_three_megabytes(name: str, packages: Path) -> No
     assert Path(archive).stat().st_size < 500_000
 
 
+@pytest.mark.parametrize("architecture", ["arm64", "x86_64"])
+def test_the_drift_monitors_package_is_as_small_as_it_can_be(architecture: str, tmp_path: Path) -> None:
+    out = tmp_path / "package"
+    out.mkdir()
+    makefile = SRC / "runtimes" / f"python{sys.version_info.major}.{sys.version_info.minor}-{architecture}" / "Makefile"
+    environment = {**os.environ, "ARTIFACTS_DIR": str(out)}
+    subprocess.run(
+        ["make", "--makefile", makefile, "build-DriftMonitor"],
+        cwd=SRC,
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
+    files = [file for file in out.rglob("*") if file.is_file()]
+    machine = {"arm64": b"\xb7\x00", "x86_64": b"\x3e\x00"}[architecture]  # e_machine of an ELF file
+    libraries = [file for file in files if ".so" in file.suffixes]
+    assert len(libraries) > 10
+    assert {file.read_bytes()[18:20] for file in libraries} == {machine}
+    assert {"numpy", "polars", "orjson", "zlib_ng"} <= {path.name for path in out.iterdir()}
+    assert [file for file in files if "tests" in file.parts or "__pycache__" in file.parts] == []
+    assert any("LICENSE" in file.name for file in out.glob("numpy-*.dist-info/**/*"))
+    assert sum(file.stat().st_size for file in files) < 240e6  # Lambda allows 250
+    assert Path(shutil.make_archive(str(tmp_path / "package"), "zip", out)).stat().st_size < 70e6
+
+
+def test_the_quality_monitor_does_with_numpy() -> None:
+    missing = ("polars", "orjson", "rich", "plotly", "jinja2", "xgboost", "pandas", "sagemaker")
+    code = f"import sys; sys.modules.update(dict.fromkeys({missing!r})); import handlers.quality_monitor"
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(SRC)}, check=True)
+
+
 @pytest.mark.parametrize("name", [name for name in BUILDS if name != "PipelinePublisher"])
 def test_the_jobs_stay_out_of_functions_that_do_not_publish_them(name: str, packages: Path) -> None:
     assert not (packages / name / "retrain" / "jobs").exists()

@@ -304,4 +304,15 @@ def test_every_function_of_the_control_plane_is_built_by_the_makefile() -> None:
         if item["Type"] == "AWS::Serverless::Function" and item.get("Metadata", {}).get("BuildMethod") == "makefile"
     }
     assert targets == made
-    assert set(functions()) - made == {"DriftMonitor", "QualityMonitor", "ReportWriter"}
+    assert set(functions()) - made == {"ReportWriter"}
+
+
+def test_the_monitors_libraries_are_those_of_the_runtime_and_the_processor() -> None:
+    parameters = TEMPLATE["Parameters"]
+    for name in ("DriftMonitor", "QualityMonitor"):
+        context = TEMPLATE["Resources"][name]["Metadata"]["ContextPath"]["Fn::Sub"]
+        for runtime in parameters["LambdaRuntime"]["AllowedValues"]:
+            for architecture in parameters["Architecture"]["AllowedValues"]:
+                folder = ROOT / context.replace("${LambdaRuntime}", runtime).replace("${Architecture}", architecture)
+                said = (folder / "Makefile").read_text()
+                assert said == f"RUNTIME := {runtime}\nARCHITECTURE := {architecture}\ninclude Makefile\n"
