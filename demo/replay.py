@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import math
@@ -111,7 +112,7 @@ class Replay:
     # Traffic ------------------------------------------------------------------------------------------------------
 
     def _traffic(self, window: Window, skip: int, result: WindowResult) -> list[Answer]:
-        """The window's rows from `skip` on were sent, each at its time, and their labels delivered a day later."""
+        """The window's rows from `skip` on were sent, each at its time, and labels delivered as they became known."""
         answers: list[Answer] = []
         rows = window.rows[skip:]
         done = 0
@@ -130,7 +131,8 @@ class Replay:
     def _invoke(self, rows: Sequence[Row]) -> Answer:
         """The answer to one request of those rows."""
         inference_id = f"request-{next(self._ids):07d}"
-        body = "".join(",".join(row.values) + "\n" for row in rows)
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(row.values for row in rows)
         sent_at = time.monotonic()
         predictions: list[str] = []
         try:
@@ -139,7 +141,7 @@ class Replay:
                 ContentType="text/csv",
                 Accept="text/csv",
                 InferenceId=inference_id,
-                Body=body,
+                Body=text.getvalue(),
             )
             predictions = response["Body"].read().decode().splitlines()
         except (ClientError, BotoCoreError, UnicodeDecodeError):
@@ -147,7 +149,7 @@ class Replay:
         return Answer(inference_id, rows, predictions if len(predictions) == len(rows) else [], sent_at)
 
     def _keep(self, answer: Answer) -> None:
-        """The answer is counted, and its ground truth will be known a day after its rows' time."""
+        """The answer is counted, and its ground truth will be known when model.toml says, or else a day later."""
         self.sent += len(answer.rows)
         if not answer.predictions:
             self.failed += len(answer.rows)
@@ -157,7 +159,9 @@ class Replay:
             "eventMetadata": {"eventId": answer.inference_id},
             "eventVersion": "0",
         }
-        self._labels_due.append((answer.rows[-1].time + timedelta(days=1), json.dumps(label)))
+        delay = self.spec.monitor.label_delay_hours
+        known = answer.rows[-1].time + timedelta(hours=24 if delay is None else delay)
+        self._labels_due.append((known, json.dumps(label)))
 
     def _deliver_labels(self, now: datetime) -> None:
         """Every label that is due by `now` is in the bucket, under the hour in which it was collected."""

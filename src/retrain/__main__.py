@@ -1,7 +1,8 @@
-"""The drift monitor on a command line, with no AWS at all.
+"""What needs no AWS, on a command line: a model's specification, its baseline, and the drift monitor.
 
-A baseline is made of training data, a folder of captures or a table is judged against it. The exit code is the verdict:
-0 stable, 1 drifted, 2 undecided; 3 says that the input can't be used, and the message says what to do about it.
+A model.toml is proposed, a baseline is made of training data, a folder of captures or a table is judged against it. The
+exit code is the verdict: 0 stable (or done), 1 drifted, 2 undecided; 3 says that the input can't be used, and the
+message says what to do about it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from retrain.drift import Verdict
 from retrain.errors import InvalidSpec, NoBaseline, Refused
 from retrain.files import Table, find_evidence, infer_kinds, open_table
 from retrain.monitor import analyse
-from retrain.spec import read_spec
+from retrain.spec import METRICS, read_spec
 
 EXIT_CODES = {Verdict.STABLE: 0, Verdict.DRIFTED: 1, Verdict.UNDECIDED: 2}
 BAD_INPUT = 3
@@ -68,6 +69,16 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m retrain", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    init = commands.add_parser("init", help="propose a model.toml by looking at a table")
+    init.add_argument("--data", type=Path, required=True, metavar="TABLE", help="a CSV with a header, or parquet")
+    init.add_argument("--label", required=True, metavar="COLUMN", help="what is to be predicted")
+    init.add_argument("--task", choices=METRICS, help="what the label is; proposed, if it is not said")
+    init.add_argument("--out", type=Path, default=Path("model.toml"), metavar="FILE", help="where it goes (model.toml)")
+    init.add_argument(
+        "--leave-out", action="append", default=[], metavar="COLUMN", help="no feature: an id, a time (repeatable)"
+    )
+    init.add_argument("--force", action="store_true", help="overwrite the file")
+    init.set_defaults(command=_init)
     baseline = commands.add_parser("baseline", help="make statistics.json and constraints.json of training data")
     baseline.add_argument("data", type=Path, metavar="TRAINING_DATA", help="a CSV with a header, or parquet")
     baseline.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the two files go")
@@ -87,6 +98,30 @@ def _parser() -> argparse.ArgumentParser:
     drift.add_argument("--end", type=_moment, metavar="TIME", help="first moment after the window")
     drift.set_defaults(command=_drift)
     return parser
+
+
+def _init(options: argparse.Namespace) -> int:
+    from retrain.propose import propose
+    from retrain.report.terminal import progress
+
+    if options.out.exists() and not options.force:
+        raise Refused("schema_mismatch", f"{options.out}: the file exists: name another with --out, or say --force")
+    table = open_table(options.data)
+    with progress(f"reading {options.data.name}", options.data.stat().st_size) as advance:
+        found = propose(table, options.label, options.task, options.leave_out, advance)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(found.text, encoding="utf-8")
+    spec = found.spec
+    print(f"{options.out}: {spec.task} model of {spec.label}, judged by {spec.metric}, from {found.rows:,} rows.")
+    print(f"{_kinds(spec.kinds)}.")
+    if spec.ignored:
+        print(f"Texts, ignored: {', '.join(spec.ignored)}.")
+    for name, reason in found.left_out.items():
+        print(f"Left out: {name}, {reason}.")
+    time = found.times[0] if found.times else "COLUMN"
+    print("Read it, correct what you know better, and replay the table through the whole loop:")
+    print(f"  make demo MODEL={options.out} DATA={options.data} TIME={time}")
+    return 0
 
 
 def _baseline(options: argparse.Namespace) -> int:

@@ -59,6 +59,9 @@ class OptionError(InvalidSpec):
         self.detail = detail
 
 
+MOST_DELAY = 2208  # hours, three months
+
+
 @dataclass(frozen=True, slots=True)
 class MonitorOptions:
     """How a window is judged: the section [monitor] of model.toml.
@@ -79,6 +82,7 @@ class MonitorOptions:
     max_unknown_categories: float = 0.5  # share of values outside the baseline's categories: another column, not drift
     min_volume_share: float = 0.1  # of the rows that were expected, if anybody said how many
     quality_tolerance: float = 0.25  # share by which the loss may exceed the holdout's: becomes quality's constraints
+    label_delay_hours: float | None = None  # until labels are known, up to three months; None: the deployment's
 
     @classmethod
     def of(cls, section: Mapping[str, Any], features: Mapping[str, str] | None = None) -> MonitorOptions:
@@ -694,6 +698,10 @@ def _option(key: str, value: Any, features: Mapping[str, str] | None) -> Any:
             if features is not None and name not in features:
                 raise OptionError(key, f"{name!r} is no feature: it is none of {', '.join(features)}")
         return {name: _share(f"{key}.{name}", value[name]) for name in value} if key == "thresholds" else tuple(value)
+    if key == "label_delay_hours":
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= MOST_DELAY:
+            raise OptionError(key, f"{value!r} is not a number of hours from 0 to {MOST_DELAY}")
+        return float(value)
     if key == "min_rows":
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise OptionError(key, f"{value!r} is not a whole number from 1")

@@ -48,8 +48,11 @@ class QualityRules:
     min_labels: int = 200  # below, Model Monitor gives no standard deviation either
     min_label_coverage: float = 0.8  # share of the window's rows whose label has arrived
     max_bad_share: float = 0.05  # of lines that can't be read, and of labelled rows whose label or answer is unusable
+    label_delay_hours: float | None = None  # until labels are known; None: the deployment says it
 
     def __post_init__(self) -> None:
+        if (delay := self.label_delay_hours) is not None and (not _is_number(delay) or delay < 0):
+            raise ValueError(f"label_delay_hours: {delay!r} is not a number from 0")
         if not _is_number(self.min_labels) or self.min_labels < 1:
             raise ValueError(f"min_labels: {self.min_labels!r} is not a number from 1")
         for name in ("min_label_coverage", "max_bad_share"):

@@ -33,7 +33,7 @@ MOST_ROWS = 100_000  # answers that are in memory with their labels; more of the
 
 @dataclass(frozen=True)
 class QualityWatchRules:
-    """Which endpoint's answers are judged, over how long a window, and how long their labels take to come."""
+    """Which endpoint's answers are judged, over how long a window, and how long labels take unless the model says."""
 
     endpoint_name: str
     window: timedelta
@@ -64,22 +64,25 @@ def watch_quality(
     if previous.get("window_end_epoch", -1) >= clock.epoch(now) and previous.get("published"):
         return ignored("analysed_already")
     since, rearmed_at = clock.parse(champion["since"]), ledger.rearm_at(endpoint)
-    window = window_ending(_whole_hour(now - rules.label_delay), rules.window, since, rearmed_at)
+    baseline_uri = champion.get("quality_constraints_uri")
+    baseline = read_baseline(store.read(baseline_uri), baseline_uri) if baseline_uri else None
+    delay = rules.label_delay
+    if baseline and baseline.rules.label_delay_hours is not None:
+        delay = timedelta(hours=baseline.rules.label_delay_hours)
+    window = window_ending(_whole_hour(now - delay), rules.window, since, rearmed_at)
     captures = store.keys_between(f"capture/{endpoint}/{names.VARIANT}", *window)
     # Labels that are known by now; this hour's folder is still being filled.
     labels = store.keys_between("labels", window[0], now + HOUR) if captures else []
-    baseline_uri = champion.get("quality_constraints_uri")
     evidence = _fingerprint([baseline_uri, clock.render(max(since, rearmed_at or since)), captures, labels])
     if previous.get("evidence") == evidence and previous.get("published"):
         return ignored("nothing_new")
     known = {"evidence": evidence, "analysed_at": clock.render(now)}
-    if not baseline_uri:
+    if baseline is None:
         digest: dict[str, Any] = {**_times(window), "verdict": "UNDECIDED", "reason": "no_baseline"}
         ledger.record_analysis(endpoint, {**digest, **known}, now, of="QUALITY")
         ledger.mark_published(endpoint, now, of="QUALITY")
         logger.info("the champion has no quality constraints", **digest)
         return {"status": digest["verdict"], "reason": digest["reason"]}
-    baseline = read_baseline(store.read(baseline_uri), baseline_uri)
     analysis, details = _analyse((store.files(captures), store.files(labels)), baseline, window, now)
     report_uri = _file(analysis, details, endpoint, now, store)
     if not ledger.record_analysis(

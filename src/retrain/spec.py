@@ -69,6 +69,7 @@ what comes out, and how a better model is told from a worse one. A complete file
     min_volume_share = 0.1     # of the rows that were expected, if anybody said how many
     quality_tolerance = 0.25   # share by which the model's errors may exceed those on its holdout before its quality
                                # has decayed
+    # label_delay_hours = 24   # until a label is known: LabelDelayHours of the deployment unless it is written
 """
 
 from __future__ import annotations

@@ -250,6 +250,21 @@ def test_an_event_without_a_time_is_malformed(event: Any, ledger: Any, store: An
         watch_quality(event, rules=RULES, ledger=ledger, store=store, cloudwatch=cloudwatch)
 
 
+@pytest.mark.parametrize(("said", "rows"), [(0, 400), (24 * 20, 0), (None, 400)])
+def test_how_long_labels_take_is_said_by_the_model_or_else_by_the_deployment(
+    world: Any, store: Any, said: float | None, rows: int
+) -> None:
+    """Asked on the 15th: a window that ended twenty days before April does not hold it."""
+    demands = constraints_of("regression", [Demand("rmse", 10.0, GREATER)])
+    if said is not None:
+        demands["drift_retrain"] = {"label_delay_hours": said}
+    store.put("old/quality/constraints.json", json.dumps(demands))
+    world.ask(400, error=1)
+    world.learn()
+    world.look()
+    assert world.item().get("rows", 0) == rows
+
+
 @pytest.mark.parametrize(("window", "delay"), [(0, 24), (-1, 24), (24, -1)])
 def test_times_that_make_no_sense_are_invalid(window: int, delay: int) -> None:
     with pytest.raises(InvalidSettings):

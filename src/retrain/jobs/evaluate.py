@@ -92,7 +92,9 @@ def evaluate(options: argparse.Namespace) -> str:
         spec.monitor.quality_tolerance,
         classes=challenger.encoder.classes,
         rules=QualityRules(
-            min_label_coverage=spec.dataset.min_label_coverage, max_bad_share=spec.dataset.max_bad_share
+            min_label_coverage=spec.dataset.min_label_coverage,
+            max_bad_share=spec.dataset.max_bad_share,
+            label_delay_hours=spec.monitor.label_delay_hours,
         ),
     )
     options.output.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,195 @@
+"""`python -m retrain init`: what is proposed for a table, and what is said of a table that no model can be made of."""
+
+from __future__ import annotations
+
+import csv
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from retrain.__main__ import main
+from retrain.dataset import bootstrap_dataset
+from retrain.errors import Refused
+from retrain.files import open_table
+from retrain.propose import propose
+from retrain.spec import read_spec
+from retrain.table import read_table
+
+
+def table(folder: Path, **columns: list[Any]) -> Path:
+    path = folder / "train.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+    return path
+
+
+ROWS = 1000
+DRAW = random.Random(7)
+X = [f"{DRAW.gauss(0, 1):.3f}" for _ in range(ROWS)]
+
+
+def proposed(folder: Path, label: list[Any] | None = None, task: str | None = None, **columns: list[Any]) -> Any:
+    label = label or [f"{DRAW.random():.5f}" for _ in range(ROWS)]
+    return propose(open_table(table(folder, **(columns or {"x": X}), y=label)), "y", task)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (X, "numeric"),
+        (["", *X[1:]], "numeric"),
+        ([str(number % 7) for number in range(ROWS)], "numeric"),
+        (["yes", "no"] * 500, "boolean"),
+        (["0", "1", "", "1"] * 250, "boolean"),
+        (["Aa", "Bo", "Ce", ""] * 250, "categorical"),
+        ([f"free {number}" for number in range(ROWS)], "text"),
+        ([f"v{number % 300}" for number in range(ROWS)], "text"),
+        ([*X[1:], "?"], "text"),
+    ],
+)
+def test_a_column_gets_the_type_of_what_it_holds(tmp_path: Path, values: list[str], kind: str) -> None:
+    found = proposed(tmp_path, x=X, z=values)
+    types = {**found.spec.kinds, **dict.fromkeys(found.spec.ignored, "text")}
+    assert types == {"x": "numeric", "z": kind}
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ([""] * ROWS, "no value in 1,000 rows"),
+        (["k"] * ROWS, "always 'k'"),
+        ([str(number + 4000) for number in range(ROWS)], "grows from row to row, 4000 to 4999: a number of the row"),
+        ([f"2024-03-{number % 28 + 1:02d}T10:00" for number in range(ROWS)], "a time"),
+    ],
+)
+def test_what_nothing_can_be_learned_from_is_left_out_with_the_reason(
+    tmp_path: Path, values: list[str], why: str
+) -> None:
+    found = proposed(tmp_path, x=X, z=values)
+    assert found.spec.names == ("x",)
+    assert why in found.left_out["z"]
+    assert why in next(line for line in found.text.splitlines() if line.startswith("# z: left out"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "task", "metric"),
+    [
+        (X, "regression", "rmse"),
+        (["yes", "no"] * 500, "binary", "logloss"),
+        (["1.0", "0", "1"] * 333 + ["0"], "binary", "logloss"),
+        (["1"] * 5 + ["0"] * 995, "binary", "auc"),
+        (["a", "b", "c", "d"] * 250, "multiclass", "mlogloss"),
+        (["1", "2", "3", "4", "5"] * 200, "multiclass", "mlogloss"),
+    ],
+)
+def test_the_task_follows_from_the_labels(tmp_path: Path, labels: list[str], task: str, metric: str) -> None:
+    spec = proposed(tmp_path, labels).spec
+    assert (spec.task, spec.metric) == (task, metric)
+
+
+def test_a_task_that_is_asked_for_is_taken_where_it_fits(tmp_path: Path) -> None:
+    assert proposed(tmp_path, ["1", "2", "3", "4", "5"] * 200, "regression").spec.task == "regression"
+
+
+def test_a_rare_class_needs_more_rows_but_never_more_than_the_table_can_give(tmp_path: Path) -> None:
+    spec = proposed(tmp_path, ["1"] * 5 + ["0"] * 995).spec
+    assert (spec.dataset.min_rows, spec.gate.min_rows) == (250, 50)
+    assert "class_weights" in proposed(tmp_path, ["1"] * 5 + ["0"] * 995).text
+
+
+@pytest.mark.parametrize(
+    ("labels", "task", "says"),
+    [
+        (["k"] * ROWS, None, "y: every label is 'k': nothing to learn"),
+        (["a", "b", "c", "d"] * 250, "binary", "y: 4 different labels, not binary: --task multiclass"),
+        ([*X[1:], "much"], "regression", "row 1001: y: 'much' is no number: --task"),
+        ([f"t{number}" for number in range(ROWS)], None, "different texts, no task fits"),
+        (X, "multiclass", "not multiclass: --task regression"),
+        (["1"] * 99 + [""] * 901, None, "99 rows have a label, at least 100 are needed"),
+    ],
+)
+def test_labels_that_fit_no_task_are_refused_with_the_remedy(
+    tmp_path: Path, labels: list[str], task: str | None, says: str
+) -> None:
+    with pytest.raises(Refused) as refusal:
+        proposed(tmp_path, labels, task)
+    assert str(tmp_path / "train.csv") in refusal.value.detail
+    assert says in refusal.value.detail
+
+
+def test_a_table_without_a_feature_is_refused_with_what_each_column_is(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="no column but y can be learned from: z always 'k'"):
+        proposed(tmp_path, z=["k"] * ROWS)
+
+
+TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    names=st.lists(TEXT.filter(lambda name: name.strip()), min_size=1, max_size=5, unique=True),
+    pools=st.lists(st.lists(TEXT, min_size=1, max_size=6), min_size=5, max_size=5),
+    seed=st.integers(0, 99),
+)
+def test_whatever_is_in_a_table_the_proposal_can_be_read_and_the_first_model_be_made_of_it(
+    tmp_path: Path, names: list[str], pools: list[list[str]], seed: int
+) -> None:
+    draw = random.Random(seed)
+    columns = {name: [draw.choice(pool) for _ in range(200)] for name, pool in zip(names, pools, strict=False)}
+    columns = {name: values for name, values in columns.items() if name not in {"x", "the label"}}
+    path = table(tmp_path, x=X[:200], **{"the label": [f"{draw.random():.4f}" for _ in range(200)]}, **columns)
+    try:
+        found = propose(open_table(path), "the label")
+    except Refused as refusal:  # names that read back as the same, or as none
+        assert "train.csv, line 1" in refusal.detail  # noqa: PT017
+        return
+    (tmp_path / "model.toml").write_text(found.text, encoding="utf-8")
+    spec = read_spec(tmp_path / "model.toml")
+    assert spec == found.spec
+    kinds = {**spec.kinds, spec.label: "numeric"}
+    assert len(bootstrap_dataset(spec, read_table(path, kinds)).parts["train"]) > 100
+
+
+def test_the_command_writes_says_what_it_saw_and_does_not_overwrite(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = table(tmp_path, when=["2024-01-01T10:00"] * 500 + ["2024-02-01T10:00"] * 500, x=X, y=["yes", "no"] * 500)
+    out = tmp_path / "new" / "model.toml"
+    asked = ["init", "--data", str(path), "--label", "y", "--out", str(out)]
+    assert main(asked) == 0
+    said = capsys.readouterr().out
+    assert "binary model of y, judged by logloss, from 1,000 rows" in said
+    assert f"make demo MODEL={out} DATA={path} TIME=when" in said
+    assert main(asked) == 3
+    assert "the file exists: name another with --out, or say --force" in capsys.readouterr().err
+    assert main([*asked, "--force"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "there is no such file"),
+        ("", "the file is empty"),
+        ("x,x,y\n1,2,3\n", "line 1: two columns have the name x: rename one"),
+        ("x,yy\n1,2\n", "there is no column 'y': did you mean 'yy'?"),
+        ("x,y\n1,2\n3\n", "line 3: 1 values, the header has 2"),
+        (b"x,y\n1,\xff\n", "is no UTF-8 text: save the file as UTF-8"),
+    ],
+)
+def test_a_file_that_is_no_table_is_bad_input_with_file_and_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | bytes | None, says: str
+) -> None:
+    path = tmp_path / "train.csv"
+    if content is not None:
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    assert main(["init", "--data", str(path), "--label", "y", "--out", str(tmp_path / "model.toml")]) == 3
+    said = capsys.readouterr().err
+    assert str(path) in said
+    assert says in said
+    assert not (tmp_path / "model.toml").exists()
