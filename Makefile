@@ -65,7 +65,7 @@ local-up: setup  ## serve the embedded AWS, with the state the demo left
 	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=src:. $(BIN)/python -m local up --port $(PORT)
 
 bench-drift: $(VENV)/.test  ## write docs/benchmarks/drift.md: what an analysis costs, beside other libraries and the limits
-	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=src:. $(BIN)/python -m benchmarks.drift --peers 1 --spark --function \
+	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=src:. $(BIN)/python -m benchmarks.drift --peers 3 --spark --function \
 	  --write docs/benchmarks/drift.md $(BENCH)
 
 bench-retrain: setup  ## write docs/benchmarks/retrain.md: what retraining recovers, what it costs, its memory

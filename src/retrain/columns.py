@@ -18,7 +18,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import compress
+from itertools import compress, groupby
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -115,7 +116,8 @@ class Batch:
     """What was read of a block: `fast` lines by their shape, `general` ones as JSON. The `odd` ones, with their
     places in the block (0 is the first), were not read.
 
-    `times` are the earliest and the latest inference time of the records, which lie in the window.
+    `times` are the earliest and the latest inference time of the records, which lie in the window. The values of `fast`
+    lines, unlike their number, are not in the columns but `held` for `ColumnReader.columns`.
     """
 
     fast: int = 0
@@ -126,6 +128,7 @@ class Batch:
     times: tuple[datetime, ...] = ()
     features: Columns = field(default_factory=Columns)
     answers: Columns = field(default_factory=Columns)
+    held: list[polars.DataFrame] = field(default_factory=list)
 
     def saw(self, records: int, times: Iterable[datetime | None]) -> None:
         """So many records more, of those times."""
@@ -235,6 +238,15 @@ class ColumnReader:
         batch.odd = self._read_json(left, batch)
         return batch
 
+    def columns(self, held: Iterable[polars.DataFrame]) -> tuple[Columns, Columns]:
+        """Values and answers that were held back, of many blocks at once. Their rows were counted with the blocks."""
+        features, answers = Columns(), Columns()
+        for _, frames in groupby(held, attrgetter("schema")):
+            values = polars.concat(frames).get_columns()[2:]
+            _add(features, self._kinds, values)
+            _add(answers, self._output, values[len(self._kinds) :])
+        return features, answers
+
     @staticmethod
     def sort(values: Numbers) -> Numbers:
         """The values, of which none is NaN or -0.0, in order.
@@ -329,11 +341,10 @@ class ColumnReader:
             found = found.filter(mask)
             within = {text: within[text] for text in found["time"].unique().to_list()}
         batch.saw(count, within.values())
-        values = found.get_columns()[2:]
-        width = len(self._kinds)
-        _add(batch.features, self._kinds, values[:width], count)
-        if len(values) > width:
-            _add(batch.answers, self._output, values[width:], count)
+        batch.features.rows += count
+        if found.width > 2 + len(self._kinds):
+            batch.answers.rows += count
+        batch.held.append(found)
 
     # Lines that have none
 
@@ -396,7 +407,8 @@ class ColumnReader:
             frame = _csv(block, dict.fromkeys(schema, polars.String)).collect()
         if frame.height != len(rows):
             raise RuntimeError(f"{len(rows)} rows of CSV were read as {frame.height}")
-        _add(target, self._kinds, frame.get_columns(), frame.height)
+        target.rows += frame.height
+        _add(target, self._kinds, frame.get_columns())
 
     # Times
 
@@ -479,9 +491,8 @@ def _bare(place: int, column: Column) -> polars.Expr:
     return text.str.strip_suffix(column.after) if column.after else text
 
 
-def _add(target: Columns, kinds: Mapping[str, str], columns: Sequence[polars.Series], rows: int) -> None:
-    """So many rows, whose numbers may be numbers already, are in the target."""
-    target.rows += rows
+def _add(target: Columns, kinds: Mapping[str, str], columns: Sequence[polars.Series]) -> None:
+    """The values, of which numbers may be numbers already, are in the target."""
     for (name, kind), texts in zip(kinds.items(), columns, strict=False):
         if kind == "categorical":
             counts = texts.value_counts()

@@ -29,6 +29,8 @@ from retrain.profile import (
 from retrain.table import parse_numbers
 
 if TYPE_CHECKING:
+    from polars import DataFrame
+
     from retrain.columns import ColumnReader, Columns
 
 _BLOCK = 2**22  # bytes of lines that are read at once; one of them may be longer
@@ -148,6 +150,7 @@ class _Reader:
         self._window = window
         self._names = tuple(statistics.features)
         self._reader = _column_reader(statistics, window) if fast else None
+        self._held: list[DataFrame] = []
         sort = self._reader.sort if self._reader else np.sort
         self._features = _Pending(statistics.layout, sort)
         self._answers = _Pending(statistics.prediction_layout, sort)
@@ -176,6 +179,11 @@ class _Reader:
         )
 
     def _settle(self) -> None:
+        if self._reader is not None:
+            features, answers = self._reader.columns(self._held)
+            self._features.add(features)
+            self._answers.add(answers)
+            self._held.clear()
         self._features.settle()
         self._answers.settle()
 
@@ -191,6 +199,7 @@ class _Reader:
             self._saw(batch.times)
             self._features.add(batch.features)
             self._answers.add(batch.answers)
+            self._held += batch.held
             self.quarantine.lines += batch.fast + batch.general
             self.quarantine.outside_window += batch.outside
             read = batch.fast + batch.general
