@@ -26,9 +26,10 @@ $(VENV)/.test: requirements/test.txt | $(BIN)/uv
 
 setup: $(VENV)/.demo  ## create .venv with what the demo needs
 
-demo: setup  ## watch a model decay and be replaced; DATASET=baseball; your own: MODEL= DATA= TIME= [WINDOW=]
+demo: setup  ## watch a model decay and be replaced; DATASET=baseball; your own: MODEL= DATA= TIME= [WINDOW= TRAIN=]
 	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=src:. $(BIN)/python -m demo --port $(PORT) $(if $(DATASET),--table $(DATASET)) \
-	  $(if $(MODEL),--model $(MODEL) --data $(DATA) --time $(TIME) --window $(or $(WINDOW),month))
+	  $(if $(MODEL),--model "$(MODEL)") $(if $(DATA),--data "$(DATA)") $(if $(TIME),--time "$(TIME)") \
+	  $(if $(WINDOW),--window "$(WINDOW)") $(if $(TRAIN),--train-windows "$(TRAIN)")
 
 # The serving toolkits live apart: they hold Flask and others at versions of 2019.
 $(VENV)/serving/.done: requirements/serving.txt | $(BIN)/uv

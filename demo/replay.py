@@ -26,6 +26,7 @@ from demo.windows import Row, Window
 from retrain import evaluation
 from retrain.jobs import inference
 from retrain.spec import Spec
+from retrain.table import class_name
 
 ROWS_PER_REQUEST = 8
 HOURS_PER_STEP = 6
@@ -131,8 +132,6 @@ class Replay:
     def _invoke(self, rows: Sequence[Row]) -> Answer:
         """The answer to one request of those rows."""
         inference_id = f"request-{next(self._ids):07d}"
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(row.values for row in rows)
         sent_at = time.monotonic()
         predictions: list[str] = []
         try:
@@ -141,7 +140,7 @@ class Replay:
                 ContentType="text/csv",
                 Accept="text/csv",
                 InferenceId=inference_id,
-                Body=text.getvalue(),
+                Body=_body(rows),
             )
             predictions = response["Body"].read().decode().splitlines()
         except (ClientError, BotoCoreError, UnicodeDecodeError):
@@ -295,8 +294,8 @@ class Replay:
                 tar.extractall(folder, filter="data")
             self._models[uri] = inference.model_fn(folder)
         model = self._models[uri]
-        body = "".join(",".join(row.values) + "\n" for row in rows)
-        answer, _ = inference.output_fn(inference.predict_fn(inference.input_fn(body, "text/csv"), model), "text/csv")
+        asked = inference.input_fn(_body(rows), "text/csv")
+        answer, _ = inference.output_fn(inference.predict_fn(asked, model), "text/csv")
         return str(answer).splitlines()
 
     def _check_versions(self, answers: Sequence[Answer], uris: Sequence[str]) -> None:
@@ -318,8 +317,11 @@ class Replay:
         rows = [row for answer in answered for row in answer.rows]
         result.rows = len(rows)
         truth = [row.label for row in rows]
-        result.served_metric = score(self.spec, truth, [line for answer in answered for line in answer.predictions])
-        result.stale_metric = score(self.spec, truth, self._predict(self._stale, rows))
+        stale = self._predict(self._stale, rows)
+        classes = self._models[self._stale].encoder.classes
+        served = [line for answer in answered for line in answer.predictions]
+        result.served_metric = score(self.spec, classes, truth, served)
+        result.stale_metric = score(self.spec, classes, truth, stale)
 
 
 def metric_of(spec: Spec) -> str:
@@ -327,13 +329,13 @@ def metric_of(spec: Spec) -> str:
     return "accuracy" if spec.task == "multiclass" else spec.metric
 
 
-def score(spec: Spec, truth: Sequence[str], lines: Sequence[str]) -> float:
-    """`metric_of` the answered lines; NaN if there are none."""
+def score(spec: Spec, classes: Sequence[str], truth: Sequence[str], lines: Sequence[str]) -> float:
+    """`metric_of` the answered lines; NaN if there are none. A probability is that of the last of the two classes."""
     if not truth:
         return math.nan
     if spec.task == "multiclass":
-        return sum(a == b for a, b in zip(truth, lines, strict=True)) / len(truth)
-    values = np.array([float(label) for label in truth])
+        return sum(class_name(a) == b for a, b in zip(truth, lines, strict=True)) / len(truth)
+    values = np.array([classes.index(class_name(label)) if classes else float(label) for label in truth])
     return evaluation.score(spec.metric, values, np.array([float(line) for line in lines]))
 
 
@@ -350,6 +352,13 @@ def summary(replay: Replay, seconds: dict[str, float]) -> dict[str, Any]:
         "violations": replay.violations,
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
     }
+
+
+def _body(rows: Sequence[Row]) -> str:
+    """The rows as a request carries them."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(row.values for row in rows)
+    return text.getvalue()
 
 
 def _requests(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:

@@ -9,6 +9,7 @@ import jinja2
 import plotly.graph_objects as go
 
 SERVED, STALE, PROMOTED, KEPT = "#0b7285", "#adb5bd", "#2b8a3e", "#e67700"
+SHOWN = 40  # features, the worst
 LAYOUT: dict[str, Any] = {
     "template": "plotly_white",
     "margin": {"l": 60, "r": 20, "t": 20, "b": 40},
@@ -62,7 +63,7 @@ def _drift(windows: list[dict[str, Any]]) -> go.Figure:
     for window in windows:
         for name, distance in window["features"].items():
             most[name] = max(distance, most.get(name, 0.0))
-    names = sorted(most, key=lambda name: most[name])  # plotly draws from below: the worst ends up on top
+    names = sorted(most, key=lambda name: most[name])[-SHOWN:]  # plotly draws from below: the worst ends up on top
     figure = go.Figure(
         go.Heatmap(
             x=[window["name"] for window in windows],

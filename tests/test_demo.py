@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,15 @@ import pytest
 
 from demo import tables
 from demo.__main__ import GOAL_WINDOWS, improvement, shortcomings
-from demo.replay import score
+from demo.replay import _body, score
 from demo.stack import DemoError
+from demo.windows import Row
+from retrain.jobs import inference
 from retrain.spec import parse_spec
 
 MODEL = """
+[dataset]
+min_rows = 20
 [model]
 label = "y"
 task = "regression"
@@ -65,8 +70,9 @@ def test_the_initial_data_has_the_label_last(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"time": "moment"}, "has no column moment"),
-        ({"time": "colour"}, r"table\.csv:2: colour is 'red', an ISO time"),
+        ({"time": "moment"}, "the columns moment are missing; it has when, x, colour, part, y"),
+        ({"time": "colour"}, r"table\.csv, row 2: colour is 'red', an ISO time"),
+        ({"time": "x"}, r"row 2: x is '0', .* for numbers, WINDOW has to be a number of rows"),
         ({"train_windows": 3}, "3 windows by month; 3 to train on leave none"),
     ],
 )
@@ -77,24 +83,104 @@ def test_a_table_that_does_not_fit_is_told_where(folder: Path, options: dict[str
 
 def test_a_missing_file_is_named(folder: Path) -> None:
     (folder / "table.csv").unlink()
-    with pytest.raises(DemoError, match=r"can't read .*table\.csv"):
+    with pytest.raises(DemoError, match=r"table\.csv: there is no such file"):
         read(folder, "month")
 
 
 @pytest.mark.parametrize(
-    ("task", "metric", "truth", "lines", "expected"),
+    ("before", "after", "says"),
     [
-        ("regression", "rmse", ["1", "3"], ["1.0", "1.0"], 2**0.5),
-        ("binary", "auc", ["0", "1", "1"], ["0.2", "0.2", "0.9"], 0.75),
-        ("multiclass", "mlogloss", ["a", "b"], ["a", "a"], 0.5),
+        ("0,red,a,0\n", "0,red,a\n", r"table\.csv, line 2: 4 values, the header has 5"),
+        ("0,red,a,0\n", "zero,red,a,0\n", r"table\.csv, row 2: x: 'zero' is not a finite number"),
+        ("1,red,a,2\n", "1,red,a,much\n", r"table\.csv, row 3: y: 'much' is not a finite number"),
+        ("when,x", "x,x", r"table\.csv, line 1: two columns have the name x: rename one"),
+        ("2024-01-03", "2024-01-32", r"row 4: when is '2024-01-32T08:00', an ISO time"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_told_where(folder: Path, before: str, after: str, says: str) -> None:
+    path = folder / "table.csv"
+    assert before in path.read_text()
+    path.write_text(path.read_text().replace(before, after, 1))
+    with pytest.raises(DemoError, match=says):
+        read(folder, "month")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(b"", "the file is empty"), (b"when,x,colour,part,y\n1,\xe9", "table.csv, line 2: it is no UTF-8 text")],
+)
+def test_a_file_that_is_no_table_is_told(folder: Path, content: bytes, says: str) -> None:
+    (folder / "table.csv").write_bytes(content)
+    with pytest.raises(DemoError, match=says):
+        read(folder, "month")
+
+
+def test_a_mistake_in_model_toml_is_told_where(folder: Path) -> None:
+    (folder / "model.toml").write_text(MODEL.replace("numeric", "number"))
+    with pytest.raises(DemoError, match=r"model\.toml, line 9: \[features\] x: 'number' is no feature type"):
+        read(folder, "month")
+
+
+def test_numbers_order_the_rows_where_no_calendar_is_needed(folder: Path) -> None:
+    lines = (folder / "table.csv").read_text().splitlines()
+    (folder / "table.csv").write_text("\n".join([lines[0], *lines[:0:-1]]) + "\n")
+    source = read(folder, "30", time="x")
+    assert [row.values[0] for row in source.initial] == [str(number) for number in range(30)]
+
+
+def test_rows_without_a_label_are_left_out_and_counted(folder: Path) -> None:
+    text = (folder / "table.csv").read_text()
+    (folder / "table.csv").write_text(text.replace("1,red,a,2\n", "1,red,a,\n"))
+    source = read(folder, "month")
+    assert len(source.initial) == 29
+    assert "(1 rows without a label left out)" in source.title
+
+
+def test_parquet_is_replayed_as_csv_is(folder: Path) -> None:
+    csv, parquet = pytest.importorskip("pyarrow.csv"), pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(csv.read_csv(folder / "table.csv"), folder / "table.parquet")
+    source = tables.read(folder / "model.toml", folder / "table.parquet", time="when", window="month", train_windows=1)
+    assert (source.initial, source.windows) == (read(folder, "month").initial, read(folder, "month").windows)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("min_rows = 20", "min_rows = 50"), "model can't be made: 30 rows, at least 50 are needed: train on more"),
+        (("min_rows = 20", "min_rows = 45"), "windows by month of 30 rows; .* min_rows of model.toml asks for 45"),
+        (('"regression"', '"binary"'), r"have 21 classes of y .* model\.toml says 2, the table has 90"),
+    ],
+)
+def test_what_the_loop_could_only_refuse_is_told_before_it_begins(
+    folder: Path, change: tuple[str, str], says: str
+) -> None:
+    text = MODEL.replace('"rmse"', '"auc"') if "binary" in change[1] else MODEL
+    (folder / "model.toml").write_text(text.replace(*change))
+    with pytest.raises(DemoError, match=says):
+        read(folder, "month", train_windows=2 if "45" in change[1] else 1)
+
+
+def test_a_value_with_a_comma_is_one_value_of_a_request() -> None:
+    row = Row(datetime(2024, 1, 1, tzinfo=UTC), ("1", 'New York, "NY"'), "2")
+    assert inference.input_fn(_body([row]), "text/csv") == [["1", 'New York, "NY"']]
+
+
+@pytest.mark.parametrize(
+    ("task", "metric", "classes", "truth", "lines", "expected"),
+    [
+        ("regression", "rmse", (), ["1", "3"], ["1.0", "1.0"], 2**0.5),
+        ("binary", "auc", ("0", "1"), ["0", "1", "1.0"], ["0.2", "0.2", "0.9"], 0.75),
+        ("binary", "accuracy", ("no", "yes"), ["no", "yes", "yes", "no"], ["0.2", "0.8", "0.9", "0.6"], 0.75),
+        ("multiclass", "mlogloss", ("a", "b"), ["a", "b"], ["a", "a"], 0.5),
+        ("multiclass", "mlogloss", ("1", "2"), ["1.0", "2.0"], ["1", "1"], 0.5),
     ],
 )
 def test_answers_are_scored_by_the_main_metric_or_by_accuracy(
-    task: str, metric: str, truth: list[str], lines: list[str], expected: float
+    task: str, metric: str, classes: tuple[str, ...], truth: list[str], lines: list[str], expected: float
 ) -> None:
-    classes = "\n[hyperparameters]\nnum_class = 2\n" if task == "multiclass" else ""
-    spec = parse_spec(MODEL.replace('"regression"', f'"{task}"').replace('"rmse"', f'"{metric}"') + classes)
-    assert score(spec, truth, lines) == pytest.approx(expected)
+    count = "\n[hyperparameters]\nnum_class = 2\n" if task == "multiclass" else ""
+    spec = parse_spec(MODEL.replace('"regression"', f'"{task}"').replace('"rmse"', f'"{metric}"') + count)
+    assert score(spec, classes, truth, lines) == pytest.approx(expected)
 
 
 def report(**changes: Any) -> dict[str, Any]:
@@ -133,3 +219,12 @@ def test_a_window_that_went_wrong_is_said(change: dict[str, Any], says: str) -> 
     made = report()
     made["windows"][0].update(change)
     assert any(says in fault for fault in shortcomings(made))
+
+
+def test_nothing_is_expected_of_ones_own_table_but_that_nothing_fails() -> None:
+    made = report()
+    for window in made["windows"]:
+        window.update(outcome="refused", reason="labels_insufficient", served_metric=10.0)
+    assert shortcomings(made, own=True) == []
+    made["windows"][0].update(outcome="failed", reason="quota")
+    assert [fault for fault in shortcomings(made, own=True) if "ended as failed: quota" in fault]

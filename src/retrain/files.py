@@ -23,7 +23,7 @@ from retrain.capture import Window, lines
 from retrain.clock import parse, render
 from retrain.errors import Refused
 from retrain.ground_truth import collected_hour
-from retrain.table import parse_numbers
+from retrain.table import foreign_line, parse_numbers
 from retrain.transform import read_manifest, transformed
 
 ALWAYS: Window = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
@@ -272,7 +272,7 @@ def _open_csv(path: Path) -> Table:
                     if row:
                         yield number, raw.tell(), row
             except UnicodeDecodeError:
-                raise _unusable(path, number + 1, "near this line is no UTF-8 text: save the file as UTF-8") from None
+                raise _unusable(path, foreign_line(path), "it is no UTF-8 text: save the file as UTF-8") from None
             except csv.Error as error:
                 raise _unusable(path, number + 1, f"{error}: save the file as CSV") from None
 

@@ -154,12 +154,14 @@ def thin(rows: int, most: int) -> Index:
 def read_table(path: Path, kinds: Mapping[str, str], optional: Iterable[str] = ()) -> Table:
     """The columns named in `kinds` (name → numeric | categorical | boolean) of a CSV file with a header.
 
-    Other columns are left out. Columns in `optional` may be absent. Raises `Refused("schema_mismatch", …)` naming file,
-    line and column.
+    Other columns are left out, and so are blank lines. Columns in `optional` may be absent. Raises
+    `Refused("schema_mismatch", …)` naming file, row (the header is row 1) and column.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file)
+        reader = _records(csv.reader(file), path)
         header = next(reader, [])
+        if not header:
+            raise Refused("schema_mismatch", f"{path.name} is empty: a header and rows are expected")
         if missing := [name for name in kinds if name not in header and name not in set(optional)]:
             raise Refused(
                 "schema_mismatch", f"{path.name} lacks the columns {', '.join(missing)}: it has {', '.join(header)}"
@@ -176,7 +178,7 @@ def read_table(path: Path, kinds: Mapping[str, str], optional: Iterable[str] = (
                 parts[name].append(
                     category(texts)
                     if kinds[name] == "categorical"
-                    else _parse(texts, kinds[name], first, path.name, name)
+                    else parse_column(texts, kinds[name], first, path.name, name)
                 )
     empty: dict[str, Column] = {
         name: Category(np.empty(0, np.int32), ()) if kinds[name] == "categorical" else np.empty(0) for name in position
@@ -192,6 +194,31 @@ def write_table(path: Path, table: Table) -> None:
         for start in range(0, len(table), _CHUNK):
             chunk = slice(start, start + _CHUNK)
             writer.writerows(zip(*(_texts(column, chunk) for column in table.columns.values()), strict=True))
+
+
+def _records(reader: Iterator[list[str]], path: Path) -> Iterator[list[str]]:
+    """The rows that are not blank."""
+    number = 0
+    try:
+        for row in filter(None, reader):
+            number += 1
+            yield row
+    except UnicodeDecodeError:
+        where = f"{path.name}, line {foreign_line(path)}"
+        raise Refused("schema_mismatch", f"{where}: no UTF-8 text: save the file as UTF-8") from None
+    except csv.Error as error:
+        raise Refused("schema_mismatch", f"{path.name}, row {number + 1}: {error}: save the file as CSV") from None
+
+
+def foreign_line(path: Path) -> int:
+    """Number of the first line that is no UTF-8; 0 if there is none."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return number
+    return 0
 
 
 def _chunks(reader: Iterator[list[str]], width: int, path: Path) -> Iterator[tuple[int, list[list[str]]]]:
@@ -247,7 +274,11 @@ def parse_flags(texts: Sequence[str]) -> tuple[Numbers, NDArray[np.bool_]]:
     return np.array([value[text] for text in texts]), bad
 
 
-def _parse(texts: Sequence[str], kind: str, first: int, file: str, name: str) -> Numbers:
+def parse_column(texts: Sequence[str], kind: str, first: int, file: str, name: str) -> Numbers:
+    """The texts of a numeric or boolean column; `first` is the row that they begin with, `file` and `name` are theirs.
+
+    Raises `Refused("schema_mismatch", …)` naming file, row and column of the first value that is of another kind.
+    """
     values, bad = (parse_flags if kind == "boolean" else parse_numbers)(texts)
     if bad.any():
         row = int(np.argmax(bad))

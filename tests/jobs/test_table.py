@@ -60,18 +60,23 @@ def test_what_is_no_finite_number_is_marked(text):
         ("a,b,a\n1,x,2\n", "columns of the same name: a"),
         ("a,b\n1,x\n2\n", "t.csv, row 3: 1 columns, the header has 2"),
         ("a,b\n1,x\nten,x\n", "t.csv, row 3: a: 'ten' is not a finite number"),
+        ("a,b\n1,x\n\nten,x\n", "t.csv, row 3: a: 'ten' is not a finite number"),
+        ("", "t.csv is empty: a header and rows are expected"),
+        ("\n\n", "t.csv is empty: a header and rows are expected"),
+        (b"a,b\n1,x\n2,\xfc\n", "t.csv, line 3: no UTF-8 text: save the file as UTF-8"),
+        ("a,b\n1,x\n2," + "x" * 200_000 + "\n", "t.csv, row 3: field larger than field limit (131072)"),
     ],
 )
 def test_a_file_that_does_not_fit_says_where(tmp_path: Path, content, says):
-    (tmp_path / "t.csv").write_text(content)
+    (tmp_path / "t.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(Refused) as refusal:
         read_table(tmp_path / "t.csv", KINDS)
     assert refusal.value.code == "schema_mismatch"
     assert says in refusal.value.detail
 
 
-def test_a_byte_order_mark_and_spaces_do_no_harm(tmp_path: Path):
-    (tmp_path / "t.csv").write_bytes(b"\xef\xbb\xbfa,b\r\n 1 , x \r\n")
+def test_a_byte_order_mark_spaces_and_blank_lines_do_no_harm(tmp_path: Path):
+    (tmp_path / "t.csv").write_bytes(b"\xef\xbb\xbfa,b\r\n\r\n 1 , x \r\n\r\n")
     table = read_table(tmp_path / "t.csv", KINDS)
     assert table.numbers("a").tolist() == [1.0]
     assert _texts(table.categories("b")) == ["x"]
