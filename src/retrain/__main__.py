@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from shlex import quote
 from typing import Any, NoReturn
 
 from retrain import clock
@@ -118,9 +119,11 @@ def _init(options: argparse.Namespace) -> int:
         print(f"Texts, ignored: {', '.join(spec.ignored)}.")
     for name, reason in found.left_out.items():
         print(f"Left out: {name}, {reason}.")
-    time = found.times[0] if found.times else "COLUMN"
+    time, calendar = next(iter(found.times.items()), ("COLUMN", True))
+    window = "" if calendar else f" WINDOW={max(found.rows // 10, spec.dataset.min_rows)}"
     print("Read it, correct what you know better, and replay the table through the whole loop:")
-    print(f"  make demo MODEL={options.out} DATA={options.data} TIME={time}")
+    files = f"MODEL={quote(str(options.out))} DATA={quote(str(options.data))}"
+    print(f"  make demo {files} TIME={quote(time)}{window}")
     return 0
 
 

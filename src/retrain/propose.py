@@ -32,6 +32,7 @@ RARE_HITS = 30  # rows of the rarest class that a holdout should have
 FEWEST = 100  # rows of a table that a model can be learned from
 _CELLS = 100_000  # values that are held at a time
 _LOOK = 2000  # values after which it is known that a column holds no numbers
+_ID = re.compile(r"(?i:(?:^|[^a-z])(?:id|key|number|nr|no|code|index|pk)$)|[a-z](?:Id|ID|Key|No|Nr|Number)$")
 _METRICS = {"regression": "rmse", "binary": "logloss", "multiclass": "mlogloss"}
 
 
@@ -43,7 +44,7 @@ class Proposal:
     spec: Spec
     rows: int
     left_out: dict[str, str]
-    times: tuple[str, ...]  # of the left out: columns that order the rows
+    times: dict[str, bool]  # of the left out: columns that order the rows, and whether a calendar knows their values
 
 
 @dataclass
@@ -57,7 +58,9 @@ class _Column:
     whole: bool = True
     low: float = math.inf
     high: float = -math.inf
-    rising: bool = True
+    last: float = -math.inf
+    falls: bool = False  # somewhere, from one row to the next
+    distinct: set[float] | None = field(default_factory=set)  # whole numbers, as long as none comes twice
     odd: tuple[int, str] | None = None  # row (the header is row 1) and text of the first value that is no number
     texts: Counter[str] | None = field(default_factory=Counter)
     times: int = 0
@@ -85,6 +88,11 @@ class _Column:
         return 0 < self.numbers == self.present
 
     @property
+    def unique(self) -> bool:
+        """Whether every row has a whole number of its own."""
+        return self.numeric and not self.missing and self.distinct is not None
+
+    @property
     def levels(self) -> dict[str, int] | None:
         """How often each text occurs, in falling order, None if they are too many."""
         if self.texts is None:
@@ -109,8 +117,13 @@ class _Column:
             self.odd = (self.rows + place + 2, texts[place])
         known = values[~np.isnan(values)]
         if len(known):
-            self.rising = self.rising and not empty and known[0] > self.high and bool(np.all(np.diff(known) > 0))
+            self.falls = self.falls or bool(known[0] < self.last) or bool(np.any(np.diff(known) < 0))
+            self.last = float(known[-1])
             self.whole = self.whole and bool(np.all(known == np.floor(known)))
+            if self.distinct is not None:
+                self.distinct.update(known.tolist())
+                if not self.whole or len(self.distinct) < self.numbers:
+                    self.distinct = None
             self.low, self.high = min(self.low, float(known.min())), max(self.high, float(known.max()))
 
 
@@ -134,15 +147,17 @@ def propose(
     if answer.present < FEWEST:
         raise _unusable(table, f"{answer.present} rows have a label, at least {FEWEST} are needed")
     task, why = _task(table, answer, task)
+    if task != "regression":
+        _check_classes(table, answer)
     features: dict[str, tuple[str, str]] = {}  # name → type and what was seen
     reasons = dict.fromkeys(left_out, "--leave-out")
-    times = []
+    times: dict[str, bool] = {}
     for name, column in columns.items():
         if name in reasons:
             continue
         kind, said = _kind(column)
         if kind == "time":
-            times.append(name)
+            times[name] = not column.numeric
         if kind in {"time", "useless"}:
             reasons[name] = said
         else:
@@ -150,7 +165,7 @@ def propose(
     if not any(kind != "text" for kind, _ in features.values()):
         raise _unusable(table, f"no column but {label} can be learned from: " + _listed(reasons, features))
     text = "\n".join(_lines(table, answer, (task, why), features, reasons)) + "\n"
-    return Proposal(text, parse_spec(text), answer.rows, reasons, tuple(times))
+    return Proposal(text, parse_spec(text), answer.rows, reasons, times)
 
 
 def _look(table: Table, advance: Callable[[int], None]) -> dict[str, _Column]:
@@ -170,12 +185,19 @@ def _kind(column: _Column) -> tuple[str, str]:
     if levels is not None and all(level.lower() in FLAGS for level in levels):
         return "boolean", column.seen
     if column.numeric:
-        return "numeric", column.seen
+        return _number(column)
     if column.times > 0.95 * min(column.present, _LOOK):
         return "time", "a time: what comes after it is unknown when the model is asked"
     if why := _text_rather(column):
         return "text", why
     return "categorical", column.seen
+
+
+def _number(column: _Column) -> tuple[str, str]:
+    """Whether a column of numbers is a feature or orders the rows."""
+    if not column.falls and not column.missing and (column.levels is None or len(column.levels) > 2):
+        return "time", f"never falls, {column.low:.6g} to {column.high:.6g}: a time, or a number of the row"
+    return "numeric", column.seen + (", all different: an id?" if column.unique else "")
 
 
 def _useless(column: _Column) -> str | None:
@@ -186,8 +208,10 @@ def _useless(column: _Column) -> str | None:
         return f"no value in {column.rows:,} rows"
     if column.levels is not None and len(column.levels) == 1 and not column.missing:
         return f"always {_quoted(next(iter(column.levels)))}"
-    if column.numeric and column.whole and column.rising:
+    if column.unique and not column.falls:
         return f"grows from row to row, {column.low:.0f} to {column.high:.0f}: a number of the row"
+    if column.unique and _ID.search(column.name):
+        return "every row has a number of its own: an id"
     return None
 
 
@@ -232,6 +256,17 @@ def _task(table: Table, label: _Column, task: str | None) -> tuple[str, str]:
         other = "regression" if label.numeric else _classifier(classes)
         raise _unusable(table, f"{label.name}: {_many(classes)} different labels, not {task}: --task {other}")
     return task, f"{classes} different labels"
+
+
+def _check_classes(table: Table, label: _Column) -> None:
+    """Refuses words for a missing value: a job that reads classes takes each for one."""
+    words = {text for text in label.texts or () if text in MISSING - {""}}
+    if words:
+        rows = enumerate(table.rows([label.name]), 2)
+        row, word = next((number, text.strip()) for number, [text] in rows if text.strip() in words)
+        raise _unusable(
+            table, f"row {row}: {label.name}: {_quoted(word)} would be a class: empty such cells, or rename it"
+        )
 
 
 def _lines(
@@ -313,10 +348,10 @@ def _least_rows(rows: int, rarest: float) -> tuple[int, int]:
 
     A window never needs more than a quarter of the table, nor its holdout more than a fifth of the window.
     """
-    gate = min(200, max(30, rows // 50))
+    gate = min(200, max(30, rows // 100))
     if rarest < RARE:
         gate = max(gate, math.ceil(RARE_HITS / rarest))
-    dataset = min(max(min(500, rows // 10), 5 * gate), rows // 4)
+    dataset = min(max(min(500, rows // 20), 5 * gate), rows // 4)
     return dataset, min(gate, max(dataset // 5, 1))
 
 

@@ -65,6 +65,7 @@ def test_a_column_gets_the_type_of_what_it_holds(tmp_path: Path, values: list[st
         ([""] * ROWS, "no value in 1,000 rows"),
         (["k"] * ROWS, "always 'k'"),
         ([str(number + 4000) for number in range(ROWS)], "grows from row to row, 4000 to 4999: a number of the row"),
+        ([str(1900 + number // 10) for number in range(ROWS)], "never falls, 1900 to 1999: a time"),
         ([f"2024-03-{number % 28 + 1:02d}T10:00" for number in range(ROWS)], "a time"),
     ],
 )
@@ -75,6 +76,22 @@ def test_what_nothing_can_be_learned_from_is_left_out_with_the_reason(
     assert found.spec.names == ("x",)
     assert why in found.left_out["z"]
     assert why in next(line for line in found.text.splitlines() if line.startswith("# z: left out"))
+
+
+IDS = [str(number * 7919 % 100_003) for number in range(1, ROWS + 1)]
+
+
+@pytest.mark.parametrize("name", ["id", "customer_id", "customerId", "order no", "CustomerKey"])
+def test_different_whole_numbers_under_the_name_of_an_id_are_one(tmp_path: Path, name: str) -> None:
+    assert proposed(tmp_path, x=X, **{name: IDS}).left_out == {name: "every row has a number of its own: an id"}
+    assert name in proposed(tmp_path, x=X, **{name: [*IDS[1:], IDS[1]]}).spec.names
+
+
+@pytest.mark.parametrize("name", ["paid", "turnkey_price", "volcano", "population"])
+def test_different_whole_numbers_under_another_name_are_a_feature_with_a_question(tmp_path: Path, name: str) -> None:
+    found = proposed(tmp_path, x=X, **{name: IDS})
+    assert found.spec.kinds[name] == "numeric"
+    assert "all different: an id?" in found.text
 
 
 @pytest.mark.parametrize(
@@ -111,6 +128,7 @@ def test_a_rare_class_needs_more_rows_but_never_more_than_the_table_can_give(tmp
         ([*X[1:], "much"], "regression", "row 1001: y: 'much' is no number: --task"),
         ([f"t{number}" for number in range(ROWS)], None, "different texts, no task fits"),
         (X, "multiclass", "not multiclass: --task regression"),
+        (["yes", "no", "NA", ""] * 250, None, "row 4: y: 'NA' would be a class: empty such cells, or rename it"),
         (["1"] * 99 + [""] * 901, None, "99 rows have a label, at least 100 are needed"),
     ],
 )
@@ -169,6 +187,15 @@ def test_the_command_writes_says_what_it_saw_and_does_not_overwrite(
     assert main(asked) == 3
     assert "the file exists: name another with --out, or say --force" in capsys.readouterr().err
     assert main([*asked, "--force"]) == 0
+
+
+def test_a_time_of_numbers_comes_with_a_number_of_rows_as_window(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    years = [str(1900 + number // 10) for number in range(ROWS)]
+    path = table(tmp_path, year=years, x=X, y=["yes", "no"] * 500)
+    assert main(["init", "--data", str(path), "--label", "y", "--out", str(tmp_path / "model.toml")]) == 0
+    assert "TIME=year WINDOW=150\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
