@@ -32,6 +32,12 @@ def test_every_comparison_is_drawn(item: Any, manifest: Any, evaluation: Any) ->
     assert "fewer than 100 rows" in page
 
 
+def test_what_was_not_looked_for_is_said(item: Any, manifest: Any, evaluation: Any) -> None:
+    assert "Not looked for: flipped labels: 12 of 900 labelled rows" in draw(item, manifest, evaluation)
+    del manifest["unchecked"]
+    assert "Not looked for" not in draw(item, manifest, evaluation)
+
+
 def test_names_are_shown_and_not_run_and_a_token_is_not_shown(item: Any, manifest: Any, evaluation: Any) -> None:
     page = draw(item, manifest, evaluation)
     assert "&lt;/script&gt;&lt;img src=x" in page
