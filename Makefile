@@ -6,7 +6,7 @@ PORT ?= 4566
 export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-spark bench-drift check lint lock local-up deploy bench-gate bench-retrain definition clean
+.PHONY: help setup demo test test-spark bench-drift check lint lock local-up deploy bench-gate bench-retrain bench-table definition clean
 
 help:  ## show this help
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -71,6 +71,9 @@ bench-drift: $(VENV)/.test  ## write docs/benchmarks/drift.md: what an analysis 
 
 bench-retrain: setup  ## write docs/benchmarks/retrain.md: what retraining recovers, what it costs, its memory
 	OMP_NUM_THREADS=1 PYTHONPATH=src:. $(BIN)/python -m benchmarks.retrain --cost --memory --write docs/benchmarks/retrain.md
+
+bench-table: setup  ## write docs/benchmarks/table.md: large, wide and unbalanced tables through every job
+	PYTHONPATH=src:. $(BIN)/python -m benchmarks.table --write docs/benchmarks/table.md
 
 definition: $(VENV)/.test  ## write src/retrain/definition*.json anew from src/retrain/pipeline.py
 	PYTHONPATH=src $(BIN)/python -m retrain.pipeline
