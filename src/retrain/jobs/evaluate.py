@@ -142,7 +142,11 @@ def score_rows(spec: Spec, rows: Table, champion: Model | None, challenger: Mode
 
 
 def gather(spec: Spec, holdout: Scored, reference: Scored, *, bootstrap: bool) -> Evidence:
-    """Everything that the gate looks at."""
+    """Everything that the gate looks at. Raises `Refused("too_few_rows", …)` where an AUC would say nothing."""
+    if spec.metric == "auc" and holdout.champion is not None and (few := _rarer(holdout.truth)) < _FEW:
+        seen = f"{few} of {len(holdout.truth)} holdout rows are of the rarer class"
+        remedy = f"at least {_FEW} are needed for an auc: take a longer window, or another metric"
+        raise Refused("too_few_rows", f"{seen}, {remedy}")
     return Evidence(
         metric=spec.metric,
         direction=spec.direction,
@@ -225,9 +229,14 @@ def _unjudgeable(spec: Spec, labels: Numbers, place: int) -> str | None:
     """Why nothing can be said about a segment that has these labels and is the `place`-th largest."""
     if len(labels) < spec.gate.min_segment_rows:
         return f"fewer than {spec.gate.min_segment_rows} rows"
-    if spec.metric == "auc" and (few := int(min(labels.sum(), len(labels) - labels.sum()))) < _FEW:
+    if spec.metric == "auc" and (few := _rarer(labels)) < _FEW:
         return f"{few} rows of one class"
     return f"not among the {_JUDGED} largest" if place >= _JUDGED else None
+
+
+def _rarer(labels: Numbers) -> int:
+    """Rows of the rarer one of two classes."""
+    return int(min(labels.sum(), len(labels) - labels.sum()))
 
 
 def sanity(labels: Numbers, output: Numbers) -> Sanity:
