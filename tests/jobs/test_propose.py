@@ -220,3 +220,12 @@ def test_a_file_that_is_no_table_is_bad_input_with_file_and_line(
     assert str(path) in said
     assert says in said
     assert not (tmp_path / "model.toml").exists()
+
+
+def test_what_the_documentation_says_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    documented = (Path(__file__).parents[2] / "docs" / "bring-your-own-model.md").read_text()
+    command = next(line for line in documented.splitlines() if "-m retrain init" in line)
+    made = table(tmp_path, x=X, late=["yes", "no"] * 500)
+    monkeypatch.chdir(made.parent)
+    assert main(command.partition("#")[0].partition("-m retrain ")[2].split()) == 0
+    assert read_spec(tmp_path / "model.toml").label == "late"
