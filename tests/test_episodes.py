@@ -1,7 +1,7 @@
 """Episodes that the replayed year does not have, end to end, on a small table.
 
 Approval in the Model Registry, given or refused; labels that come late; concept drift that only the answers show. Every
-candidate is trained by a job of its own, on a spot instance.
+candidate is trained by a job of its own, on a spot instance; a schedule of Model Monitor gets each new baseline.
 """
 
 from __future__ import annotations
@@ -55,6 +55,9 @@ def stack(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Stack:
     aws.client("s3").create_bucket(Bucket="initial")
     for file in folder.iterdir():
         aws.client("s3").upload_file(str(file), "initial", f"first/{file.name}")
+    aws.client("sagemaker").create_monitoring_schedule(
+        MonitoringScheduleName="hourly", MonitoringScheduleConfig=native_schedule("flights")
+    )
     stack = Stack(aws, tmp_path_factory.mktemp("log") / "sam.log")
     stack.build()
     aws.set_clock(datetime(2026, 2, 1, tzinfo=UTC))
@@ -71,6 +74,8 @@ def stack(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Stack:
                 "ApprovalMode": "registry",
                 "CandidateJobs": "each",
                 "TrainingUseSpot": "true",
+                "NativeMonitoringSchedule": "hourly",
+                "NativeMonitoringRole": "monitors",
             }
         )
         wait_for("a champion", stack.champion, seconds=180)
@@ -155,6 +160,15 @@ def test_concept_drift_that_no_feature_shows_opens_an_episode_too(stack: Stack) 
     assert result.outcome == "promoted", result.reason
 
 
+def test_model_monitors_schedule_has_the_baseline_of_the_model_that_serves(stack: Stack) -> None:
+    config = stack.aws.client("sagemaker").describe_monitoring_schedule(MonitoringScheduleName="hourly")
+    champion = stack.champion()
+    assert config["MonitoringScheduleConfig"]["MonitoringJobDefinition"]["BaselineConfig"] == {
+        "StatisticsResource": {"S3Uri": champion["statistics_uri"]},
+        "ConstraintsResource": {"S3Uri": champion["constraints_uri"]},
+    }
+
+
 class LateLabels(Replay):
     """Labels are known to nobody until an episode waits: then half of them, and when it waits again, the others."""
 
@@ -189,6 +203,30 @@ def replay(stack: Stack, window: Window, answer: str, how: type[Replay] = Replay
         run.run()
     assert (run.failed, run.misversioned, run.violations) == (0, 0, [])
     return run.results[0]
+
+
+def native_schedule(endpoint: str) -> dict[str, Any]:
+    """A schedule of Model Monitor as its user has made it, with a baseline of his own."""
+    return {
+        "ScheduleConfig": {"ScheduleExpression": "cron(0 * ? * * *)"},
+        "MonitoringJobDefinition": {
+            "BaselineConfig": {"ConstraintsResource": {"S3Uri": "s3://initial/constraints.json"}},
+            "MonitoringInputs": [
+                {"EndpointInput": {"EndpointName": endpoint, "LocalPath": "/opt/ml/processing/input"}}
+            ],
+            "MonitoringOutputConfig": {
+                "MonitoringOutputs": [
+                    {"S3Output": {"S3Uri": "s3://initial/native", "LocalPath": "/opt/ml/processing/output"}}
+                ]
+            },
+            "MonitoringResources": {
+                "ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.xlarge", "VolumeSizeInGB": 20}
+            },
+            "MonitoringAppSpecification": {"ImageUri": "000000000000.dkr.ecr.us-east-1.amazonaws.com/monitor:1"},
+            "RoleArn": "arn:aws:iam::000000000000:role/monitors",
+        },
+        "MonitoringType": "DataQuality",
+    }
 
 
 def status(stack: Stack, package: str) -> str:
