@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
+import re
 import subprocess
 import sys
 import time
@@ -174,7 +176,7 @@ def _invoke(package: Package, cache: Path, url: str, at: str, count: bool) -> In
         if child.returncode:
             raise RuntimeError(errors.read()[-2000:])
         said = json.loads(out.read().splitlines()[-1])
-    return Invocation(usage.ru_utime + usage.ru_stime, said["cpu"], usage.ru_maxrss / 1024, said)
+    return Invocation(usage.ru_utime + usage.ru_stime, said["cpu"], said["peak"], said)
 
 
 def monthly(seconds: float, requests: dict[str, int]) -> dict[str, float]:
@@ -187,6 +189,15 @@ def monthly(seconds: float, requests: dict[str, int]) -> dict[str, float]:
         "S3 requests": RUNS_A_MONTH * (writes * S3_WRITE + reads * S3_READ),
         "Model Monitor's hourly job": 30 * 24 * JOB_MINUTES / 60 * PROCESSING_HOUR,
     }
+
+
+def peak() -> float:
+    """Megabytes that this process had in memory at most. (What the kernel tells a parent may be the parent's own.)"""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return math.nan
+    return int(re.search(r"VmHWM:\s*(\d+)", status)[1]) / 1024  # type: ignore[index]
 
 
 class _Requests(logging.Handler):
@@ -222,7 +233,7 @@ def main() -> None:
     origin = {name: str(sys.modules[name].__file__) for name in ("retrain", "polars", "numpy")}
     if not all(file.startswith(os.environ["PYTHONPATH"]) for file in origin.values()):
         raise RuntimeError(f"this is not the package: {origin}")
-    print(json.dumps({"cpu": cpu, "answer": answer, "requests": counted.found}))
+    print(json.dumps({"cpu": cpu, "answer": answer, "requests": counted.found, "peak": peak()}))
 
 
 if __name__ == "__main__":

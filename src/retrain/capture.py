@@ -37,7 +37,7 @@ _GZIP = b"\x1f\x8b"  # what a gz file begins with; as a line of its own: "the re
 _DAMAGED = b"\n" + _GZIP + b"\n"
 _BOM = b"\xef\xbb\xbf"
 _KEPT = 100  # bad lines of which source and number are kept; all are counted
-_PACKED, _INFLATED = 2**16, 2**20  # bytes of a gz file that are unpacked at a time, and what they become at most
+_PACKED, _INFLATED = 2**18, 2**22  # bytes of a gz file that are unpacked at a time, and what they become at most
 _CHUNK = 2**22  # bytes
 
 
