@@ -17,6 +17,7 @@ from typing import Any
 from rich.box import SIMPLE
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -40,14 +41,16 @@ def main(arguments: list[str] | None = None) -> int:
     options = _options().parse_args(arguments)
     console = Console()
     out: Path = options.out
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
     seconds: dict[str, float] = {}
     try:
+        with _phase("data", "The table: what comes first to train on, the rest to come", console, seconds):
+            source = _source(options)  # before what the last demo left is removed
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir(parents=True)
         with LocalAws(port=options.port, root=options.state, fresh=True, wait_scale=options.wait_scale) as aws:
-            replay = _run(aws, out, console, seconds, options)
+            replay = _run(aws, source, console, seconds, options)
     except DemoError as error:
-        console.print(f"[bold red]The demo stopped:[/] {error}")
+        console.print(f"[bold red]The demo stopped:[/] {escape(str(error))}")
         return 1
     report = summary(replay, seconds)
     (out / "summary.json").write_text(json.dumps(report, indent=2) + "\n")
@@ -58,32 +61,35 @@ def main(arguments: list[str] | None = None) -> int:
     console.print("Look around in what it left: `make local-up`, then for example `sam list resources`.\n")
     faults = shortcomings(report, own=options.model is not None)
     for fault in faults:
-        console.print(f"[bold red]✗[/] {fault}")
+        console.print(f"[bold red]✗[/] {escape(fault)}")
     return 1 if faults else 0
 
 
-def _run(aws: LocalAws, out: Path, console: Console, seconds: dict[str, float], options: argparse.Namespace) -> Replay:
-    stack = Stack(aws, out / "sam.log")
+@contextmanager
+def _phase(name: str, text: str, console: Console, seconds: dict[str, float]) -> Iterator[None]:
+    """What is going on is shown; how long it took is printed, and in `seconds`."""
+    began = time.monotonic()
+    with console.status(text):
+        yield
+    seconds[name] = time.monotonic() - began
+    console.print(f"[green]✓[/] {text} [dim]{seconds[name]:.0f} s[/]")
 
-    @contextmanager
-    def phase(name: str, text: str) -> Iterator[None]:
-        began = time.monotonic()
-        with console.status(text):
-            yield
-        seconds[name] = time.monotonic() - began
-        console.print(f"[green]✓[/] {text} [dim]{seconds[name]:.0f} s[/]")
 
-    with phase("data", "The table: what comes first to train on, the rest to come"):
-        source = _source(options)
-        windows = source.windows[: options.windows]
-        with tempfile.TemporaryDirectory() as folder:
-            source.write_initial(Path(folder))
-            initial = _upload(aws, Path(folder))
-    console.print(f"[dim]  {source.title}; {len(source.initial):,} rows to train on, {len(windows)} windows to come[/]")
-    with phase("build", "sam build"):
+def _run(
+    aws: LocalAws, source: Source, console: Console, seconds: dict[str, float], options: argparse.Namespace
+) -> Replay:
+    stack = Stack(aws, options.out / "sam.log")
+    windows = source.windows[: options.windows]
+    with tempfile.TemporaryDirectory() as folder:
+        source.write_initial(Path(folder))
+        initial = _upload(aws, Path(folder))
+    console.print(
+        f"[dim]  {escape(source.title)}; {len(source.initial):,} rows to train on, {len(windows)} windows to come[/]"
+    )
+    with _phase("build", "sam build", console, seconds):
         stack.build()
     aws.set_clock(windows[0].start)
-    with phase("deploy", "sam deploy, to the embedded AWS"):
+    with _phase("deploy", "sam deploy, to the embedded AWS", console, seconds):
         stack.deploy(
             {
                 "InitialDataUri": initial,
@@ -94,7 +100,12 @@ def _run(aws: LocalAws, out: Path, console: Console, seconds: dict[str, float], 
                 "CooldownHours": "1",
             }
         )
-    with phase("bootstrap", "Bootstrap: train on the initial data, register, approve, create the endpoint, baseline"):
+    with _phase(
+        "bootstrap",
+        "Bootstrap: train on the initial data, register, approve, create the endpoint, baseline",
+        console,
+        seconds,
+    ):
         episode = wait_for(
             "the bootstrap episode to end",
             lambda: next((e for e in stack.episodes() if e.get("status") == "CLOSED"), None),

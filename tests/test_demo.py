@@ -12,6 +12,7 @@ import pytest
 
 from demo import tables
 from demo.__main__ import GOAL_WINDOWS, improvement, shortcomings
+from demo.__main__ import main as demo
 from demo.replay import _body, metric_of, score
 from demo.stack import DemoError
 from demo.windows import Row
@@ -164,6 +165,20 @@ def test_what_the_loop_could_only_refuse_is_told_before_it_begins(
     (folder / "model.toml").write_text(text.replace(*change))
     with pytest.raises(DemoError, match=says):
         read(folder, "month", train_windows=2 if "45" in change[1] else 1)
+
+
+def test_a_table_that_can_not_be_replayed_leaves_what_the_last_demo_left(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "out").mkdir()
+    (folder / "out" / "summary.json").touch()
+    (folder / "model.toml").write_text(MODEL.replace("min_rows = 20", "min_rows = 45"))
+    own = ["--model", str(folder / "model.toml"), "--data", str(folder / "table.csv"), "--time", "when"]
+    more = ["--train-windows", "2", "--out", str(folder / "out"), "--state", str(folder / "state")]
+    assert demo([*own, *more]) == 1
+    assert "[dataset] min_rows" in " ".join(capsys.readouterr().out.split())
+    assert (folder / "out" / "summary.json").exists()
+    assert not (folder / "state").exists()
 
 
 def test_a_value_with_a_comma_is_one_value_of_a_request() -> None:
