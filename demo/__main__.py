@@ -96,6 +96,7 @@ def _run(
                 "MonitorSchedule": "cron(0 0 1 * ? *)",
                 "QualitySchedule": "cron(0 0 1 * ? *)",
                 "LabelDelayHours": "0",  # the same window for both, so that it does not matter whose alarm comes first
+                "LabelWaitHours": "0",  # labels that are not there at a window's end come when the next one ends
                 "WindowHours": "744",
                 "CooldownHours": "1",
             }
