@@ -231,14 +231,15 @@ class Replay:
         """The closed episode, and the answers to the traffic that ran from before the roll-out until after it."""
         answers: list[Answer] = []
         closed = threading.Event()
-        rows = iter(following.rows if following else ())
+        rows = following.rows if following else ()
+        pause = max(0.1, 120 / max(len(rows), 1))  # of a small window, most is to come after the episode
         serving = self.stack.serving()
         self._in_service_at = math.inf
 
         def keep_asking() -> None:
             for row in rows:
                 answers.append(self._invoke([row]))
-                if closed.wait(0.1):
+                if closed.wait(pause):
                     return
 
         asking = threading.Thread(target=keep_asking, daemon=True)
