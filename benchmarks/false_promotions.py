@@ -1,6 +1,6 @@
 """How often the gate promotes a challenger where nothing has drifted: dataset, training and gate on stationary rows.
 
-    PYTHONPATH=src:. python benchmarks/false_promotions.py [--replays 50]
+    PYTHONPATH=src:. python -m benchmarks.false_promotions [--replays 50]
 
 A table's rows are shuffled, so that time means nothing. Each replay draws other rows for a first dataset and two
 windows. In `equal`, the champion was trained on one window and as many old rows as the challenger, which has another
@@ -11,7 +11,11 @@ when the challenger is truly better by less than the margin.
 
 The gate's interval is two-sided at 95 %, so its lower bound may lie above the true difference in 2.5 % of all
 judgements. Fifty replays can't measure that, so each replay's two models are also judged on ten more holdouts, drawn
-from the fresh rows: `bound too high` is the share of these whose lower bound exceeds the truth.
+from the fresh rows: `bound too high` is the share of these whose lower bound exceeds the truth, and `by rows` what that
+share would be if rows told nothing of their neighbours (`spans = 1`).
+
+Where rows are shuffled one by one, they don't. So the flights are also shuffled by the day: the days come in any order,
+so that again nothing drifts, but the flights of a day share its weather.
 """
 
 from __future__ import annotations
@@ -29,9 +33,10 @@ import xgboost
 from demo import flights
 from demo.windows import Row
 from retrain.capture import Capture
+from retrain.comparison import Comparison, compare
 from retrain.dataset import Dataset, Read, Reference, bootstrap_dataset, drift_dataset
 from retrain.errors import Refused
-from retrain.evaluation import Comparison, Numbers, compare, score
+from retrain.evaluation import Numbers, score
 from retrain.gate import judge
 from retrain.ground_truth import Labels
 from retrain.jobs.evaluate import gather, score_rows
@@ -74,6 +79,7 @@ class Replay:
     promoted: bool
     reasons: tuple[str, ...]
     high: int  # of the further holdouts, those whose lower bound lies above the truth
+    by_rows: int  # the same, with the interval of the rows alone
     truth: float  # how much better the challenger is on the fresh rows, in the metric's unit
     margin: float
 
@@ -84,8 +90,8 @@ def main() -> None:
     replays = options.parse_args().replays
     print(f"XGBoost {xgboost.__version__}, numpy {np.__version__}, Python {platform.python_version()}, {_machine()}")
     print(f"{replays} replays each, {ROWS} rows a window, holdout {ROWS // 5} rows, margin 1 %\n")
-    print("| table | champion | promoted | falsely | truly better by (median) | bound too high | kept because | s |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    names = "table", "champion", "promoted", "falsely", "truly better by (median)", "bound too high", "by rows"
+    print(f"| {' | '.join((*names, 'kept because', 's'))} |\n|{' --- |' * (len(names) + 2)}")
     total: dict[str, list[Replay]] = {"equal": [], "grown": []}
     for name, (model, draw) in tables().items():
         spec = parse_spec(model + EQUAL)
@@ -124,20 +130,22 @@ def _judged(
     assert unseen.champion is not None
     old, new = (score(spec.metric, unseen.truth, output) for output in (unseen.champion, unseen.challenger))
     difference = (old - new) if spec.direction == "min" else (new - old)
-    high = 0
-    for _ in range(HOLDOUTS):
-        again = unseen.take(random.choice(len(unseen.truth), len(holdout.truth), replace=False))
+    high = by_rows = 0
+    for begin in random.choice(len(unseen.truth) - len(holdout.truth), HOLDOUTS, replace=False):
+        again = unseen.take(np.arange(begin, begin + len(holdout.truth)))
         assert again.champion is not None
-        high += _compared(spec, again.truth, again.champion, again.challenger).low > difference
+        answers = again.truth, again.champion, again.challenger
+        high += _compared(spec, *answers, spec.gate.spans).low > difference
+        by_rows += _compared(spec, *answers, 1).low > difference
     try:
         decision = judge(evidence, spec.gate)
         promoted, reasons = decision.decision == "promote", tuple(reason.code for reason in decision.reasons)
     except Refused as refusal:
         promoted, reasons = False, (refusal.code,)
-    return Replay(promoted, reasons, high, difference, spec.gate.margin * old)
+    return Replay(promoted, reasons, high, by_rows, difference, spec.gate.margin * old)
 
 
-def _compared(spec: Spec, truth: Numbers, champion: Numbers, challenger: Numbers) -> Comparison:
+def _compared(spec: Spec, truth: Numbers, champion: Numbers, challenger: Numbers, spans: int) -> Comparison:
     options = spec.gate
     return compare(
         spec.metric,
@@ -148,18 +156,28 @@ def _compared(spec: Spec, truth: Numbers, champion: Numbers, challenger: Numbers
         confidence=options.confidence,
         resamples=options.resamples,
         seed=options.seed,
+        spans=spans,
     )
 
 
 def tables() -> Mapping[str, tuple[str, Draw]]:
     """The tables by name: model.toml, and how a replay draws its rows."""
-    every = flights._rows()
+    every = flights._rows(flights.KEPT)
 
     def flown(random: np.random.Generator) -> Sequence[Row]:
         return [every[place] for place in random.permutation(len(every))[: 3 * ROWS + FRESH]]
 
+    days: dict[int, list[Row]] = {}
+    for row in every:
+        days.setdefault(row.time.toordinal(), []).append(row)
+
+    def by_day(random: np.random.Generator) -> Sequence[Row]:
+        order = random.permutation(list(days)).tolist()
+        return [row for day in order for row in days[day]][: 3 * ROWS + FRESH]
+
     return {
         "flights, rmse": (flights.MODEL, flown),
+        "flights by the day, rmse": (flights.MODEL, by_day),
         "synthetic regression, mae": (SYNTHETIC.format(task="regression", metric="mae"), _synthetic("regression")),
         "synthetic binary, logloss": (SYNTHETIC.format(task="binary", metric="logloss"), _synthetic("binary")),
         "synthetic binary, auc": (SYNTHETIC.format(task="binary", metric="auc"), _synthetic("binary")),
@@ -211,7 +229,9 @@ def _table(spec: Spec, rows: Sequence[Row]) -> Table:
 def _report(name: str, kind: str, results: Sequence[Replay], seconds: float | None) -> None:
     promoted = [replay for replay in results if replay.promoted]
     falsely = sum(replay.truth <= replay.margin for replay in promoted)
-    high = sum(replay.high for replay in results) / (HOLDOUTS * len(results))
+    high, by_rows = (
+        sum(count) / (HOLDOUTS * len(results)) for count in zip(*((r.high, r.by_rows) for r in results), strict=True)
+    )
     better = np.median([replay.truth / replay.margin for replay in results]) if results else float("nan")
     counts: dict[str, int] = {}
     for replay in results:
@@ -220,7 +240,7 @@ def _report(name: str, kind: str, results: Sequence[Replay], seconds: float | No
     kept = ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items(), key=lambda item: -item[1]))
     print(
         f"| {name} | {kind} | {len(promoted)} of {len(results)} | {falsely} ({falsely / len(results):.1%}) | "
-        f"{better:+.2f} margins | {high:.1%} | {kept or '-'} | "
+        f"{better:+.2f} margins | {high:.1%} | {by_rows:.1%} | {kept or '-'} | "
         f"{'' if seconds is None else f'{seconds:.0f}'} |",
         flush=True,
     )

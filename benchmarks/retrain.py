@@ -170,7 +170,7 @@ def play(source: Source, spec: Spec, always: str | None, costs: bool = False) ->
     seen = [initial]
     for window in source.windows:
         rows = _table(spec, window.rows)
-        values = [_score(spec, model, rows) for model in (champion, stale)]
+        served, never = (_score(spec, model, rows) for model in (champion, stale))
         before = _score(spec, predecessor, rows) if predecessor else None
         predecessor, decision = None, "-"
         cause = None if always else _cause(spec, window, rows, dataset, champion)
@@ -191,7 +191,7 @@ def play(source: Source, spec: Spec, always: str | None, costs: bool = False) ->
             decision, promoted = (always, True) if always else _judge(spec, drifted, champion, challenger, cause)
             if promoted:
                 predecessor, champion, dataset = champion, challenger.model, drifted
-        played.months.append(Month(window.name, *values, before, decision))
+        played.months.append(Month(window.name, served, never, before, decision))
         seen.append(rows)
     return played
 

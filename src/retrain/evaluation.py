@@ -1,4 +1,4 @@
-"""How good predictions are: the main metric, its paired bootstrap, curves, Model Monitor's model-quality metrics."""
+"""How good predictions are: the main metric, curves, Model Monitor's model-quality metrics."""
 
 from __future__ import annotations
 
@@ -10,26 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Numbers = NDArray[np.float64]
-_CELLS = 4_000_000  # resamples times rows held at once: 32 MB
 _FEW = 200  # Model Monitor gives no standard deviation below this many samples
 _EPSILON = 1e-15
-_UNDEFINED = 0.01  # share of resamples without a metric (one class for `auc`) that an interval may leave out
 BINS = 10
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Champion against challenger on the same rows.
-
-    `difference` is how much better the challenger is, in the metric's unit, whatever the metric's direction; `low` and
-    `high` bound it with the given confidence.
-    """
-
-    champion: float
-    challenger: float
-    difference: float
-    low: float
-    high: float
 
 
 def score(metric: str, truth: Numbers, output: Numbers) -> float:
@@ -44,44 +27,7 @@ def score(metric: str, truth: Numbers, output: Numbers) -> float:
     """
     if not len(truth):
         return float("nan")
-    return float(_resampled(metric, truth, output)(np.ones((1, len(truth))))[0])
-
-
-def compare(
-    metric: str,
-    direction: str,
-    truth: Numbers,
-    champion: Numbers,
-    challenger: Numbers,
-    *,
-    confidence: float,
-    resamples: int,
-    seed: int,
-) -> Comparison:
-    """Both models' metric on those rows, with a paired percentile bootstrap interval of the difference.
-
-    Every resample draws rows with replacement and scores both models on the same draw, so what is easy or hard about
-    the rows cancels out (Efron and Tibshirani 1993, chapter 13; two-sided interval). The interval is NaN when more than
-    one resample in a hundred has no defined metric.
-    """
-    sign = 1.0 if direction == "min" else -1.0
-    first, second = score(metric, truth, champion), score(metric, truth, challenger)
-    of_champion, of_challenger = _resampled(metric, truth, champion), _resampled(metric, truth, challenger)
-    rows = len(truth)
-    random = np.random.default_rng(seed)
-    step = max(1, _CELLS // max(rows, 1))
-    differences = np.empty(resamples)
-    for start in range(0, resamples, step):
-        count = min(step, resamples - start)
-        drawn = random.integers(0, rows, (count, rows)) + np.arange(count)[:, None] * rows
-        times = np.bincount(drawn.ravel(), minlength=count * rows).reshape(count, rows).astype(np.float64)
-        differences[start : start + count] = sign * (of_champion(times) - of_challenger(times))
-    tail = (1.0 - confidence) / 2.0
-    defined = differences[np.isfinite(differences)]
-    if len(defined) < (1 - _UNDEFINED) * resamples:
-        return Comparison(first, second, sign * (first - second), float("nan"), float("nan"))
-    low, high = np.quantile(defined, [tail, 1.0 - tail])
-    return Comparison(first, second, sign * (first - second), float(low), float(high))
+    return float(resampled(metric, truth, output)(np.ones((1, len(truth))))[0])
 
 
 @dataclass(frozen=True)
@@ -165,7 +111,7 @@ def model_quality(
     return {name: block}
 
 
-def _resampled(metric: str, truth: Numbers, output: Numbers) -> Callable[[Numbers], Numbers]:
+def resampled(metric: str, truth: Numbers, output: Numbers) -> Callable[[Numbers], Numbers]:
     """The metric as a function of how often each row was drawn: (resamples, rows) → (resamples,)."""
     if metric == "auc":
         return _auc(truth, output)

@@ -6,6 +6,8 @@ evidence never promotes.
 
 How often a challenger that is no better is promoted: the holdout's interval is two-sided, so its lower bound lies above
 a true difference of zero in at most (1 - confidence) / 2 of all cases, 2.5 % by default, and above the margin in fewer.
+It knows that rows of one time are alike (`spans`). Intervals of segments do not: they are narrower than that, and can
+only refuse.
 Choosing among candidates does not add to that, because they are chosen on the validation slice, which the holdout does
 not share. The other rules can only take promotions away. benchmarks/false_promotions.py measures it.
 """
@@ -16,8 +18,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from retrain.comparison import Comparison
 from retrain.errors import Refused
-from retrain.evaluation import Comparison
 from retrain.spec import GateOptions
 
 

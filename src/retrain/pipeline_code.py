@@ -15,6 +15,7 @@ MODULES = (
     "checkpoint",
     "clock",
     "columns",
+    "comparison",
     "dataset",
     "drift",
     "errors",

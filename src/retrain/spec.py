@@ -41,7 +41,9 @@ what comes out, and how a better model is told from a worse one. A complete file
     max_outlier_share = 0.01   # rows with a number ten times as far away as the old ones reach: they are left out
     max_flipped_share = 0.0    # rows in stretches of the window whose labels contradict the champion's answers
     [gate]
-    confidence = 0.95          # of the two-sided bootstrap interval
+    confidence = 0.95          # of the two-sided interval of the gain
+    spans = 6                  # of the holdout, in the order of time, over which the gain has to be steady, because
+                               # rows of one time are alike. 1 where they are not
     margin = 0.01              # the challenger must be better by more than this share of the champion's metric
     reference_margin = 0.15    # on the reference holdout it may be worse by at most this share. On a year of flights
                                # good challengers stayed below 0.06, those that forgot the winter reached 0.36. Raise
@@ -168,6 +170,7 @@ class GateOptions:
     """What a challenger has to prove."""
 
     confidence: float = 0.95
+    spans: int = 6
     margin: float = 0.01
     reference_margin: float = 0.15
     min_rows: int = 200
@@ -273,6 +276,7 @@ _LIMITS: Mapping[str, tuple[float, float]] = MappingProxyType(
         "dataset.max_outlier_share": _SHARE,
         "dataset.max_flipped_share": _SHARE,
         "gate.confidence": (0.5, 0.9999),
+        "gate.spans": (1, 1000),
         "gate.margin": (0.0, 1.0),
         "gate.reference_margin": (0.0, 100.0),
         "gate.min_rows": (2, 10**9),

@@ -82,12 +82,20 @@ def test_a_segment_of_one_class_has_no_auc():
     assert gathered.fit.measure == "calibration_error"
 
 
+def test_a_challenger_that_is_better_on_one_day_only_is_not_better():
+    day = np.arange(900) >= 750  # the last of six
+    found = Scored(ROWS, TRUTH, TRUTH + 10 * NOISE[0], TRUTH + np.where(day, 1, 10) * NOISE[1])
+    assert evidence(found, GATE + "spans = 1\n")[1].decision == "promote"
+    (reason,) = evidence(found)[1].reasons
+    assert reason.code == "not_better"
+
+
 @pytest.mark.parametrize("seed", range(3))
-def test_the_order_of_the_rows_changes_no_decision(seed):
+def test_where_rows_tell_nothing_of_their_neighbours_their_order_changes_no_decision(seed):
     index = np.random.default_rng(seed).permutation(900)
     for found in (scored(), scored("Bo")):
-        before, first = evidence(found)
-        after, second = evidence(found.take(index))
+        before, first = evidence(found, GATE + "spans = 1\n")
+        after, second = evidence(found.take(index), GATE + "spans = 1\n")
         assert (first.decision, [r.code for r in first.reasons]) == (second.decision, [r.code for r in second.reasons])
         assert after.holdout.difference == pytest.approx(before.holdout.difference)
         assert after.holdout.low == pytest.approx(before.holdout.low, abs=0.2)

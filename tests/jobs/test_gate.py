@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from retrain.comparison import Comparison
 from retrain.errors import REFUSALS, Refused
-from retrain.evaluation import Comparison
 from retrain.gate import RULES, Evidence, Fit, Sanity, Segment, judge, segment_confidence
 from retrain.spec import GateOptions
 

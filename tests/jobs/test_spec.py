@@ -101,7 +101,7 @@ def test_texts_are_known_and_ignored():
 @pytest.mark.parametrize(
     ("added", "says"),
     [
-        ("[gate]\nmargn = 1", "line 11: [gate] margn: unknown key: one of confidence, margin"),
+        ("[gate]\nmargn = 1", "line 11: [gate] margn: unknown key: one of confidence, spans, margin"),
         ("[gate]\nconfidence = 95", "[gate] confidence: 95 is not a number from 0.5 to 0.9999"),
         ("[gate]\nmin_rows = 2.5", "[gate] min_rows: 2.5 is not a whole number from 2"),
         ("[gate]\nmargin = nan", "[gate] margin: nan is not a number"),

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrain.comparison import Comparison, compare
 from retrain.dataset import kinds, sha256, verify_dataset
 from retrain.errors import Refused
-from retrain.evaluation import Comparison, Numbers, bias, calibration_error, compare, curve, model_quality, score
+from retrain.evaluation import Numbers, bias, calibration_error, curve, model_quality, score
 from retrain.gate import (
     Decision,
     Evidence,
@@ -155,7 +156,7 @@ def gather(spec: Spec, holdout: Scored, reference: Scored, *, bootstrap: bool) -
         holdout_rows=len(holdout.truth),
         reference_rows=len(reference.truth),
         challenger=score(spec.metric, holdout.truth, holdout.challenger),
-        holdout=_compare(spec, holdout, spec.gate.confidence),
+        holdout=_compare(spec, holdout, spec.gate.confidence, spec.gate.spans),
         reference=_compare(spec, reference, spec.gate.confidence),
         sanity=sanity(holdout.truth, holdout.challenger),
         fit=_fit(spec, holdout),
@@ -163,7 +164,7 @@ def gather(spec: Spec, holdout: Scored, reference: Scored, *, bootstrap: bool) -
     )
 
 
-def _compare(spec: Spec, scored: Scored, confidence: float) -> Comparison | None:
+def _compare(spec: Spec, scored: Scored, confidence: float, spans: int = 1) -> Comparison | None:
     """The comparison on those rows; None without rows or champion. Far tails are drawn more often."""
     if scored.champion is None or not len(scored.truth):
         return None
@@ -176,6 +177,7 @@ def _compare(spec: Spec, scored: Scored, confidence: float) -> Comparison | None
         confidence=confidence,
         resamples=max(spec.gate.resamples, int(16 / (1 - confidence))),  # eight beyond each end of the interval
         seed=spec.gate.seed,
+        spans=spans,
     )
 
 
@@ -326,6 +328,7 @@ def _gate(spec: Spec, evidence: Evidence, decision: Decision, candidate: str) ->
         **_compared(holdout),
         "challenger": evidence.challenger,
         "confidence": spec.gate.confidence,
+        "spans": spec.gate.spans,
         "margin": decision.margin,
         "reference": {
             "champion": reference.champion if reference else None,
