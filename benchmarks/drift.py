@@ -32,7 +32,7 @@ from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -175,8 +175,8 @@ def make(records: int, kind: str) -> Path:
     else:
         found = captures(records, kind)
         for first in range(0, records, PER_FILE):
-            with (folder / f"{first:09d}.jsonl").open("w") as file:
-                file.writelines(f"{line}\n" for line in islice(found, PER_FILE))
+            with (folder / f"{first:09d}.jsonl").open("w") as out:
+                out.writelines(f"{line}\n" for line in islice(found, PER_FILE))
     (folder / "done").touch()
     return folder
 
@@ -220,7 +220,7 @@ def analyse_captures(folder: Path, fast: bool = True) -> Line:
         (baseline / "statistics.json").read_bytes(),
         (baseline / "constraints.json").read_bytes(),
         WINDOW,
-        **({} if fast else {"fast": False}),
+        fast=fast,
     )
     out = CACHE / "out"
     out.mkdir(exist_ok=True)
@@ -301,15 +301,24 @@ class Task:
     venv: str = ""
 
 
+class Run(NamedTuple):
+    """CPU seconds, peak megabytes and wall seconds of a process; and the last line that it wrote."""
+
+    cpu: float
+    peak: float
+    wall: float
+    said: Line
+
+
 class Measured:
     """CPU seconds, wall seconds and peak megabytes of a task's runs, medians; what it said last, or why it failed."""
 
-    def __init__(self, runs: Sequence[tuple[float, float, float, Line]], error: str = "") -> None:
+    def __init__(self, runs: Sequence[Run], error: str = "") -> None:
         self.error = error
-        self.said: Line = runs[-1][3] if runs else {}
-        self.cpu, self.peak, self.wall = (
-            (statistics.median(run[at] for run in runs) for at in range(3)) if runs else (math.nan,) * 3
-        )
+        self.said: Line = runs[-1].said if runs else {}
+        self.cpu = statistics.median(run.cpu for run in runs) if runs else math.nan
+        self.peak = statistics.median(run.peak for run in runs) if runs else math.nan
+        self.wall = statistics.median(run.wall for run in runs) if runs else math.nan
 
 
 def measure(tasks: Sequence[Task], records: int, runs: int) -> dict[str, Measured]:
@@ -320,7 +329,7 @@ def measure(tasks: Sequence[Task], records: int, runs: int) -> dict[str, Measure
     for task in tasks:
         with suppress(RuntimeError):  # it will be known when it counts
             run_once(task, make(FEW, task.kind))
-    found: dict[str, list[tuple[float, float, float, Line]]] = {task.title: [] for task in tasks}
+    found: dict[str, list[Run]] = {task.title: [] for task in tasks}
     errors: dict[str, str] = {}
     for run in range(runs):
         for task in tasks:
@@ -333,8 +342,8 @@ def measure(tasks: Sequence[Task], records: int, runs: int) -> dict[str, Measure
     return {title: Measured(done, errors.get(title, "")) for title, done in found.items()}
 
 
-def run_once(task: Task, folder: Path) -> tuple[float, float, float, Line]:
-    """CPU seconds, peak megabytes, wall seconds of a process; and the last line that it wrote.
+def run_once(task: Task, folder: Path) -> Run:
+    """The task in a process of its own.
 
     Before, the files are read once: they come from the page cache, whatever ran meanwhile.
     """
@@ -353,7 +362,7 @@ def run_once(task: Task, folder: Path) -> tuple[float, float, float, Line]:
             raise RuntimeError((CACHE / "errors.txt").read_text().strip()[-2000:])
         out.seek(0)
         said = json.loads(out.read().splitlines()[-1])
-    return usage.ru_utime + usage.ru_stime, said.pop("peak"), wall, said
+    return Run(usage.ru_utime + usage.ru_stime, said.pop("peak"), wall, said)
 
 
 def install(name: str) -> str:
@@ -364,10 +373,11 @@ def install(name: str) -> str:
     if installed.exists() and installed.read_bytes() == wanted.read_bytes():
         return ""
     uv = ROOT / ".venv" / "bin" / "uv"
-    for command in (
-        ["venv", "-q", "--clear", "--python", sys.executable, folder],
-        ["pip", "install", "-q", "--python", folder / "bin" / "python", "-r", wanted],
-    ):
+    commands: tuple[tuple[str | Path, ...], ...] = (
+        ("venv", "-q", "--clear", "--python", sys.executable, folder),
+        ("pip", "install", "-q", "--python", folder / "bin" / "python", "-r", wanted),
+    )
+    for command in commands:
         done = subprocess.run([uv, *command], text=True, capture_output=True, check=False)
         if done.returncode:
             return " ".join(done.stderr.split())[-300:]

@@ -30,7 +30,10 @@ def compare(name: str, folder: Path) -> Line:
         return {"rows": len(current)}
     numeric = [key for key, kind in FEATURES.items() if kind == "numeric"]
     categorical = [key for key, kind in FEATURES.items() if kind == "categorical"]
-    return globals()[f"peer_{name.replace('-', '_')}"](reference, current, numeric, categorical)
+    found: dict[str, str | float] = globals()[f"peer_{name.replace('-', '_')}"](
+        reference, current, numeric, categorical
+    )
+    return found
 
 
 def peer_alibi_detect(reference, current, numeric, categorical) -> Line:  # type: ignore[no-untyped-def]

@@ -19,7 +19,7 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -129,7 +129,7 @@ def _round(out: Path, reference: Path, champion: Path, seen: tuple[Path, Path]) 
     yield f"{name}: baseline", _run(["retrain.jobs.baseline", *described])
 
 
-def _run(command: list[str | Path]) -> Step:
+def _run(command: Sequence[object]) -> Step:
     """The module was run in a process of its own and ended well; SystemExit with what it said if not."""
     began = time.monotonic()
     ran = run(

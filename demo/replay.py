@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import count, groupby
 from typing import Any
 from urllib.parse import urlparse
@@ -199,11 +200,7 @@ class Replay:
         fired = {"drift": (result.verdict, "DriftAlarmName"), "quality": (result.quality, "QualityAlarmName")}
         for name, (verdict, output) in fired.items():
             if verdict == "DRIFTED":
-                wait_for(
-                    f"the {name} alarm to fire",
-                    lambda output=output: self.stack.alarm_state(output) == "ALARM",
-                    seconds=30,
-                )
+                wait_for(f"the {name} alarm to fire", partial(self._fired, output), seconds=30)
                 result.alarms.append(name)
         if not result.alarms:
             return []
@@ -226,6 +223,9 @@ class Replay:
             # The first request sent after the endpoint said InService with the new config must be the new model's.
             self._check_versions([a for a in answers if a.sent_at > self._in_service_at], [challenger])
         return answers
+
+    def _fired(self, output: str) -> bool:
+        return self.stack.alarm_state(output) == "ALARM"
 
     def _traffic_during_episode(self, pk: str, following: Window | None) -> tuple[list[Answer], dict[str, Any]]:
         """The closed episode, and the answers to the traffic that ran from before the roll-out until after it."""
