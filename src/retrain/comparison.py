@@ -62,7 +62,7 @@ def compare(
 
     found = sign * (first - second)
     low, high = _over_rows(difference, len(truth), confidence, resamples, seed)
-    if spans > 1:
+    if (spans := min(spans, len(truth))) > 1:
         room = _over_spans(difference, len(truth), confidence, spans)
         low, high = np.minimum(low, found - room), np.maximum(high, found + room)
     return Comparison(first, second, found, float(low), float(high))
@@ -94,7 +94,6 @@ def _over_rows(
 
 def _over_spans(difference: Callable[[Numbers], Numbers], rows: int, confidence: float, spans: int) -> float:
     """Half the width of the grouped jackknife's interval, with Student's t (Efron and Tibshirani 1993, chapter 11)."""
-    spans = min(spans, rows)
     without = np.ones((spans, rows))
     for number, span in enumerate(np.array_split(np.arange(rows), spans)):
         without[number, span] = 0.0

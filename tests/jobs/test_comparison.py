@@ -94,6 +94,12 @@ def test_spans_only_ever_widen_the_interval(spans, seed):
     assert (both.champion, both.challenger, both.difference) == (rows.champion, rows.challenger, rows.difference)
 
 
+@pytest.mark.filterwarnings("error")
+def test_of_one_row_there_are_no_spans():
+    result = compare("mae", "min", TRUTH[:1], TRUTH[:1] + 2, TRUTH[:1], confidence=0.9, resamples=100, seed=1, spans=6)
+    assert (result.low, result.high) == (2.0, 2.0)
+
+
 def test_of_a_mean_the_spans_interval_is_students():
     champion = TRUTH + RANDOM.normal(0, 12, 400)
     gains = np.abs(champion - TRUTH)  # of a challenger that is always right
