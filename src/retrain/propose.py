@@ -102,7 +102,8 @@ class _Column:
     @property
     def seen(self) -> str:
         """In words."""
-        gap = f", {self.missing / self.rows:.1%} missing" if self.missing else ""
+        share = self.missing / self.rows
+        gap = f", {share:.1%} missing" if share >= 0.001 else f", {self.missing:,} missing" if share else ""
         if self.numeric:
             return f"{self.low:.6g} to {self.high:.6g}{gap}"
         if self.levels is not None:
