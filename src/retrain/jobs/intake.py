@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import reduce
+from functools import partial, reduce
 from multiprocessing import get_context
 from pathlib import Path
 from typing import BinaryIO
@@ -58,15 +58,14 @@ def take_in(options: argparse.Namespace) -> str:
 def read_in_parallel(sources: Sequence[Source], statistics: bytes, window: Window) -> Intake:
     """The intake of the files, read by as many processes as there are processors."""
     workers = max(min(len(os.sched_getaffinity(0)), len(sources)), 1)
-    shares = [sources[worker::workers] for worker in range(workers)]
-    if workers == 1:
-        parts = [read_share(shares[0], statistics, window)]
-    else:
-        os.environ["POLARS_MAX_THREADS"] = "1"  # of each process, which has a processor
-        # A forked process would have polars' threads by name only, and wait for them for ever.
-        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-            parts = list(pool.map(read_share, shares, [statistics] * workers, [window] * workers))
-    return merge_shares(parts, statistics)
+    own, *others = (sources[worker::workers] for worker in range(workers))
+    if not others:
+        return merge_shares([read_share(own, statistics, window)], statistics)
+    os.environ["POLARS_MAX_THREADS"] = "1"  # of each process, which has a processor
+    # A forked process would have polars' threads by name only, and wait for them for ever.
+    with ProcessPoolExecutor(len(others), get_context("spawn")) as pool:
+        theirs = pool.map(partial(read_share, statistics=statistics, window=window), others)
+        return merge_shares([read_share(own, statistics, window), *theirs], statistics)
 
 
 def read_share(sources: Iterable[Source], statistics: bytes, window: Window) -> bytes:
