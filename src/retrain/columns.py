@@ -31,7 +31,7 @@ from polars.exceptions import ComputeError
 from retrain.capture import MAX_LINE, UnreadableError, Window, decode
 from retrain.clock import parse
 from retrain.profile import Numbers
-from retrain.table import HIGHEST, parse_number, parse_numbers
+from retrain.table import HIGHEST, parse_number
 
 Mask = NDArray[np.bool_]
 
@@ -357,16 +357,20 @@ class ColumnReader:
         plain: list[str] = []  # rows of CSV without quotes
         listed: list[list[str]] = []
         answers: list[str] = []
-        times: list[datetime] = []
-        commas = len(self._kinds) - 1
+        times: list[str] = []  # of records in the window
+        inside: dict[str, bool] = {}
+        outside, commas = 0, len(self._kinds) - 1
         start, end = self._window
         for place, line in zip(*lines, strict=True):
             try:
                 record = _record(line)
-                moment = self._time(record["eventMetadata"]["inferenceTime"])
-                if moment is None:
-                    left.append((place, line))
-                    continue
+                time = record["eventMetadata"]["inferenceTime"]
+                if time not in inside:
+                    moment = self._time(time)
+                    if moment is None:
+                        left.append((place, line))
+                        continue
+                    inside[time] = start <= moment < end
                 data = record["captureData"]
                 asked, answered = data["endpointInput"], data.get("endpointOutput") or data.get("batchTransformOutput")
                 row, rows = _row(asked), None
@@ -376,18 +380,19 @@ class ColumnReader:
             except (ValueError, KeyError, TypeError, AttributeError, UnreadableError):
                 left.append((place, line))
                 continue
-            batch.general += 1
-            if not start <= moment < end:
-                batch.outside += 1
+            if not inside[time]:
+                outside += 1
                 continue
-            times.append(moment)
+            times.append(time)
             answers += values
             if row is not None:
                 plain.append(row)
             elif rows is not None:
                 plain += rows.plain
                 listed += rows.listed
-        batch.saw(len(times), (min(times), max(times)) if times else ())
+        batch.general += len(times) + outside
+        batch.outside += outside
+        batch.saw(len(times), map(self._time, set(times)))
         self._add_plain(plain, batch.features)
         _add_lists(batch.features, self._kinds, list(zip(*listed, strict=True)))
         _add_lists(batch.answers, self._output, [answers] if answers else [])
@@ -528,8 +533,7 @@ def _add_lists(target: Columns, kinds: Mapping[str, str], columns: Sequence[Sequ
         if kind == "categorical":
             target.texts.append((name, Counter(column)))
         else:
-            values, bad = parse_numbers(column)
-            target.numbers.append((name, values, int(bad.sum())))
+            target.numbers.append((name, *_numbers(polars.Series(column, dtype=polars.String))))
 
 
 def _record(line: bytes) -> dict[str, Any]:
