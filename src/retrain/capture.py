@@ -25,7 +25,7 @@ from retrain.clock import parse
 
 zlib: Any
 try:  # the same, and faster
-    zlib = import_module("zlib_ng.zlib_ng")
+    zlib = import_module("isal.isal_zlib")
 except ImportError:  # the jobs of the pipeline run in an image that does not have it
     zlib = import_module("zlib")
 
@@ -37,7 +37,8 @@ _GZIP = b"\x1f\x8b"  # what a gz file begins with; as a line of its own: "the re
 _DAMAGED = b"\n" + _GZIP + b"\n"
 _BOM = b"\xef\xbb\xbf"
 _KEPT = 100  # bad lines of which source and number are kept; all are counted
-_PACKED, _INFLATED = 2**18, 2**22  # bytes of a gz file that are unpacked at a time, and what they become at most
+_PACKED, _INFLATED = 2**17, 2**22  # bytes of a gz file that are unpacked at a time, and what they become at most
+_REPLAYED = 2**25  # bytes of a gz file that are kept until it ends, in case of damage
 _CHUNK = 2**22  # bytes
 
 
@@ -445,33 +446,55 @@ def inflated(source: Iterable[bytes | str]) -> Iterator[bytes | str]:
 
 
 def _inflate(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The content of a gz file, of all its members; at damage a line that says so."""
+    """The content of a gz file, of all its members; at damage a line that says so.
+
+    Of a member of more than 32 MB, what was unpacked together with the damage is lost with it.
+    """
     unpacker = zlib.decompressobj(wbits=31)
-    begun = True  # within a member
+    begun, given = True, 0  # whether this is within a member, and how many bytes the member gave
+    replay, kept = list[bytes](), 0
     for part in (chunk[at : at + _PACKED] for chunk in chunks for at in range(0, len(chunk), _PACKED)):
         data = part if begun else part.lstrip(b"\0")  # files may be padded after their last member
-        while data:
+        if begun:
+            kept += len(data)
+            replay.append(data)
+            if kept > _REPLAYED:
+                replay.clear()
+        more = False  # although all of `data` was taken
+        while data or more:
             if not begun:
-                unpacker, begun = zlib.decompressobj(wbits=31), True
-            before = unpacker.copy()
+                unpacker, begun, given = zlib.decompressobj(wbits=31), True, 0
+                replay, kept = [data], len(data)
             try:
                 content = unpacker.decompress(data, _INFLATED)
             except zlib.error:
-                yield from _before_damage(before, data)
+                yield from _before_damage(replay, given)
                 yield _DAMAGED
                 return
             yield content
-            data = unpacker.unconsumed_tail
+            given += len(content)
+            data, more = unpacker.unconsumed_tail, len(content) == _INFLATED
             if unpacker.eof:
-                begun, data = False, unpacker.unused_data.lstrip(b"\0")
+                begun, data, more = False, unpacker.unused_data.lstrip(b"\0"), False
     if begun:
         yield _DAMAGED
 
 
-def _before_damage(unpacker: Any, data: bytes) -> Iterator[bytes]:
-    """What can be unpacked up to the byte that can't; zlib drops it if it is given all at once."""
-    for index in range(len(data)):
-        try:
-            yield unpacker.decompress(data[index : index + 1])
-        except zlib.error:
-            return
+def _before_damage(member: Sequence[bytes], given: int) -> Iterator[bytes]:
+    """What can be unpacked of the member up to the byte that can't, after what it gave before.
+
+    The unpacker drops it if the bad byte comes along with the good ones.
+    """
+    unpacker = zlib.decompressobj(wbits=31)
+    for data in (*member[:-1], *(part[at : at + 1] for part in member[-1:] for at in range(len(part)))):
+        left = data
+        while True:
+            try:
+                content = unpacker.decompress(left, _INFLATED)
+            except zlib.error:
+                return
+            yield content[given:]
+            given -= min(given, len(content))
+            left = unpacker.unconsumed_tail
+            if not left and len(content) < _INFLATED:
+                break

@@ -74,7 +74,7 @@ def test_the_drift_monitors_package_is_as_small_as_it_can_be(architecture: str, 
     libraries = [file for file in files if ".so" in file.suffixes]
     assert len(libraries) > 10
     assert {file.read_bytes()[18:20] for file in libraries} == {machine}
-    assert {"numpy", "polars", "orjson", "zlib_ng"} <= {path.name for path in out.iterdir()}
+    assert {"numpy", "polars", "orjson", "isal"} <= {path.name for path in out.iterdir()}
     assert [file for file in files if "tests" in file.parts or "__pycache__" in file.parts] == []
     assert any("LICENSE" in file.name for file in out.glob("numpy-*.dist-info/**/*"))
     assert sum(file.stat().st_size for file in files) < 240e6  # Lambda allows 250
@@ -119,7 +119,7 @@ def test_the_report_writers_package_is_the_same_code_without_the_monitors_librar
     assert {path.name: path.resolve() for path in package.iterdir() if path.is_dir()} == {
         name: SRC / name for name in ("handlers", "retrain")
     }
-    missing = ("polars", "orjson", "zlib_ng", "rich", "xgboost", "pandas", "sagemaker")
+    missing = ("polars", "orjson", "isal", "rich", "xgboost", "pandas", "sagemaker")
     code = f"import sys; sys.modules.update(dict.fromkeys({missing!r})); import handlers.report_writer"
     environment = {**os.environ, "PYTHONPATH": str(package)}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)

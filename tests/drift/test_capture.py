@@ -6,6 +6,8 @@ import base64
 import gzip
 import json
 import random
+import zlib
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -238,6 +240,35 @@ class TestGzip:
         found, quarantine = read_all(*capture.lines([bytes(packed)]))
         assert len(found) > 300 if damage == "cut" else len(found) == 500
         assert quarantine.reasons["damaged_gzip"] == 1
+
+    @pytest.mark.parametrize("place", [0.1, 0.5, 0.9])
+    def test_damage_in_a_long_file_costs_no_byte_before_it(self, place):
+        draw = random.Random(7)
+        packed = bytearray(gzip.compress("\n".join(str(draw.random()) for _ in range(60_000)).encode(), mtime=0))
+        assert len(packed) > 4 * capture._PACKED
+        packed[int(len(packed) * place)] ^= 0x10
+        unpacker, wanted = zlib.decompressobj(wbits=31), b""
+        with suppress(zlib.error):
+            for index in range(len(packed)):
+                wanted += unpacker.decompress(packed[index : index + 1])
+        assert not unpacker.eof
+        for size in (1000, 10**7):
+            chunks = [bytes(packed[at : at + size]) for at in range(0, len(packed), size)]
+            assert b"".join(capture._inflate(chunks)) == wanted + capture._DAMAGED
+
+    def test_of_a_very_long_member_a_part_is_lost_with_the_damage(self, monkeypatch):
+        monkeypatch.setattr(capture, "_PACKED", 100)
+        monkeypatch.setattr(capture, "_REPLAYED", 300)
+        packed = bytearray(gzip.compress(self.LINES, mtime=0))
+        packed[-6] ^= 0xFF
+        found, quarantine = read_all(*capture.lines([bytes(packed)]))
+        assert len(found) > 400
+        assert quarantine.reasons["damaged_gzip"] == 1
+
+    @pytest.mark.parametrize("size", [0, 1, 2**22 - 1, 2**22, 2**22 + 1, 3 * 2**22])
+    def test_what_is_packed_tightly_is_unpacked_to_its_end(self, size):
+        found = sum(map(len, capture._inflate([gzip.compress(b"a" * size)])))
+        assert found == size
 
 
 class TestAnything:

@@ -61,7 +61,6 @@ def read_in_parallel(sources: Sequence[Source], statistics: bytes, window: Windo
     own, *others = (sources[worker::workers] for worker in range(workers))
     if not others:
         return merge_shares([read_share(own, statistics, window)], statistics)
-    os.environ["POLARS_MAX_THREADS"] = "1"  # of each process, which has a processor
     # A forked process would have polars' threads by name only, and wait for them for ever.
     with ProcessPoolExecutor(len(others), get_context("spawn")) as pool:
         theirs = pool.map(partial(read_share, statistics=statistics, window=window), others)
