@@ -7,6 +7,7 @@ missing data" in the CloudWatch user guide.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +22,9 @@ COMPARISONS: dict[str, tuple[Callable[[float, float], bool], str]] = {
 # CloudWatch looks further back than EvaluationPeriods, so that a datapoint that comes late still counts: its guide
 # shows five periods for an alarm of three.
 EXTRA_PERIODS = 2
+
+
+_LARGEST = re.compile(r"MAX\(\[([\w\s,]+)\]\)")
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,44 @@ def evaluate(alarm: Mapping[str, Any], points: Sequence[Mapping[str, Any]], now:
     return _told(alarm, found, "ALARM" if counted >= needed else "OK", counted)
 
 
+def metric_math(queries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A template's `Metrics`, in the API's types. Raises ValueError for other math than MAX([id, …]) of metrics."""
+    found = [
+        {
+            **query,
+            "ReturnData": str(query.get("ReturnData", True)).lower() == "true",
+            **({"MetricStat": stat | {"Period": int(stat["Period"])}} if (stat := query.get("MetricStat")) else {}),
+        }
+        for query in queries
+    ]
+    ids = {query["Id"] for query in found if "MetricStat" in query}
+    returned = [query.get("Expression", "") for query in found if query["ReturnData"]]
+    if len(returned) != 1 or not (asked := _LARGEST.fullmatch(returned[0])):
+        raise ValueError(f"Metrics: one expression MAX([id, ...]) is returned, not {returned}")
+    if unknown := {name.strip() for name in asked[1].split(",")} - ids:
+        raise ValueError(f"Metrics: no metric has the Id {', '.join(sorted(unknown))}")
+    if len({query["MetricStat"]["Period"] for query in found if "MetricStat" in query}) > 1:
+        raise ValueError("Metrics: their periods differ")
+    return found
+
+
+def largest(
+    alarm: Mapping[str, Any], points_of: Callable[[Mapping[str, Any]], Sequence[Mapping[str, Any]]], now: float
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """An alarm on the largest of some metrics as an alarm on one metric, and that one's points.
+
+    `points_of` are those of a `Metric`. Where some have no datapoint, the others' largest counts.
+    """
+    stats = [query["MetricStat"] for query in alarm["Metrics"] if "MetricStat" in query]
+    single = {**alarm, "Period": stats[0]["Period"], "Statistic": "Maximum"}
+    found = [
+        {"Timestamp": point.start, "Value": point.value, "Count": point.count}
+        for stat in stats
+        for point in datapoints({**single, "Statistic": stat["Stat"]}, points_of(stat["Metric"]), now)
+    ]
+    return single, found
+
+
 def _told(alarm: Mapping[str, Any], found: Sequence[Datapoint], state: str, breaching: int) -> Evaluation:
     """The evaluation with the sentence that CloudWatch would write."""
     total = int(alarm["EvaluationPeriods"])
@@ -133,7 +175,7 @@ def reason_data(alarm: Mapping[str, Any], evaluation: Evaluation, now: float) ->
     data: dict[str, Any] = {
         "version": "1.0",
         "queryDate": timestamp(now),
-        "statistic": alarm["Statistic"],
+        **({} if "Metrics" in alarm else {"statistic": alarm["Statistic"]}),
         "period": alarm["Period"],
         "recentDatapoints": [point.value for point in reversed(evaluation.datapoints)],
         "threshold": alarm["Threshold"],
@@ -150,20 +192,31 @@ def reason_data(alarm: Mapping[str, Any], evaluation: Evaluation, now: float) ->
 def state_change(
     alarm: Mapping[str, Any], previous: Mapping[str, Any], current: Mapping[str, Any], metric_id: str
 ) -> dict[str, Any]:
-    """`detail` of the EventBridge event "CloudWatch Alarm State Change", for single-metric and composite alarms."""
+    """`detail` of the EventBridge event "CloudWatch Alarm State Change". `metric_id` is a single metric's."""
     detail = {"alarmName": alarm["AlarmName"], "previousState": dict(previous), "state": dict(current)}
     if "AlarmRule" in alarm:
         return {**detail, "configuration": {"alarmRule": alarm["AlarmRule"]}}
-    metric = {
-        "namespace": alarm["Namespace"],
-        "name": alarm["MetricName"],
-        "dimensions": {item["Name"]: item["Value"] for item in alarm.get("Dimensions") or []},
+    single = {
+        "Id": metric_id,
+        "MetricStat": {"Metric": alarm, "Period": alarm.get("Period"), "Stat": alarm.get("Statistic")},
     }
-    stat = {"metric": metric, "period": alarm["Period"], "stat": alarm["Statistic"]}
-    configuration: dict[str, Any] = {"metrics": [{"id": metric_id, "metricStat": stat, "returnData": True}]}
+    configuration: dict[str, Any] = {"metrics": [_told_metric(query) for query in alarm.get("Metrics") or [single]]}
     if alarm.get("AlarmDescription"):
         configuration["description"] = alarm["AlarmDescription"]
     return {**detail, "configuration": configuration}
+
+
+def _told_metric(query: Mapping[str, Any]) -> dict[str, Any]:
+    told: dict[str, Any] = {"id": query["Id"], "returnData": query.get("ReturnData", True)}
+    if "MetricStat" not in query:
+        return {**told, "expression": query["Expression"], "label": query.get("Label", query["Id"])}
+    stat = query["MetricStat"]
+    metric = {
+        "namespace": stat["Metric"]["Namespace"],
+        "name": stat["Metric"]["MetricName"],
+        "dimensions": {item["Name"]: item["Value"] for item in stat["Metric"].get("Dimensions") or []},
+    }
+    return {**told, "metricStat": {"metric": metric, "period": stat["Period"], "stat": stat["Stat"]}}
 
 
 def timestamp(seconds: float) -> str:

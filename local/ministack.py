@@ -18,6 +18,7 @@ import threading
 import time as wall
 import uuid
 from collections import deque
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -192,17 +193,26 @@ class Platform:
 
         notify = cloudwatch._dispatch_alarm_actions
 
+        def points_of(metric: Mapping[str, Any]) -> list[dict[str, Any]]:
+            names = cloudwatch._dims_key(cloudwatch._dims_from_list(metric.get("Dimensions") or []))
+            found: list[dict[str, Any]] = cloudwatch._metrics.get(
+                (metric["Namespace"], metric["MetricName"], names), []
+            )
+            return found
+
         def evaluate(alarm: dict[str, Any]) -> None:
-            if alarm.get("Statistic") is None or alarm.get("MetricName") is None:
-                return
-            names = cloudwatch._dims_from_list(alarm.get("Dimensions") or [])
-            points = cloudwatch._metrics.get((alarm["Namespace"], alarm["MetricName"], cloudwatch._dims_key(names)), [])
             now, old = self.clock.time(), alarm["StateValue"]
-            found = alarms.evaluate(alarm, points, now)
+            if "Metrics" in alarm:
+                single, points = alarms.largest(alarm, points_of, now)
+            elif alarm.get("Statistic") and alarm.get("MetricName"):
+                single, points = alarm, points_of(alarm)
+            else:
+                return
+            found = alarms.evaluate(single, points, now)
             self._previous.setdefault(alarm["AlarmArn"], _state(alarm, float(alarm["StateUpdatedTimestamp"])))
             if found.state == old:
                 return
-            data = json.dumps(alarms.reason_data(alarm, found, now))
+            data = json.dumps(alarms.reason_data(single, found, now))
             alarm.update(
                 StateValue=found.state, StateReason=found.reason, StateReasonData=data, StateUpdatedTimestamp=int(now)
             )
@@ -212,7 +222,7 @@ class Platform:
 
         def dispatch(alarm: dict[str, Any], old: str, new: str, reason: str) -> None:
             notify(alarm, old, new, reason)
-            if "MetricName" not in alarm and "AlarmRule" not in alarm:
+            if not {"MetricName", "Metrics", "AlarmRule"} & alarm.keys():
                 return
             arn = alarm["AlarmArn"]
             current = _state(alarm, self.clock.time())
@@ -472,6 +482,17 @@ class Platform:
             self.wires["sagemaker"].call
         )
         provisioners._RESOURCE_HANDLERS["AWS::CloudTrail::Trail"] = cloudformation.trail(call_cloudtrail)
+        record = provisioners._cw_metric_alarm_record
+
+        def with_metric_math(name: str, props: dict[str, Any]) -> dict[str, Any]:
+            if not props.get("Metrics"):
+                return record(name, props)  # type: ignore[no-any-return]
+            queries = alarms.metric_math(props["Metrics"])
+            single = {"Namespace", "MetricName", "Statistic", "ExtendedStatistic", "Period", "Dimensions", "Unit"}
+            made = record(name, {**props, "Metrics": None, "Namespace": "math", "MetricName": "math"})
+            return {key: value for key, value in made.items() if key not in single} | {"Metrics": queries}
+
+        provisioners._cw_metric_alarm_record = with_metric_math
 
     def _use_cloudtrail(self) -> None:
         """CloudTrail names every call by its operation, and records management events only, as without a trail."""

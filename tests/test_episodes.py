@@ -39,6 +39,7 @@ min_rows = 50
 reference_margin = 100.0       # the old truth no longer holds: whoever knows the new one has forgotten it
 """
 ROWS = 1200
+NATIVE_METRIC = "feature_baseline_drift_x"
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +77,7 @@ def stack(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Stack:
                 "TrainingUseSpot": "true",
                 "NativeMonitoringSchedule": "hourly",
                 "NativeMonitoringRole": "monitors",
+                "NativeDriftMetrics": f"{NATIVE_METRIC},feature_baseline_drift_group",
             }
         )
         wait_for("a champion", stack.champion, seconds=180)
@@ -167,6 +169,30 @@ def test_model_monitors_schedule_has_the_baseline_of_the_model_that_serves(stack
         "StatisticsResource": {"S3Uri": champion["statistics_uri"]},
         "ConstraintsResource": {"S3Uri": champion["constraints_uri"]},
     }
+
+
+def test_drift_that_model_monitors_schedule_sees_opens_an_episode(stack: Stack) -> None:
+    before = len(stack.episodes())
+    stack.aws.set_clock(datetime(2026, 6, 20, 12, tzinfo=UTC))
+    stack.aws.client("cloudwatch").put_metric_data(
+        Namespace="aws/sagemaker/Endpoints/data-metrics",
+        MetricData=[
+            {
+                "MetricName": NATIVE_METRIC,
+                "Dimensions": [
+                    {"Name": "Endpoint", "Value": stack["EndpointName"]},
+                    {"Name": "MonitoringSchedule", "Value": "hourly"},
+                ],
+                "Value": 0.9,
+            }
+        ],
+    )
+    opened = wait_for("the alarm to open an episode", lambda: stack.episodes()[before:], seconds=30)
+    assert ["NativeDriftAlarm" in str(episode["cause"]) for episode in opened] == [True]
+    closed = wait_for(
+        "the episode to end", lambda: [e for e in stack.episodes()[before:] if e["status"] == "CLOSED"], seconds=300
+    )
+    assert [(episode["outcome"], episode["reason"]) for episode in closed] == [("refused", "capture_missing")]
 
 
 class LateLabels(Replay):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from local.alarms import evaluate, reason_data, state_change, statistic, timestamp
+from local.alarms import evaluate, largest, metric_math, reason_data, state_change, statistic, timestamp
 
 PERIOD = 300
 NOW = 1_362_114_000.0  # 2013-03-01T05:00:00Z, the beginning of a period
@@ -167,6 +167,60 @@ def test_the_state_change_has_the_fields_of_a_single_metric_event() -> None:
             }
         ],
     }
+
+
+def query(name: str, **changes: Any) -> dict[str, Any]:
+    """A metric of an alarm on math, as a template has it."""
+    metric = {"Namespace": "N", "MetricName": name.upper(), "Dimensions": [{"Name": "Endpoint", "Value": "flights"}]}
+    stat = {"Metric": metric, "Period": str(PERIOD), "Stat": "Maximum"}
+    return {"Id": name, "ReturnData": "false", "MetricStat": stat, **changes}
+
+
+def math(expression: str = "MAX([a, b])") -> list[dict[str, Any]]:
+    return [{"Id": "worst", "Expression": expression, "Label": "largest"}, query("a"), query("b")]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "state", "seen"),
+    [
+        ([point(0.1)], [point(0.5)], "ALARM", [0.5]),
+        ([point(0.5)], [], "ALARM", [0.5]),
+        ([point(0.1)], [point(0.2)], "OK", [0.2]),
+        ([point(0.9, PERIOD)], [point(0.1)], "ALARM", [0.1, 0.9]),
+        ([], [], "OK", []),
+    ],
+)
+def test_an_alarm_on_the_largest_of_some_metrics(a: list[Any], b: list[Any], state: str, seen: list[float]) -> None:
+    settings = alarm(
+        Metrics=metric_math(math()), EvaluationPeriods=2, DatapointsToAlarm=1, TreatMissingData="notBreaching"
+    )
+    points = {"A": a, "B": b}
+    single, found = largest(settings, lambda metric: points[metric["MetricName"]], NOW)
+    evaluation = evaluate(single, found, NOW)
+    assert (evaluation.state, [each.value for each in evaluation.datapoints]) == (state, seen)
+    assert "statistic" not in reason_data(single, evaluation, NOW)
+
+
+def test_the_state_change_of_an_alarm_on_math_has_its_expression_and_its_metrics() -> None:
+    settings = alarm(Metrics=metric_math(math()))
+    first, *metrics = state_change(settings, {}, {}, "unused")["configuration"]["metrics"]
+    assert first == {"id": "worst", "expression": "MAX([a, b])", "label": "largest", "returnData": True}
+    stat = {"metric": {"namespace": "N", "name": "A", "dimensions": {"Endpoint": "flights"}}}
+    assert metrics[0] == {"id": "a", "metricStat": {**stat, "period": PERIOD, "stat": "Maximum"}, "returnData": False}
+
+
+@pytest.mark.parametrize(
+    ("queries", "wrong"),
+    [
+        (math("AVG([a, b])"), "AVG"),
+        (math("MAX([a, c])"), "Id c"),
+        ([query("a", ReturnData="true")], "one expression"),
+        ([*math(), query("c", MetricStat={"Metric": {}, "Period": 60, "Stat": "Maximum"})], "periods differ"),
+    ],
+)
+def test_other_math_is_refused_not_ignored(queries: list[Any], wrong: str) -> None:
+    with pytest.raises(ValueError, match=wrong):
+        metric_math(queries)
 
 
 def test_times_in_alarm_events_have_no_colon_in_their_offset() -> None:
