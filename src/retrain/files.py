@@ -1,16 +1,18 @@
 """Files on this machine, as the drift monitor takes them: tables to learn from, folders of captures to judge.
 
-A table (CSV with a header, or parquet where pyarrow is installed) that is to be judged becomes captures of many rows
-each, so that there is one way to a verdict and not two. So do the files of batch transform jobs, which their manifests
-name by URI: below the folder they are looked for by the end of their key, as `aws s3 sync` leaves them.
+A table (CSV with a header, gzipped or not, or parquet where pyarrow is installed) that is to be judged becomes captures
+of many rows each, so that there is one way to a verdict and not two. So do the files of batch transform jobs, which
+their manifests name by URI: below the folder they are looked for by the end of their key, as `aws s3 sync` leaves them.
 """
 
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -27,7 +29,7 @@ from retrain.table import foreign_line, parse_numbers
 from retrain.transform import read_manifest, transformed
 
 ALWAYS: Window = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
-TABLES = frozenset({".csv", ".parquet"})
+_TABLES = (".csv", ".csv.gz", ".parquet")
 _CHUNK = 2**20  # bytes
 _CELLS = 100_000  # values of a table that are held at a time
 _TIME = b'"inferenceTime"'
@@ -104,7 +106,7 @@ class Evidence:
     @property
     def tabular(self) -> bool:
         """Whether these are tables."""
-        return self.paths[0].suffix.lower() in TABLES
+        return _is_table(self.paths[0])
 
     @property
     def size(self) -> int:
@@ -211,22 +213,42 @@ def find_evidence(path: Path, start: datetime | None = None, end: datetime | Non
             for item in sorted(path.rglob("*"))
             if item.is_file() and not any(part.startswith((".", "_")) for part in item.relative_to(path).parts)
         ]
-        if manifests := [item for item in visible if _MANIFEST.search(item.relative_to(path).as_posix())]:
+        if manifests := [item for item in visible if _is_manifest(item, item.relative_to(path).as_posix())]:
             return _of_window(path, Evidence(tuple(manifests), path, start, end, transformed=True))
-        tables = [item for item in visible if item.suffix.lower() in TABLES]
-        captures = [item for item in visible if ".jsonl" in item.name.lower() or item.suffix.lower() == ".gz"]
     else:
-        tables, captures = ([path], []) if path.suffix.lower() in TABLES else ([], [path])
+        visible = [path]
+    tables = [item for item in visible if _is_table(item)]
+    captures = [item for item in visible if _is_capture(item)]
     if tables and captures:
         raise Refused(
             "capture_missing",
             f"{path}: it holds captures ({captures[0].name}) and tables ({tables[0].name}): name the one or the other",
         )
     if not tables and not captures:
-        raise Refused("capture_missing", f"{path}: no file *.jsonl, *.jsonl.gz, *.csv or *.parquet is below it")
+        known = "*.jsonl, *.jsonl.gz, *.csv, *.csv.gz or *.parquet"
+        found = f"no file {known} is below it" if path.is_dir() else f"its name is none of {known}: rename it"
+        raise Refused("capture_missing", f"{path}: {found}")
     if tables and (start or end):
         raise Refused("capture_missing", f"{tables[0]}: the rows of a table have no time: leave --start and --end out")
     return _of_window(path, Evidence(tuple(tables or captures), path, start, end))
+
+
+def _is_table(path: Path) -> bool:
+    return path.name.lower().endswith(_TABLES)
+
+
+def _is_capture(path: Path) -> bool:
+    return not _is_table(path) and (".jsonl" in path.name.lower() or path.suffix.lower() == ".gz")
+
+
+def _is_manifest(path: Path, source: str) -> bool:
+    """Whether it is one by its folder, and not of a variant that has such a name: captures begin with a brace."""
+    if not _MANIFEST.search(source):
+        return False
+    if not _is_table(path) and not _is_capture(path):
+        return True
+    with path.open("rb") as file:
+        return file.read(1) == b"["
 
 
 def _of_window(path: Path, evidence: Evidence) -> Evidence:
@@ -261,25 +283,34 @@ def _chunks(path: Path, advance: Advance) -> Iterator[bytes]:
 
 
 def _open_csv(path: Path) -> Table:
+    packed = path.suffix.lower() == ".gz"
+
     def read() -> Iterator[tuple[int, int, list[str]]]:
         """Line number, bytes read so far, and values of every row."""
         with path.open("rb") as raw:
             number = 0
-            reader = csv.reader(io.TextIOWrapper(raw, encoding="utf-8-sig", newline=""))
+            content = gzip.GzipFile(fileobj=raw) if packed else raw
+            reader = csv.reader(io.TextIOWrapper(content, encoding="utf-8-sig", newline=""), strict=True)
             try:
                 for row in reader:
                     number = reader.line_num
                     if row:
                         yield number, raw.tell(), row
             except UnicodeDecodeError:
-                raise _unusable(path, foreign_line(path), "it is no UTF-8 text: save the file as UTF-8") from None
+                line = None if packed else foreign_line(path)
+                raise _unusable(path, line, "it is no UTF-8 text: save the file as UTF-8") from None
             except csv.Error as error:
-                raise _unusable(path, number + 1, f"{error}: save the file as CSV") from None
+                remedy = "close its quotes, write a quote within a value twice, separate values by commas"
+                raise _unusable(path, number + 1, f"{error}, in the row that begins here: {remedy}") from None
+            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+                raise _unusable(path, None, f"the gz file is damaged ({error}): copy it anew") from None
 
     begun = read()
     _, _, header = next(begun, (0, 0, []))
     if not header:
         raise _unusable(path, None, "the file is empty: a header and rows are expected")
+    if len(header) == 1 and (other := next((sign for sign in ";\t|" if sign in header[0]), None)):
+        raise _unusable(path, 1, f"values are separated by {other!r}, there is no comma: save the file with commas")
 
     def rows(places: Sequence[int], advance: Advance) -> Iterator[list[str]]:
         done = 0
@@ -308,6 +339,11 @@ def _open_parquet(path: Path) -> Table:
 
     def rows(places: Sequence[int], advance: Advance) -> Iterator[list[str]]:
         with parquet.ParquetFile(path) as file:
+            for place in places:
+                field = file.schema_arrow.field(place)
+                if field.type.num_fields or "binary" in str(field.type):
+                    remedy = "spread it over columns of numbers and texts, or leave it out"
+                    raise _unusable(path, None, f"the values of {field.name} are {field.type}: {remedy}")
             size, count = path.stat().st_size, max(file.metadata.num_rows, 1)
             for batch in file.iter_batches(columns=[header[place] for place in dict.fromkeys(places)]):
                 columns = [list(map(_text, batch.column(header[place]).to_pylist())) for place in places]

@@ -121,6 +121,32 @@ class TestBaseline:
         assert (tmp_path / "b" / "statistics.json").read_text() == expected
         assert drift(tmp_path / "train.parquet")[0] == 0
 
+    def test_a_gzipped_csv_gives_what_csv_gives(self, work, tmp_path, drift):
+        (tmp_path / "train.csv.gz").write_bytes(gzip.compress((work / "train.csv").read_bytes()))
+        arguments = ["baseline", str(tmp_path / "train.csv.gz"), "--out", str(tmp_path / "b"), "--leave-out", "label"]
+        assert main(arguments) == 0
+        expected = (work / "baseline" / "statistics.json").read_text()
+        assert (tmp_path / "b" / "statistics.json").read_text() == expected
+        assert drift(tmp_path / "train.csv.gz")[0] == 0
+
+    def test_a_quote_that_is_never_closed_ends_no_table_early(self, tmp_path, capsys):
+        table = touch(tmp_path / "t.csv", "x,y\n" + "1,2\n" * 19 + '1,"1\n' + "1,2\n" * 3000)
+        assert main(["baseline", str(table), "--out", str(tmp_path / "b")]) == 3
+        assert "t.csv, line 21: unexpected end of data, in the row that begins here: close" in capsys.readouterr().err
+        assert not (tmp_path / "b").exists()
+
+    @pytest.mark.parametrize(
+        ("values", "kind"), [([[1, 2], [3]], "list"), ([{"a": 1}, {"a": 2}], "struct"), ([b"a", b"b"], "binary")]
+    )
+    def test_parquet_of_anything_but_numbers_and_texts_is_refused(self, tmp_path, capsys, values, kind):
+        pyarrow = pytest.importorskip("pyarrow")
+        parquet = pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(pyarrow.table({"x": [1, 2], "odd": values}), tmp_path / "t.parquet")
+        arguments = ["baseline", str(tmp_path / "t.parquet"), "--out", str(tmp_path)]
+        assert main(arguments) == 3
+        assert f"t.parquet: the values of odd are {kind}" in capsys.readouterr().err
+        assert main([*arguments, "--leave-out", "odd"]) == 0
+
     def test_without_pyarrow_parquet_is_refused_with_the_remedy(self, tmp_path, monkeypatch, capsys):
         (tmp_path / "t.parquet").write_bytes(b"PAR1")
         monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
@@ -160,6 +186,13 @@ class TestVerdicts:
         _, tabular = drift(write_csv(tmp_path / "window.csv", table))
         assert (code, captured["features"], tabular["rows"]) == (1, tabular["features"], 1000)
         assert (captured["window_start"], captured["window_end"]) == ("2026-11-22T14:03:09Z", "2026-11-22T15:10:01Z")
+
+    @pytest.mark.parametrize("variant", ["input", "output"])
+    @pytest.mark.parametrize("packed", [False, True])
+    def test_a_variant_may_be_named_as_folders_of_batch_transform_are(self, tmp_path, drift, variant, packed):
+        folder = tmp_path / "captures" / "e" / variant / "2026" / "11" / "22" / "14"
+        write_captures(folder, captures_of(rows(700, 2)), packed)
+        assert drift(tmp_path / "captures")[0] == 0
 
     def test_the_window_can_be_narrowed(self, tmp_path, drift):
         folder = tmp_path / "captures" / "2026" / "11" / "22"
@@ -214,6 +247,21 @@ BAD = {
         lambda d: touch(d / "l.csv", b"age,income,channel\n1,2,\xe4\n"),
         r"l\.csv, line \d+: .* save the file as UTF-8",
     ),
+    "a quote that is never closed": (
+        lambda d: touch(d / "q.csv", 'age,income,channel\n1,2,a\n1,2,"a\n1,2,a\n'),
+        r"q\.csv, line 3: unexpected end of data, in the row that begins here: close its quotes",
+    ),
+    "a quote that the next one closes": (
+        lambda d: touch(d / "n.csv", 'age,income,channel\n1,2,"a\n1,2,a\n1,2,"a"\n'),
+        r"n\.csv, line 2: .* in the row that begins here: close its quotes",
+    ),
+    "semicolons": (lambda d: touch(d / "s.csv", "age;income\n1;2\n"), r"s\.csv, line 1: .* separated by ';'.*commas"),
+    "tabs": (lambda d: touch(d / "t.csv", "age\tincome\n1\t2\n"), r"t\.csv, line 1: .* separated by '\\t'.*commas"),
+    "gz that ends early": (
+        lambda d: touch(d / "g.csv.gz", gzip.compress(b"age,income,channel\n" + b"1,2,a\n" * 99)[:-9]),
+        r"g\.csv\.gz: the gz file is damaged .*: copy it anew",
+    ),
+    "another ending": (lambda d: touch(d / "t.tsv", "age\tincome\n"), r"t\.tsv: its name is none of .*: rename it"),
     "an empty folder": (lambda d: folder(d / "f"), r"f: no file \*\.jsonl"),
     "a mixed folder": (
         lambda d: touch(touch(d / "m" / "a.jsonl", "x").parent / "t.csv", "x").parent,
