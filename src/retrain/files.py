@@ -21,11 +21,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from retrain.capture import Window, lines
 from retrain.clock import parse, render
 from retrain.errors import Refused
 from retrain.ground_truth import collected_hour
-from retrain.table import foreign_line, parse_numbers
+from retrain.table import foreign_line, parse_flags, parse_numbers
 from retrain.transform import read_manifest, transformed
 
 ALWAYS: Window = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
@@ -77,14 +79,28 @@ def open_table(path: Path) -> Table:
 
 
 def infer_kinds(table: Table, names: Sequence[str], advance: Advance = _silent) -> dict[str, str]:
-    """name → numeric if every value that is there is a finite number, else categorical."""
+    """name → boolean, numeric or categorical, by the values that are there.
+
+    Boolean are spellings of true and false (0 and 1, too: requests may have them as JSON's), numeric finite numbers.
+    Always the same number is a number.
+    """
     numeric = dict.fromkeys(names, True)
+    flags: dict[str, set[float]] = {name: set() for name in names}  # those seen, as long as there is nothing else
     rows = table.rows(names, advance)
     while block := list(islice(rows, max(_CELLS // len(names), 1))):
         for name, texts in zip(names, zip(*block, strict=True), strict=True):
             if numeric[name] and parse_numbers(texts)[1].any():
                 numeric[name] = False
-    return {name: "numeric" if yes else "categorical" for name, yes in numeric.items()}
+            if name in flags:
+                values, bad = parse_flags(texts)
+                if bad.any():
+                    del flags[name]
+                else:
+                    flags[name].update(values[~np.isnan(values)].tolist())
+    boolean = {name for name, seen in flags.items() if len(seen) == 2 or not numeric[name]}
+    return {
+        name: "boolean" if name in boolean else "numeric" if yes else "categorical" for name, yes in numeric.items()
+    }
 
 
 @dataclass

@@ -110,6 +110,23 @@ class TestBaseline:
         assert main(["baseline", str(tmp_path / "t.csv"), "--out", str(tmp_path)]) == 0
         assert "1 numeric (number); 1 categorical (odd)" in capsys.readouterr().out
 
+    def test_spellings_of_true_and_false_are_boolean_and_one_number_alone_is_a_number(self, tmp_path, capsys):
+        header = ["flag", "late", "member", "always", "count"]
+        table = [["True", "0", "yes", "1", "0"], ["False", "1", "", "1", "1"], ["", "1", "yes", "1", "2"]]
+        write_csv(tmp_path / "t.csv", table, header)
+        assert main(["baseline", str(tmp_path / "t.csv"), "--out", str(tmp_path)]) == 0
+        assert "2 numeric (always, count); 3 boolean (flag, late, member)" in capsys.readouterr().out
+
+    def test_a_table_s_booleans_are_those_of_json_requests(self, tmp_path):
+        flags = np.random.default_rng(1).random(2000) < 0.3
+        table = write_csv(tmp_path / "t.csv", [[str(flag)] for flag in flags], ["flag"])
+        assert main(["baseline", str(table), "--out", str(tmp_path / "b")]) == 0
+        requests = [line(json.dumps({"flag": bool(flag)}), encoding="JSON") for flag in flags]
+        captures = write_captures(tmp_path / "captures", requests)
+        arguments = ["--baseline", str(tmp_path / "b"), "--out", str(tmp_path / "out")]
+        assert main(["drift", str(captures), *arguments]) == 0
+        assert json.loads((tmp_path / "out" / "analysis.json").read_text())["drift_max"] == 0.0
+
     def test_parquet_gives_what_csv_gives(self, work, tmp_path, drift):
         pyarrow = pytest.importorskip("pyarrow")
         parquet = pytest.importorskip("pyarrow.parquet")
