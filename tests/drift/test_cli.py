@@ -402,6 +402,23 @@ class TestPage:
         assert page == (tmp_path / "out" / "drift.html").read_text()
         assert "Drifted: age moved by" in page
 
+    def test_whole_numbers_without_room_for_a_half_are_drawn(self, tmp_path):
+        table = write_csv(tmp_path / "t.csv", [["100000000000000000"]] * 600, ["id"])
+        assert main(["baseline", str(table), "--out", str(tmp_path)]) == 0
+        assert main(["drift", str(table), "--baseline", str(tmp_path), "--out", str(tmp_path), "--html"]) == 0
+        page = (tmp_path / "drift.html").read_text()
+        assert "The median went from 100,000,000,000,000,000 to 100,000,000,000,000,000" in page
+
+    def test_a_bin_holds_as_many_whole_numbers_as_any_other(self, tmp_path):
+        table = write_csv(tmp_path / "t.csv", [[str(number % 64)] for number in range(640)], ["x"])
+        assert main(["baseline", str(table), "--out", str(tmp_path)]) == 0
+        assert main(["drift", str(table), "--baseline", str(tmp_path), "--out", str(tmp_path), "--html"]) == 0
+        [figure] = re.findall(
+            r'id="plot-0-left".*?"application/json">(.*?)</script>', (tmp_path / "drift.html").read_text()
+        )
+        heights = json.loads(figure)["data"][0]["y"]
+        assert heights == pytest.approx([0, *[2 / 64] * 64, 0])
+
     def test_a_window_without_rows_has_a_page_without_plots(self, tmp_path, drift):
         code, _ = drift(write_captures(tmp_path / "captures", [b"{\n"]), "--html")
         page = (tmp_path / "out" / "drift.html").read_text()
