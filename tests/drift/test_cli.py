@@ -228,6 +228,30 @@ class TestVerdicts:
         assert (code, found["reason"], found["triage"]) == (2, "schema_mismatch", True)
         assert "A person has to look" in capsys.readouterr().out
 
+    def test_constraints_beside_drift_are_told_though_the_window_is_stable(self, tmp_path, drift, capsys):
+        table = [["" if number % 4 == 0 else row[0], *row[1:]] for number, row in enumerate(rows(1000, 2))]
+        code, _ = drift(write_csv(tmp_path / "window.csv", table), "--html")
+        assert code == 0
+        assert re.search(
+            r"not met, beside drift's:\n  age, completeness check: Value: 0\.75 does", capsys.readouterr().out
+        )
+        assert "<b>1</b>other constraints not met" in (tmp_path / "out" / "drift.html").read_text()
+
+    def test_no_more_constraints_are_printed_than_can_be_read(self, tmp_path, capsys):
+        header = [f"x{number}" for number in range(12)]
+        table = np.random.default_rng(1).random((600, 12)).tolist()
+        write_csv(tmp_path / "t.csv", table, header)
+        assert main(["baseline", str(tmp_path / "t.csv"), "--out", str(tmp_path)]) == 0
+        write_csv(tmp_path / "w.csv", [[""] * 12, *table], header)
+        main(["drift", str(tmp_path / "w.csv"), "--baseline", str(tmp_path), "--out", str(tmp_path / "out")])
+        out = capsys.readouterr().out
+        assert (out.count("completeness check"), "… and 4 more in constraint_violations.json" in out) == (8, True)
+
+    def test_answers_that_can_t_be_read_are_told(self, tmp_path, drift, capsys):
+        lines = captures_of(rows(600, 2), output="{oops", output_encoding="JSON")
+        assert drift(write_captures(tmp_path / "captures", lines))[0] == 0
+        assert "600 answers are unreadable (not json): their requests are judged" in capsys.readouterr().out
+
     def test_bad_lines_are_counted_with_their_place(self, tmp_path, drift, capsys):
         folder = write_captures(tmp_path / "captures", [b"{\n", *captures_of(rows(900, 2))])
         assert drift(folder)[0] == 0

@@ -16,7 +16,7 @@ from retrain.baseline import PREDICTION, CategoricalBaseline, FeatureBaseline, N
 from retrain.drift import Steps
 from retrain.profile import Numbers
 from retrain.report.paper import BEFORE, GAP, NOW, embedded, page, styled
-from retrain.report.words import METHODS, consequence, headline
+from retrain.report.words import METHODS, consequence, headline, noticed, unmet
 
 _FEW, _MANY = 6, 12  # features that are drawn: at least, if there are so many, and at most
 _BINS = 40
@@ -76,7 +76,8 @@ def render_drift(document: Mapping[str, Any], baseline: Statistics, window: Stat
         prediction=PREDICTION,
         methods=METHODS,
         weighed=any(item.get("importance") is not None for item in features),
-        violations=[v for v in document["violations"] if v["constraint_check_type"] != "baseline_drift_check"],
+        violations=unmet(document),
+        noticed=noticed(document),
         drawings=plots,
         hidden=sum(item["verdict"] == "DRIFTED" and item["name"] not in named for item in features),
         plots=bool(plots),

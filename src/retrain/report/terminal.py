@@ -11,7 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 from rich.text import Text
 
-from retrain.report.words import consequence, headline
+from retrain.report.words import consequence, headline, noticed, readable, unmet
 
 _SHOWN = 30  # features
 _NAME = 32  # characters of a name
@@ -41,7 +41,7 @@ def progress(what: str, size: int) -> Iterator[Callable[[int], None]]:
 
 
 def show(document: Mapping[str, Any], source: str, files: str) -> None:
-    """The verdict, the features from the worst on, and what was not read are printed."""
+    """The verdict, the features from the worst on, what was not read and what else is not as demanded are printed."""
     out = console()
     colour = _COLOURS[document["verdict"]]
     out.print(_table(document["features"], document["prediction"]))
@@ -57,6 +57,16 @@ def show(document: Mapping[str, Any], source: str, files: str) -> None:
         example = next((item for item in bad["examples"] if item["reason"] == reason), None)
         where = f", as {example['source']}, line {example['line']}: {example['detail']}" if example else ""
         out.print(f"  {reason} {count:,}{where}", soft_wrap=True)
+    if violations := unmet(document):
+        out.print("Constraints that are not met, beside drift's:")
+    for item in violations[:_REASONS]:
+        check = item["constraint_check_type"].replace("_", " ")
+        name = f"{item['feature_name']}, {check}" if item["feature_name"].strip() else check
+        out.print(f"  {name}: {readable(item['description'])}", soft_wrap=True)
+    if (hidden := len(violations) - _REASONS) > 0:
+        out.print(f"  … and {hidden} more in constraint_violations.json")
+    for sentence in noticed(document):
+        out.print(sentence, soft_wrap=True)
     out.print(Text(headline(document), style=f"bold {colour}"), soft_wrap=True)
     out.print(consequence(document), soft_wrap=True)
     out.print(files, soft_wrap=True)
