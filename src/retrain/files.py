@@ -145,8 +145,8 @@ class Evidence:
         start = self.start or first.replace(microsecond=0)
         return start, self.end or max(start, last.replace(microsecond=0)) + timedelta(seconds=1)
 
-    def captures(self, names: Sequence[str], advance: Advance = _silent) -> Captures:
-        """Each file's name and its lines, of which a table has those columns."""
+    def captures(self, names: Sequence[str], advance: Advance = _silent, prediction: str | None = None) -> Captures:
+        """Each file's name and its lines; of a table they have those columns, and its `prediction` for an answer."""
         if self.transformed:
 
             def opened(uri: str) -> Iterator[bytes]:
@@ -159,7 +159,7 @@ class Evidence:
         for path in self.paths:
             source = path.relative_to(self.root).as_posix() if path != self.root else path.name
             if self.tabular:
-                yield source, self._table(path, names, advance)
+                yield source, self._table(path, names, advance, prediction)
             elif self.start and self.end:
                 yield source, lines(_chunks(path, advance))
             else:
@@ -204,13 +204,17 @@ class Evidence:
             self._first = min(inside) if self._first is None else min(self._first, *inside)
             self._last = max(inside) if self._last is None else max(self._last, *inside)
 
-    def _table(self, path: Path, names: Sequence[str], advance: Advance) -> Iterator[bytes]:
-        rows = open_table(path).rows(names, advance)
+    def _table(self, path: Path, names: Sequence[str], advance: Advance, prediction: str | None) -> Iterator[bytes]:
+        width = len(names)
+        rows = open_table(path).rows([*names, *filter(None, [prediction])], advance)
         time = render(datetime.fromtimestamp(path.stat().st_mtime, UTC))
-        while block := list(islice(rows, max(_CELLS // len(names), 1))):
+        while block := list(islice(rows, max(_CELLS // width, 1))):
+            captured = {"endpointInput": {"data": [row[:width] for row in block], "encoding": "JSON"}}
+            if prediction:
+                captured["endpointOutput"] = {"data": [row[width:] for row in block], "encoding": "JSON"}
             yield json.dumps(
                 {
-                    "captureData": {"endpointInput": {"data": block, "encoding": "JSON"}},
+                    "captureData": captured,
                     "eventMetadata": {"eventId": "table", "inferenceTime": time},
                 }
             ).encode()

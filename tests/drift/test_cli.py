@@ -171,6 +171,80 @@ class TestBaseline:
         assert "pip install pyarrow, or save it as CSV" in capsys.readouterr().err
 
 
+class TestPrediction:
+    @pytest.fixture
+    def baseline(self, tmp_path) -> Path:
+        """Of age and channel, with the answers 0, 1, 0, …; the table has them as `answer`."""
+        table = [[*row, str(number % 2)] for number, row in enumerate(rows(2000))]
+        write_csv(tmp_path / "train.csv", table, ["age", "income", "channel", "answer"])
+        out = tmp_path / "baseline"
+        assert main(["baseline", str(tmp_path / "train.csv"), "--out", str(out), "--prediction", "answer"]) == 0
+        return out
+
+    def test_it_is_no_feature_and_its_name_is_said(self, baseline, tmp_path, capsys):
+        features = [feature["name"] for feature in json.loads((baseline / "statistics.json").read_text())["features"]]
+        assert features == ["age", "income", "channel", "_prediction"]
+        main(["baseline", str(tmp_path / "train.csv"), "--out", str(tmp_path), "--prediction", "answer"])
+        assert "(channel).\nPrediction: answer.\n" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("captured", [False, True])
+    def test_its_drift_is_told_and_not_judged(self, baseline, tmp_path, capsys, captured):
+        table = rows(900, 2)
+        arguments = ["--baseline", str(baseline), "--out", str(tmp_path / "out")]
+        if captured:
+            window = write_captures(tmp_path / "captures", captures_of(table, output="1\n"))
+        else:
+            answered = [[*row, "1"] for row in table]
+            window = write_csv(tmp_path / "w.csv", answered, ["age", "income", "channel", "mine"])
+            arguments += ["--prediction", "mine"]
+        assert main(["drift", str(window), *arguments]) == 0
+        found = json.loads((tmp_path / "out" / "analysis.json").read_text())["prediction"]
+        assert (found["verdict"], found["distance"], found["present"]) == ("DRIFTED", 0.5, 900)
+        assert "prediction  DRIFTED (not judged)     0.500" in capsys.readouterr().out
+
+    def test_captures_have_their_own(self, baseline, tmp_path, capsys):
+        captures = write_captures(tmp_path / "captures", captures_of(rows(600, 2)))
+        arguments = ["--baseline", str(baseline), "--out", str(tmp_path / "out"), "--prediction", "answer"]
+        assert main(["drift", str(captures), *arguments]) == 3
+        assert "--prediction: captures have their answers in them: leave it out" in capsys.readouterr().err
+
+    def test_a_feature_can_t_have_its_name(self, tmp_path, capsys):
+        table = write_csv(tmp_path / "t.csv", [["1", "2"]] * 9, ["x", "_prediction"])
+        arguments = ["baseline", str(table), "--out", str(tmp_path / "b")]
+        assert main(arguments) == 3
+        said = "t.csv: _prediction names the model's answers and can't be a feature: say --prediction _prediction"
+        assert said in capsys.readouterr().err
+        assert main([*arguments, "--prediction", "_prediction"]) == 0
+
+    def test_a_feature_of_model_toml_can_t_be_it(self, work, tmp_path, capsys):
+        model = touch(
+            tmp_path / "model.toml",
+            '[model]\nlabel="label"\ntask="binary"\nmetric="auc"\n[features]\nage="numeric"\n',
+        )
+        arguments = ["--out", str(tmp_path / "b"), "--model", str(model), "--prediction", "age"]
+        assert main(["baseline", str(work / "train.csv"), *arguments]) == 3
+        assert "model.toml: age names the model's answers" in capsys.readouterr().err
+
+    def test_a_baseline_of_nothing_else_is_none(self, baseline, tmp_path, capsys):
+        document = json.loads((baseline / "statistics.json").read_text())
+        document["features"] = document["features"][-1:]
+        (baseline / "statistics.json").write_text(json.dumps(document))
+        window = tmp_path / "train.csv"
+        assert main(["drift", str(window), "--baseline", str(baseline), "--out", str(tmp_path / "out")]) == 3
+        assert "statistics.json: it has no feature but _prediction: make one with" in capsys.readouterr().err
+
+    def test_those_that_drifted_and_are_not_drawn_are_counted_without_it(self, tmp_path):
+        header = [*(f"x{number}" for number in range(14)), "answer"]
+        table = np.random.default_rng(1).random((600, 15))
+        write_csv(tmp_path / "t.csv", table.tolist(), header)
+        write_csv(tmp_path / "w.csv", (table + 1).tolist(), header)
+        out = ["--out", str(tmp_path), "--prediction", "answer"]
+        assert main(["baseline", str(tmp_path / "t.csv"), *out]) == 0
+        assert main(["drift", str(tmp_path / "w.csv"), "--baseline", str(tmp_path), "--html", *out]) == 1
+        page = (tmp_path / "drift.html").read_text()
+        assert (page.count('class="pair"'), "2 more that drifted are in the table" in page) == (13, True)
+
+
 class TestVerdicts:
     @pytest.mark.parametrize(
         ("count", "age", "code", "said"),
@@ -353,6 +427,11 @@ class TestBadInput:
             (["baseline", "{work}/train.csv", "--out", "o", "--leave-out", "x"], "--leave-out x: there is no such"),
             (["baseline", "{work}/train.csv", "--out", "o", "--model", "m.toml"], "m.toml is missing"),
             (["baseline", "{work}/train.csv", "--out", "{work}/train.csv"], "train.csv: File exists"),
+            (["baseline", "{work}/train.csv", "--out", "o", "--model", "m.toml", "--leave-out", "label"],
+             "--leave-out: m.toml says the features: remove the column there"),
+            (["baseline", "{work}/train.csv", "--out", "o", "--prediction", "x"], "the columns x are missing; it has"),
+            (["drift", "{work}/train.csv", "--baseline", "{work}/baseline", "--out", "o", "--prediction", "label"],
+             "baseline: it has no prediction to compare with: make it with --prediction"),
             (["drift", "{work}/train.csv", "--baseline", "{work}/baseline", "--out", "o", "--end", "2026-11-22T14:00Z"],
              "the rows of a table have no time: leave --start and --end out"),
         ],
