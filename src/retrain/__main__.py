@@ -2,7 +2,7 @@
 
 A model.toml is proposed, a baseline is made of training data, a folder of captures or a table is judged against it. The
 exit code is the verdict: 0 stable (or done), 1 drifted, 2 undecided; 3 says that the input can't be used, and the
-message says what to do about it.
+message says what to do about it; 70 is a mistake of ours.
 """
 
 from __future__ import annotations
@@ -86,7 +86,11 @@ def _parser() -> argparse.ArgumentParser:
     baseline.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the two files go")
     baseline.add_argument("--model", type=Path, metavar="model.toml", help="features, their kinds and [monitor]")
     baseline.add_argument(
-        "--leave-out", action="append", default=[], metavar="COLUMN", help="no feature: the label, an id (repeatable)"
+        "--leave-out",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="no feature: the label, an id (repeatable); --model says it itself",
     )
     baseline.add_argument(
         "--prediction", metavar="COLUMN", help="the model's answers for these rows: their drift is told too"
