@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import pytest
 from capture_records import captures_of, line
 
 from retrain.__main__ import main
-from retrain.baseline import baseline_of, read_statistics
+from retrain.baseline import MonitorOptions, baseline_of, read_statistics
 from retrain.report.drift_page import quantile, render_drift
 
 SRC = Path(__file__).parents[2] / "src"
@@ -200,7 +201,7 @@ class TestPrediction:
         assert main(["drift", str(window), *arguments]) == 0
         found = json.loads((tmp_path / "out" / "analysis.json").read_text())["prediction"]
         assert (found["verdict"], found["distance"], found["present"]) == ("DRIFTED", 0.5, 900)
-        assert "prediction  DRIFTED (not judged)     0.500" in capsys.readouterr().out
+        assert re.search(r"prediction  DRIFTED +0\.500 .* not judged\n", capsys.readouterr().out)
 
     def test_captures_have_their_own(self, baseline, tmp_path, capsys):
         captures = write_captures(tmp_path / "captures", captures_of(rows(600, 2)))
@@ -325,6 +326,20 @@ class TestVerdicts:
         lines = captures_of(rows(600, 2), output="{oops", output_encoding="JSON")
         assert drift(write_captures(tmp_path / "captures", lines))[0] == 0
         assert "600 answers are unreadable (not json): their requests are judged" in capsys.readouterr().out
+
+    def test_the_table_fits_eighty_columns(self, tmp_path, monkeypatch, capsys):
+        header = ["a_name_that_is_longer_than_most_others", "y"]
+        table = write_csv(tmp_path / "t.csv", [[f"{number}", "a"] for number in range(600)], header)
+        assert main(["baseline", str(table), "--out", str(tmp_path), "--prediction", "y"]) == 0
+        monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal
+        monkeypatch.setenv("COLUMNS", "80")
+        capsys.readouterr()
+        main(["drift", str(table), "--baseline", str(tmp_path), "--out", str(tmp_path / "out"), "--prediction", "y"])
+        header, long, prediction, *_ = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out).splitlines()
+        assert header.split() == ["feature", "verdict", "distance", "threshold", "detectable", "missing", "note"]
+        assert re.match(r"a_name_that_.*…  STABLE +0\.000 +0\.30 +0\.104 +0\.0%", long)
+        assert re.match(r"prediction .* 0\.0%  not judged", prediction)
+        assert max(map(len, (header, long, prediction))) <= 80
 
     def test_bad_lines_are_counted_with_their_place(self, tmp_path, drift, capsys):
         folder = write_captures(tmp_path / "captures", [b"{\n", *captures_of(rows(900, 2))])
@@ -534,6 +549,17 @@ class TestPage:
         one, other = (read_statistics(document).features["age"].steps for document in (exact, coarse))
         for share in (0.1, 0.5, 0.9):
             assert quantile(one, share) == pytest.approx(quantile(other, share), abs=1.5)
+
+
+def test_every_option_of_the_section_monitor_is_documented_with_its_default() -> None:
+    page = (SRC.parent / "docs" / "bring-your-own-model.md").read_text()
+    documented = dict(
+        re.findall(r"^\| `(\w+)` \| (.+?) \| ", page.split("### The section `[monitor]`")[1], re.MULTILINE)
+    )
+    assert list(documented) == [option.name for option in fields(MonitorOptions)]
+    for option in fields(MonitorOptions):
+        if isinstance(option.default, (int, float, str)):
+            assert documented[option.name].strip('`"') == str(option.default)
 
 
 def test_only_the_report_writer_imports_what_draws() -> None:
