@@ -2,7 +2,7 @@
 
 A model.toml is proposed, a baseline is made of training data, a folder of captures or a table is judged against it. The
 exit code is the verdict: 0 stable (or done), 1 drifted, 2 undecided; 3 says that the input can't be used, and the
-message says what to do about it.
+message says what to do about it; 70 is a mistake of ours.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 from retrain import clock
 from retrain.baseline import (
+    PREDICTION,
     Constraints,
     MonitorOptions,
     Statistics,
@@ -85,7 +86,14 @@ def _parser() -> argparse.ArgumentParser:
     baseline.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the two files go")
     baseline.add_argument("--model", type=Path, metavar="model.toml", help="features, their kinds and [monitor]")
     baseline.add_argument(
-        "--leave-out", action="append", default=[], metavar="COLUMN", help="no feature: the label, an id (repeatable)"
+        "--leave-out",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="no feature: the label, an id (repeatable); --model says it itself",
+    )
+    baseline.add_argument(
+        "--prediction", metavar="COLUMN", help="the model's answers for these rows: their drift is told too"
     )
     baseline.set_defaults(command=_baseline)
     drift = commands.add_parser("drift", help="judge captures or a table against a baseline")
@@ -95,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     drift.add_argument("--baseline", type=Path, required=True, metavar="DIR", help="what `baseline` wrote")
     drift.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the analysis goes")
     drift.add_argument("--html", action="store_true", help="write drift.html too")
+    drift.add_argument("--prediction", metavar="COLUMN", help="a table's column of answers; captures have their own")
     drift.add_argument("--start", type=_moment, metavar="TIME", help="first moment of the window, 2026-11-22T14:00:00Z")
     drift.add_argument("--end", type=_moment, metavar="TIME", help="first moment after the window")
     drift.set_defaults(command=_drift)
@@ -130,32 +139,43 @@ def _init(options: argparse.Namespace) -> int:
 def _baseline(options: argparse.Namespace) -> int:
     from retrain.report.terminal import progress
 
+    if options.model and options.leave_out:
+        raise Refused("schema_mismatch", f"--leave-out: {options.model} says the features: remove the column there")
     table = open_table(options.data)
-    steps = 1 if options.model else 2
+    steps = 1 + (not options.model) + bool(options.prediction)
     with progress(f"reading {options.data.name}", steps * options.data.stat().st_size) as advance:
         if options.model:
             spec = read_spec(options.model)
             features = {feature.name: feature.type for feature in spec.features}
             monitor, origin = spec.monitor, f"from {options.model.name}"
         else:
-            features = infer_kinds(table, _features(table, options.leave_out), advance)
+            features = infer_kinds(table, _features(table, options), advance)
             monitor, origin = MonitorOptions(), "inferred from the data"
-        statistics, constraints = baseline_of(table.rows(list(features), advance), features, monitor)
+        if clash := next((name for name in features if name in {PREDICTION, options.prediction}), None):
+            raise Refused(
+                "schema_mismatch",
+                f"{options.model or options.data}: {clash} names the model's answers and can't be a feature: "
+                f"say --prediction {clash} and leave it out of the features, or rename it",
+            )
+        answers = (answer for [answer] in table.rows([options.prediction], advance)) if options.prediction else None
+        statistics, constraints = baseline_of(table.rows(list(features), advance), features, monitor, answers)
     if not (count := statistics["dataset"]["item_count"]):
         raise Refused("too_few_rows", f"{options.data}: the file has a header and no row: rows are expected")
     _write(options.out, {"statistics": statistics, "constraints": constraints})
     print(f"Features {origin}: {_kinds(features)}.")
+    if options.prediction:
+        print(f"Prediction: {options.prediction}.")
     print(f"Baseline of {count:,} rows: {options.out / 'statistics.json'}, {options.out / 'constraints.json'}")
     return 0
 
 
-def _features(table: Table, left_out: Sequence[str]) -> list[str]:
-    if unknown := [name for name in left_out if name not in table.header]:
+def _features(table: Table, options: argparse.Namespace) -> list[str]:
+    if unknown := [name for name in options.leave_out if name not in table.header]:
         raise Refused(
             "schema_mismatch",
             f"{table.path}: --leave-out {unknown[0]}: there is no such column, it has {', '.join(table.header)}",
         )
-    if names := [name for name in table.header if name not in set(left_out)]:
+    if names := [name for name in table.header if name not in {*options.leave_out, options.prediction}]:
         return names
     raise Refused("schema_mismatch", f"{table.path}: no column is left: remove a --leave-out")
 
@@ -179,9 +199,16 @@ def _drift(options: argparse.Namespace) -> int:
     if options.start and options.end and options.start >= options.end:
         raise Refused("capture_missing", f"--end: {clock.render(options.end)} is not after --start")
     evidence = find_evidence(options.captures, options.start, options.end)
+    if options.prediction and not evidence.tabular:
+        raise Refused("schema_mismatch", "--prediction: captures have their answers in them: leave it out")
+    if options.prediction and statistics.prediction is None:
+        raise NoBaseline(f"{options.baseline}: it has no prediction to compare with: make it with --prediction")
     with progress(f"reading {options.captures.name}", evidence.size) as advance:
         analysis = analyse(
-            evidence.captures(list(statistics.features), advance), statistics, constraints, evidence.asked
+            evidence.captures(list(statistics.features), advance, options.prediction),
+            statistics,
+            constraints,
+            evidence.asked,
         )
     if evidence.tabular:
         analysis = replace(analysis, records=analysis.rows)
@@ -219,10 +246,10 @@ def _read_baseline(folder: Path) -> tuple[Statistics, Constraints]:
             texts[name] = (folder / name).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             raise NoBaseline(f"{folder}: it is no baseline, {name} is missing: {remedy}") from None
-    return (
-        read_statistics(texts["statistics.json"], str(folder / "statistics.json")),
-        read_constraints(texts["constraints.json"], str(folder / "constraints.json")),
-    )
+    statistics = read_statistics(texts["statistics.json"], str(folder / "statistics.json"))
+    if not statistics.features:
+        raise NoBaseline(f"{folder / 'statistics.json'}: it has no feature but {PREDICTION}: {remedy}")
+    return statistics, read_constraints(texts["constraints.json"], str(folder / "constraints.json"))
 
 
 def _write(folder: Path, documents: Mapping[str, Any]) -> None:

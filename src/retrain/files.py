@@ -1,16 +1,18 @@
 """Files on this machine, as the drift monitor takes them: tables to learn from, folders of captures to judge.
 
-A table (CSV with a header, or parquet where pyarrow is installed) that is to be judged becomes captures of many rows
-each, so that there is one way to a verdict and not two. So do the files of batch transform jobs, which their manifests
-name by URI: below the folder they are looked for by the end of their key, as `aws s3 sync` leaves them.
+A table (CSV with a header, gzipped or not, or parquet where pyarrow is installed) that is to be judged becomes captures
+of many rows each, so that there is one way to a verdict and not two. So do the files of batch transform jobs, which
+their manifests name by URI: below the folder they are looked for by the end of their key, as `aws s3 sync` leaves them.
 """
 
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -19,15 +21,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from retrain.capture import Window, lines
 from retrain.clock import parse, render
 from retrain.errors import Refused
 from retrain.ground_truth import collected_hour
-from retrain.table import foreign_line, parse_numbers
+from retrain.table import foreign_line, parse_flags, parse_numbers
 from retrain.transform import read_manifest, transformed
 
 ALWAYS: Window = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
-TABLES = frozenset({".csv", ".parquet"})
+_TABLES = (".csv", ".csv.gz", ".parquet")
 _CHUNK = 2**20  # bytes
 _CELLS = 100_000  # values of a table that are held at a time
 _TIME = b'"inferenceTime"'
@@ -75,14 +79,28 @@ def open_table(path: Path) -> Table:
 
 
 def infer_kinds(table: Table, names: Sequence[str], advance: Advance = _silent) -> dict[str, str]:
-    """name → numeric if every value that is there is a finite number, else categorical."""
+    """name → boolean, numeric or categorical, by the values that are there.
+
+    Boolean are spellings of true and false (0 and 1, too: requests may have them as JSON's), numeric finite numbers.
+    Always the same number is a number.
+    """
     numeric = dict.fromkeys(names, True)
+    flags: dict[str, set[float]] = {name: set() for name in names}  # those seen, as long as there is nothing else
     rows = table.rows(names, advance)
     while block := list(islice(rows, max(_CELLS // len(names), 1))):
         for name, texts in zip(names, zip(*block, strict=True), strict=True):
             if numeric[name] and parse_numbers(texts)[1].any():
                 numeric[name] = False
-    return {name: "numeric" if yes else "categorical" for name, yes in numeric.items()}
+            if name in flags:
+                values, bad = parse_flags(texts)
+                if bad.any():
+                    del flags[name]
+                else:
+                    flags[name].update(values[~np.isnan(values)].tolist())
+    boolean = {name for name, seen in flags.items() if len(seen) == 2 or not numeric[name]}
+    return {
+        name: "boolean" if name in boolean else "numeric" if yes else "categorical" for name, yes in numeric.items()
+    }
 
 
 @dataclass
@@ -104,7 +122,7 @@ class Evidence:
     @property
     def tabular(self) -> bool:
         """Whether these are tables."""
-        return self.paths[0].suffix.lower() in TABLES
+        return _is_table(self.paths[0])
 
     @property
     def size(self) -> int:
@@ -127,8 +145,8 @@ class Evidence:
         start = self.start or first.replace(microsecond=0)
         return start, self.end or max(start, last.replace(microsecond=0)) + timedelta(seconds=1)
 
-    def captures(self, names: Sequence[str], advance: Advance = _silent) -> Captures:
-        """Each file's name and its lines, of which a table has those columns."""
+    def captures(self, names: Sequence[str], advance: Advance = _silent, prediction: str | None = None) -> Captures:
+        """Each file's name and its lines; of a table they have those columns, and its `prediction` for an answer."""
         if self.transformed:
 
             def opened(uri: str) -> Iterator[bytes]:
@@ -141,7 +159,7 @@ class Evidence:
         for path in self.paths:
             source = path.relative_to(self.root).as_posix() if path != self.root else path.name
             if self.tabular:
-                yield source, self._table(path, names, advance)
+                yield source, self._table(path, names, advance, prediction)
             elif self.start and self.end:
                 yield source, lines(_chunks(path, advance))
             else:
@@ -186,13 +204,17 @@ class Evidence:
             self._first = min(inside) if self._first is None else min(self._first, *inside)
             self._last = max(inside) if self._last is None else max(self._last, *inside)
 
-    def _table(self, path: Path, names: Sequence[str], advance: Advance) -> Iterator[bytes]:
-        rows = open_table(path).rows(names, advance)
+    def _table(self, path: Path, names: Sequence[str], advance: Advance, prediction: str | None) -> Iterator[bytes]:
+        width = len(names)
+        rows = open_table(path).rows([*names, *filter(None, [prediction])], advance)
         time = render(datetime.fromtimestamp(path.stat().st_mtime, UTC))
-        while block := list(islice(rows, max(_CELLS // len(names), 1))):
+        while block := list(islice(rows, max(_CELLS // width, 1))):
+            captured = {"endpointInput": {"data": [row[:width] for row in block], "encoding": "JSON"}}
+            if prediction:
+                captured["endpointOutput"] = {"data": [row[width:] for row in block], "encoding": "JSON"}
             yield json.dumps(
                 {
-                    "captureData": {"endpointInput": {"data": block, "encoding": "JSON"}},
+                    "captureData": captured,
                     "eventMetadata": {"eventId": "table", "inferenceTime": time},
                 }
             ).encode()
@@ -211,22 +233,42 @@ def find_evidence(path: Path, start: datetime | None = None, end: datetime | Non
             for item in sorted(path.rglob("*"))
             if item.is_file() and not any(part.startswith((".", "_")) for part in item.relative_to(path).parts)
         ]
-        if manifests := [item for item in visible if _MANIFEST.search(item.relative_to(path).as_posix())]:
+        if manifests := [item for item in visible if _is_manifest(item, item.relative_to(path).as_posix())]:
             return _of_window(path, Evidence(tuple(manifests), path, start, end, transformed=True))
-        tables = [item for item in visible if item.suffix.lower() in TABLES]
-        captures = [item for item in visible if ".jsonl" in item.name.lower() or item.suffix.lower() == ".gz"]
     else:
-        tables, captures = ([path], []) if path.suffix.lower() in TABLES else ([], [path])
+        visible = [path]
+    tables = [item for item in visible if _is_table(item)]
+    captures = [item for item in visible if _is_capture(item)]
     if tables and captures:
         raise Refused(
             "capture_missing",
             f"{path}: it holds captures ({captures[0].name}) and tables ({tables[0].name}): name the one or the other",
         )
     if not tables and not captures:
-        raise Refused("capture_missing", f"{path}: no file *.jsonl, *.jsonl.gz, *.csv or *.parquet is below it")
+        known = "*.jsonl, *.jsonl.gz, *.csv, *.csv.gz or *.parquet"
+        found = f"no file {known} is below it" if path.is_dir() else f"its name is none of {known}: rename it"
+        raise Refused("capture_missing", f"{path}: {found}")
     if tables and (start or end):
         raise Refused("capture_missing", f"{tables[0]}: the rows of a table have no time: leave --start and --end out")
     return _of_window(path, Evidence(tuple(tables or captures), path, start, end))
+
+
+def _is_table(path: Path) -> bool:
+    return path.name.lower().endswith(_TABLES)
+
+
+def _is_capture(path: Path) -> bool:
+    return not _is_table(path) and (".jsonl" in path.name.lower() or path.suffix.lower() == ".gz")
+
+
+def _is_manifest(path: Path, source: str) -> bool:
+    """Whether it is one by its folder, and not of a variant that has such a name: captures begin with a brace."""
+    if not _MANIFEST.search(source):
+        return False
+    if not _is_table(path) and not _is_capture(path):
+        return True
+    with path.open("rb") as file:
+        return file.read(1) == b"["
 
 
 def _of_window(path: Path, evidence: Evidence) -> Evidence:
@@ -261,25 +303,34 @@ def _chunks(path: Path, advance: Advance) -> Iterator[bytes]:
 
 
 def _open_csv(path: Path) -> Table:
+    packed = path.suffix.lower() == ".gz"
+
     def read() -> Iterator[tuple[int, int, list[str]]]:
         """Line number, bytes read so far, and values of every row."""
         with path.open("rb") as raw:
             number = 0
-            reader = csv.reader(io.TextIOWrapper(raw, encoding="utf-8-sig", newline=""))
+            content = gzip.GzipFile(fileobj=raw) if packed else raw
+            reader = csv.reader(io.TextIOWrapper(content, encoding="utf-8-sig", newline=""), strict=True)
             try:
                 for row in reader:
                     number = reader.line_num
                     if row:
                         yield number, raw.tell(), row
             except UnicodeDecodeError:
-                raise _unusable(path, foreign_line(path), "it is no UTF-8 text: save the file as UTF-8") from None
+                line = None if packed else foreign_line(path)
+                raise _unusable(path, line, "it is no UTF-8 text: save the file as UTF-8") from None
             except csv.Error as error:
-                raise _unusable(path, number + 1, f"{error}: save the file as CSV") from None
+                remedy = "close its quotes, write a quote within a value twice, separate values by commas"
+                raise _unusable(path, number + 1, f"{error}, in the row that begins here: {remedy}") from None
+            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+                raise _unusable(path, None, f"the gz file is damaged ({error}): copy it anew") from None
 
     begun = read()
     _, _, header = next(begun, (0, 0, []))
     if not header:
         raise _unusable(path, None, "the file is empty: a header and rows are expected")
+    if len(header) == 1 and (other := next((sign for sign in ";\t|" if sign in header[0]), None)):
+        raise _unusable(path, 1, f"values are separated by {other!r}, there is no comma: save the file with commas")
 
     def rows(places: Sequence[int], advance: Advance) -> Iterator[list[str]]:
         done = 0
@@ -308,6 +359,11 @@ def _open_parquet(path: Path) -> Table:
 
     def rows(places: Sequence[int], advance: Advance) -> Iterator[list[str]]:
         with parquet.ParquetFile(path) as file:
+            for place in places:
+                field = file.schema_arrow.field(place)
+                if field.type.num_fields or "binary" in str(field.type):
+                    remedy = "spread it over columns of numbers and texts, or leave it out"
+                    raise _unusable(path, None, f"the values of {field.name} are {field.type}: {remedy}")
             size, count = path.stat().st_size, max(file.metadata.num_rows, 1)
             for batch in file.iter_batches(columns=[header[place] for place in dict.fromkeys(places)]):
                 columns = [list(map(_text, batch.column(header[place]).to_pylist())) for place in places]

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import pytest
 from capture_records import captures_of, line
 
 from retrain.__main__ import main
-from retrain.baseline import baseline_of, read_statistics
+from retrain.baseline import MonitorOptions, baseline_of, read_statistics
 from retrain.report.drift_page import quantile, render_drift
 
 SRC = Path(__file__).parents[2] / "src"
@@ -110,6 +111,23 @@ class TestBaseline:
         assert main(["baseline", str(tmp_path / "t.csv"), "--out", str(tmp_path)]) == 0
         assert "1 numeric (number); 1 categorical (odd)" in capsys.readouterr().out
 
+    def test_spellings_of_true_and_false_are_boolean_and_one_number_alone_is_a_number(self, tmp_path, capsys):
+        header = ["flag", "late", "member", "always", "count"]
+        table = [["True", "0", "yes", "1", "0"], ["False", "1", "", "1", "1"], ["", "1", "yes", "1", "2"]]
+        write_csv(tmp_path / "t.csv", table, header)
+        assert main(["baseline", str(tmp_path / "t.csv"), "--out", str(tmp_path)]) == 0
+        assert "2 numeric (always, count); 3 boolean (flag, late, member)" in capsys.readouterr().out
+
+    def test_a_table_s_booleans_are_those_of_json_requests(self, tmp_path):
+        flags = np.random.default_rng(1).random(2000) < 0.3
+        table = write_csv(tmp_path / "t.csv", [[str(flag)] for flag in flags], ["flag"])
+        assert main(["baseline", str(table), "--out", str(tmp_path / "b")]) == 0
+        requests = [line(json.dumps({"flag": bool(flag)}), encoding="JSON") for flag in flags]
+        captures = write_captures(tmp_path / "captures", requests)
+        arguments = ["--baseline", str(tmp_path / "b"), "--out", str(tmp_path / "out")]
+        assert main(["drift", str(captures), *arguments]) == 0
+        assert json.loads((tmp_path / "out" / "analysis.json").read_text())["drift_max"] == 0.0
+
     def test_parquet_gives_what_csv_gives(self, work, tmp_path, drift):
         pyarrow = pytest.importorskip("pyarrow")
         parquet = pytest.importorskip("pyarrow.parquet")
@@ -121,11 +139,111 @@ class TestBaseline:
         assert (tmp_path / "b" / "statistics.json").read_text() == expected
         assert drift(tmp_path / "train.parquet")[0] == 0
 
+    def test_a_gzipped_csv_gives_what_csv_gives(self, work, tmp_path, drift):
+        (tmp_path / "train.csv.gz").write_bytes(gzip.compress((work / "train.csv").read_bytes()))
+        arguments = ["baseline", str(tmp_path / "train.csv.gz"), "--out", str(tmp_path / "b"), "--leave-out", "label"]
+        assert main(arguments) == 0
+        expected = (work / "baseline" / "statistics.json").read_text()
+        assert (tmp_path / "b" / "statistics.json").read_text() == expected
+        assert drift(tmp_path / "train.csv.gz")[0] == 0
+
+    def test_a_quote_that_is_never_closed_ends_no_table_early(self, tmp_path, capsys):
+        table = touch(tmp_path / "t.csv", "x,y\n" + "1,2\n" * 19 + '1,"1\n' + "1,2\n" * 3000)
+        assert main(["baseline", str(table), "--out", str(tmp_path / "b")]) == 3
+        assert "t.csv, line 21: unexpected end of data, in the row that begins here: close" in capsys.readouterr().err
+        assert not (tmp_path / "b").exists()
+
+    @pytest.mark.parametrize(
+        ("values", "kind"), [([[1, 2], [3]], "list"), ([{"a": 1}, {"a": 2}], "struct"), ([b"a", b"b"], "binary")]
+    )
+    def test_parquet_of_anything_but_numbers_and_texts_is_refused(self, tmp_path, capsys, values, kind):
+        pyarrow = pytest.importorskip("pyarrow")
+        parquet = pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(pyarrow.table({"x": [1, 2], "odd": values}), tmp_path / "t.parquet")
+        arguments = ["baseline", str(tmp_path / "t.parquet"), "--out", str(tmp_path)]
+        assert main(arguments) == 3
+        assert f"t.parquet: the values of odd are {kind}" in capsys.readouterr().err
+        assert main([*arguments, "--leave-out", "odd"]) == 0
+
     def test_without_pyarrow_parquet_is_refused_with_the_remedy(self, tmp_path, monkeypatch, capsys):
         (tmp_path / "t.parquet").write_bytes(b"PAR1")
         monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
         assert main(["baseline", str(tmp_path / "t.parquet"), "--out", str(tmp_path)]) == 3
         assert "pip install pyarrow, or save it as CSV" in capsys.readouterr().err
+
+
+class TestPrediction:
+    @pytest.fixture
+    def baseline(self, tmp_path) -> Path:
+        """Of age and channel, with the answers 0, 1, 0, …; the table has them as `answer`."""
+        table = [[*row, str(number % 2)] for number, row in enumerate(rows(2000))]
+        write_csv(tmp_path / "train.csv", table, ["age", "income", "channel", "answer"])
+        out = tmp_path / "baseline"
+        assert main(["baseline", str(tmp_path / "train.csv"), "--out", str(out), "--prediction", "answer"]) == 0
+        return out
+
+    def test_it_is_no_feature_and_its_name_is_said(self, baseline, tmp_path, capsys):
+        features = [feature["name"] for feature in json.loads((baseline / "statistics.json").read_text())["features"]]
+        assert features == ["age", "income", "channel", "_prediction"]
+        main(["baseline", str(tmp_path / "train.csv"), "--out", str(tmp_path), "--prediction", "answer"])
+        assert "(channel).\nPrediction: answer.\n" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("captured", [False, True])
+    def test_its_drift_is_told_and_not_judged(self, baseline, tmp_path, capsys, captured):
+        table = rows(900, 2)
+        arguments = ["--baseline", str(baseline), "--out", str(tmp_path / "out")]
+        if captured:
+            window = write_captures(tmp_path / "captures", captures_of(table, output="1\n"))
+        else:
+            answered = [[*row, "1"] for row in table]
+            window = write_csv(tmp_path / "w.csv", answered, ["age", "income", "channel", "mine"])
+            arguments += ["--prediction", "mine"]
+        assert main(["drift", str(window), *arguments]) == 0
+        found = json.loads((tmp_path / "out" / "analysis.json").read_text())["prediction"]
+        assert (found["verdict"], found["distance"], found["present"]) == ("DRIFTED", 0.5, 900)
+        assert re.search(r"prediction  DRIFTED +0\.500 .* not judged\n", capsys.readouterr().out)
+
+    def test_captures_have_their_own(self, baseline, tmp_path, capsys):
+        captures = write_captures(tmp_path / "captures", captures_of(rows(600, 2)))
+        arguments = ["--baseline", str(baseline), "--out", str(tmp_path / "out"), "--prediction", "answer"]
+        assert main(["drift", str(captures), *arguments]) == 3
+        assert "--prediction: captures have their answers in them: leave it out" in capsys.readouterr().err
+
+    def test_a_feature_can_t_have_its_name(self, tmp_path, capsys):
+        table = write_csv(tmp_path / "t.csv", [["1", "2"]] * 9, ["x", "_prediction"])
+        arguments = ["baseline", str(table), "--out", str(tmp_path / "b")]
+        assert main(arguments) == 3
+        said = "t.csv: _prediction names the model's answers and can't be a feature: say --prediction _prediction"
+        assert said in capsys.readouterr().err
+        assert main([*arguments, "--prediction", "_prediction"]) == 0
+
+    def test_a_feature_of_model_toml_can_t_be_it(self, work, tmp_path, capsys):
+        model = touch(
+            tmp_path / "model.toml",
+            '[model]\nlabel="label"\ntask="binary"\nmetric="auc"\n[features]\nage="numeric"\n',
+        )
+        arguments = ["--out", str(tmp_path / "b"), "--model", str(model), "--prediction", "age"]
+        assert main(["baseline", str(work / "train.csv"), *arguments]) == 3
+        assert "model.toml: age names the model's answers" in capsys.readouterr().err
+
+    def test_a_baseline_of_nothing_else_is_none(self, baseline, tmp_path, capsys):
+        document = json.loads((baseline / "statistics.json").read_text())
+        document["features"] = document["features"][-1:]
+        (baseline / "statistics.json").write_text(json.dumps(document))
+        window = tmp_path / "train.csv"
+        assert main(["drift", str(window), "--baseline", str(baseline), "--out", str(tmp_path / "out")]) == 3
+        assert "statistics.json: it has no feature but _prediction: make one with" in capsys.readouterr().err
+
+    def test_those_that_drifted_and_are_not_drawn_are_counted_without_it(self, tmp_path):
+        header = [*(f"x{number}" for number in range(14)), "answer"]
+        table = np.random.default_rng(1).random((600, 15))
+        write_csv(tmp_path / "t.csv", table.tolist(), header)
+        write_csv(tmp_path / "w.csv", (table + 1).tolist(), header)
+        out = ["--out", str(tmp_path), "--prediction", "answer"]
+        assert main(["baseline", str(tmp_path / "t.csv"), *out]) == 0
+        assert main(["drift", str(tmp_path / "w.csv"), "--baseline", str(tmp_path), "--html", *out]) == 1
+        page = (tmp_path / "drift.html").read_text()
+        assert (page.count('class="pair"'), "2 more that drifted are in the table" in page) == (13, True)
 
 
 class TestVerdicts:
@@ -161,6 +279,13 @@ class TestVerdicts:
         assert (code, captured["features"], tabular["rows"]) == (1, tabular["features"], 1000)
         assert (captured["window_start"], captured["window_end"]) == ("2026-11-22T14:03:09Z", "2026-11-22T15:10:01Z")
 
+    @pytest.mark.parametrize("variant", ["input", "output"])
+    @pytest.mark.parametrize("packed", [False, True])
+    def test_a_variant_may_be_named_as_folders_of_batch_transform_are(self, tmp_path, drift, variant, packed):
+        folder = tmp_path / "captures" / "e" / variant / "2026" / "11" / "22" / "14"
+        write_captures(folder, captures_of(rows(700, 2)), packed)
+        assert drift(tmp_path / "captures")[0] == 0
+
     def test_the_window_can_be_narrowed(self, tmp_path, drift):
         folder = tmp_path / "captures" / "2026" / "11" / "22"
         write_captures(folder / "14", captures_of(rows(700, 2)))
@@ -177,6 +302,44 @@ class TestVerdicts:
         code, found = drift(folder)
         assert (code, found["reason"], found["triage"]) == (2, "schema_mismatch", True)
         assert "A person has to look" in capsys.readouterr().out
+
+    def test_constraints_beside_drift_are_told_though_the_window_is_stable(self, tmp_path, drift, capsys):
+        table = [["" if number % 4 == 0 else row[0], *row[1:]] for number, row in enumerate(rows(1000, 2))]
+        code, _ = drift(write_csv(tmp_path / "window.csv", table), "--html")
+        assert code == 0
+        assert re.search(
+            r"not met, beside drift's:\n  age, completeness check: Value: 0\.75 does", capsys.readouterr().out
+        )
+        assert "<b>1</b>other constraints not met" in (tmp_path / "out" / "drift.html").read_text()
+
+    def test_no_more_constraints_are_printed_than_can_be_read(self, tmp_path, capsys):
+        header = [f"x{number}" for number in range(12)]
+        table = np.random.default_rng(1).random((600, 12)).tolist()
+        write_csv(tmp_path / "t.csv", table, header)
+        assert main(["baseline", str(tmp_path / "t.csv"), "--out", str(tmp_path)]) == 0
+        write_csv(tmp_path / "w.csv", [[""] * 12, *table], header)
+        main(["drift", str(tmp_path / "w.csv"), "--baseline", str(tmp_path), "--out", str(tmp_path / "out")])
+        out = capsys.readouterr().out
+        assert (out.count("completeness check"), "… and 4 more in constraint_violations.json" in out) == (8, True)
+
+    def test_answers_that_can_t_be_read_are_told(self, tmp_path, drift, capsys):
+        lines = captures_of(rows(600, 2), output="{oops", output_encoding="JSON")
+        assert drift(write_captures(tmp_path / "captures", lines))[0] == 0
+        assert "600 answers are unreadable (not json): their requests are judged" in capsys.readouterr().out
+
+    def test_the_table_fits_eighty_columns(self, tmp_path, monkeypatch, capsys):
+        header = ["a_name_that_is_longer_than_most_others", "y"]
+        table = write_csv(tmp_path / "t.csv", [[f"{number}", "a"] for number in range(600)], header)
+        assert main(["baseline", str(table), "--out", str(tmp_path), "--prediction", "y"]) == 0
+        monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal
+        monkeypatch.setenv("COLUMNS", "80")
+        capsys.readouterr()
+        main(["drift", str(table), "--baseline", str(tmp_path), "--out", str(tmp_path / "out"), "--prediction", "y"])
+        header, long, prediction, *_ = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out).splitlines()
+        assert header.split() == ["feature", "verdict", "distance", "threshold", "detectable", "missing", "note"]
+        assert re.match(r"a_name_that_.*…  STABLE +0\.000 +0\.30 +0\.104 +0\.0%", long)
+        assert re.match(r"prediction .* 0\.0%  not judged", prediction)
+        assert max(map(len, (header, long, prediction))) <= 80
 
     def test_bad_lines_are_counted_with_their_place(self, tmp_path, drift, capsys):
         folder = write_captures(tmp_path / "captures", [b"{\n", *captures_of(rows(900, 2))])
@@ -214,6 +377,21 @@ BAD = {
         lambda d: touch(d / "l.csv", b"age,income,channel\n1,2,\xe4\n"),
         r"l\.csv, line \d+: .* save the file as UTF-8",
     ),
+    "a quote that is never closed": (
+        lambda d: touch(d / "q.csv", 'age,income,channel\n1,2,a\n1,2,"a\n1,2,a\n'),
+        r"q\.csv, line 3: unexpected end of data, in the row that begins here: close its quotes",
+    ),
+    "a quote that the next one closes": (
+        lambda d: touch(d / "n.csv", 'age,income,channel\n1,2,"a\n1,2,a\n1,2,"a"\n'),
+        r"n\.csv, line 2: .* in the row that begins here: close its quotes",
+    ),
+    "semicolons": (lambda d: touch(d / "s.csv", "age;income\n1;2\n"), r"s\.csv, line 1: .* separated by ';'.*commas"),
+    "tabs": (lambda d: touch(d / "t.csv", "age\tincome\n1\t2\n"), r"t\.csv, line 1: .* separated by '\\t'.*commas"),
+    "gz that ends early": (
+        lambda d: touch(d / "g.csv.gz", gzip.compress(b"age,income,channel\n" + b"1,2,a\n" * 99)[:-9]),
+        r"g\.csv\.gz: the gz file is damaged .*: copy it anew",
+    ),
+    "another ending": (lambda d: touch(d / "t.tsv", "age\tincome\n"), r"t\.tsv: its name is none of .*: rename it"),
     "an empty folder": (lambda d: folder(d / "f"), r"f: no file \*\.jsonl"),
     "a mixed folder": (
         lambda d: touch(touch(d / "m" / "a.jsonl", "x").parent / "t.csv", "x").parent,
@@ -264,6 +442,11 @@ class TestBadInput:
             (["baseline", "{work}/train.csv", "--out", "o", "--leave-out", "x"], "--leave-out x: there is no such"),
             (["baseline", "{work}/train.csv", "--out", "o", "--model", "m.toml"], "m.toml is missing"),
             (["baseline", "{work}/train.csv", "--out", "{work}/train.csv"], "train.csv: File exists"),
+            (["baseline", "{work}/train.csv", "--out", "o", "--model", "m.toml", "--leave-out", "label"],
+             "--leave-out: m.toml says the features: remove the column there"),
+            (["baseline", "{work}/train.csv", "--out", "o", "--prediction", "x"], "the columns x are missing; it has"),
+            (["drift", "{work}/train.csv", "--baseline", "{work}/baseline", "--out", "o", "--prediction", "label"],
+             "baseline: it has no prediction to compare with: make it with --prediction"),
             (["drift", "{work}/train.csv", "--baseline", "{work}/baseline", "--out", "o", "--end", "2026-11-22T14:00Z"],
              "the rows of a table have no time: leave --start and --end out"),
         ],
@@ -337,6 +520,23 @@ class TestPage:
         assert page == (tmp_path / "out" / "drift.html").read_text()
         assert "Drifted: age moved by" in page
 
+    def test_whole_numbers_without_room_for_a_half_are_drawn(self, tmp_path):
+        table = write_csv(tmp_path / "t.csv", [["100000000000000000"]] * 600, ["id"])
+        assert main(["baseline", str(table), "--out", str(tmp_path)]) == 0
+        assert main(["drift", str(table), "--baseline", str(tmp_path), "--out", str(tmp_path), "--html"]) == 0
+        page = (tmp_path / "drift.html").read_text()
+        assert "The median went from 100,000,000,000,000,000 to 100,000,000,000,000,000" in page
+
+    def test_a_bin_holds_as_many_whole_numbers_as_any_other(self, tmp_path):
+        table = write_csv(tmp_path / "t.csv", [[str(number % 64)] for number in range(640)], ["x"])
+        assert main(["baseline", str(table), "--out", str(tmp_path)]) == 0
+        assert main(["drift", str(table), "--baseline", str(tmp_path), "--out", str(tmp_path), "--html"]) == 0
+        [figure] = re.findall(
+            r'id="plot-0-left".*?"application/json">(.*?)</script>', (tmp_path / "drift.html").read_text()
+        )
+        heights = json.loads(figure)["data"][0]["y"]
+        assert heights == pytest.approx([0, *[2 / 64] * 64, 0])
+
     def test_a_window_without_rows_has_a_page_without_plots(self, tmp_path, drift):
         code, _ = drift(write_captures(tmp_path / "captures", [b"{\n"]), "--html")
         page = (tmp_path / "out" / "drift.html").read_text()
@@ -349,6 +549,17 @@ class TestPage:
         one, other = (read_statistics(document).features["age"].steps for document in (exact, coarse))
         for share in (0.1, 0.5, 0.9):
             assert quantile(one, share) == pytest.approx(quantile(other, share), abs=1.5)
+
+
+def test_every_option_of_the_section_monitor_is_documented_with_its_default() -> None:
+    page = (SRC.parent / "docs" / "bring-your-own-model.md").read_text()
+    documented = dict(
+        re.findall(r"^\| `(\w+)` \| (.+?) \| ", page.split("### The section `[monitor]`")[1], re.MULTILINE)
+    )
+    assert list(documented) == [option.name for option in fields(MonitorOptions)]
+    for option in fields(MonitorOptions):
+        if isinstance(option.default, (int, float, str)):
+            assert documented[option.name].strip('`"') == str(option.default)
 
 
 def test_only_the_report_writer_imports_what_draws() -> None:

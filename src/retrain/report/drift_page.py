@@ -16,11 +16,12 @@ from retrain.baseline import PREDICTION, CategoricalBaseline, FeatureBaseline, N
 from retrain.drift import Steps
 from retrain.profile import Numbers
 from retrain.report.paper import BEFORE, GAP, NOW, embedded, page, styled
-from retrain.report.words import METHODS, consequence, headline
+from retrain.report.words import METHODS, consequence, headline, noticed, unmet
 
 _FEW, _MANY = 6, 12  # features that are drawn: at least, if there are so many, and at most
 _BINS = 40
 _UNITS = 60  # whole numbers of no wider range get a bin each
+_EXACT = 2.0**52  # up to here there is a number between two whole ones
 _TAILS = 0.005  # share of the values at either end that may lie outside of a plot
 _CATEGORIES = 12
 _LABEL = 22  # characters of a category's name
@@ -62,6 +63,7 @@ def render_drift(document: Mapping[str, Any], baseline: Statistics, window: Stat
             (left, right), changed, note = drawing
             pair = embedded(left, f"plot-{number}-left"), embedded(right, f"plot-{number}-right")
             plots.append(Plot(feature, changed, note, *pair))
+    named = {plot.feature["name"] for plot in plots}
     return page(
         "drift.html.j2",
         document=document,
@@ -74,10 +76,12 @@ def render_drift(document: Mapping[str, Any], baseline: Statistics, window: Stat
         prediction=PREDICTION,
         methods=METHODS,
         weighed=any(item.get("importance") is not None for item in features),
-        violations=[v for v in document["violations"] if v["constraint_check_type"] != "baseline_drift_check"],
+        violations=unmet(document),
+        noticed=noticed(document),
         drawings=plots,
-        hidden=sum(item["verdict"] == "DRIFTED" for item in features) - len(plots),
+        hidden=sum(item["verdict"] == "DRIFTED" and item["name"] not in named for item in features),
         plots=bool(plots),
+        rounded=rounded,
         scale=max([item["distance"] or 0.0 for item in features] + [2 * document["threshold"], 0.1]),
     )
 
@@ -116,7 +120,7 @@ def _numeric(before: FeatureBaseline, now: FeatureBaseline) -> tuple[Pair, str, 
             line={"color": colour, "width": 1.5},
             fill="tozeroy",
             fillcolor=_faint(colour),
-            hovertemplate="%{x:.5~g}: %{y:.1%}<extra>" + name + "</extra>",
+            hovertemplate="%{x:,.6~r}: %{y:.1%}<extra>" + name + "</extra>",
         )
         x = np.unique(np.concatenate((_curve(steps), edges[[0, -1]])))
         x = x[(x >= edges[0]) & (x <= edges[-1])]
@@ -127,23 +131,39 @@ def _numeric(before: FeatureBaseline, now: FeatureBaseline) -> tuple[Pair, str, 
             mode="lines",
             line={"color": colour, "width": 2, "shape": "hv" if steps.exact else "linear"},
             showlegend=False,
-            hovertemplate="%{x:.5~g}: %{y:.1%}<extra>" + name + "</extra>",
+            hovertemplate="%{x:,.6~r}: %{y:.1%}<extra>" + name + "</extra>",
         )
     _mark_gap(right, before.steps, now.steps)
     for figure in (left, right):
         figure.update_yaxes(tickformat=".0%", rangemode="tozero")
     median = [quantile(side.steps, 0.5) for side in (before, now) if side.steps]
     spread = [(quantile(side.steps, 0.05), quantile(side.steps, 0.95)) for side in (before, now) if side.steps]
+    width = max(spread[0] + spread[1]) - min(spread[0] + spread[1])
+    before_median, now_median, *bounds = (rounded(value, width) for value in [*median, *spread[0], *spread[1]])
     changed = (
-        f"The median went from {median[0]:.4g} to {median[1]:.4g}; nine of ten values lay between {spread[0][0]:.4g} "
-        f"and {spread[0][1]:.4g}, and now lie between {spread[1][0]:.4g} and {spread[1][1]:.4g}."
+        f"The median went from {before_median} to {now_median}; nine of ten values lay between {bounds[0]} "
+        f"and {bounds[1]}, and now lie between {bounds[2]} and {bounds[3]}."
     )
     least, most = (pick(float(s.points[i]) for s in (before.steps, now.steps)) for pick, i in ((min, 0), (max, -1)))
     note = ""
     if least < edges[0] or most > edges[-1]:
         note = f"The plots leave out up to {_TAILS:.1%} of the values at either end; the whole range is "
-        note += f"{least:.4g} to {most:.4g}."
+        note += f"{rounded(least, most - least)} to {rounded(most, most - least)}."
     return (left, right), changed, note
+
+
+def rounded(value: float, width: float) -> str:
+    """The number as people write it, to about a thousandth of a range of that width; without one, to four digits.
+
+    >>> rounded(32960.4, 75_900), rounded(1504998123, 9e6), rounded(-0.00001, 3.2), rounded(12345.678, 0)
+    ('32,960', '1,504,998,000', '0', '12,350')
+    """
+    width = width or abs(value)
+    if not 1e-4 <= width < 1e21:
+        return f"{value:.4g}"
+    digits = 3 - math.floor(math.log10(width))
+    text = f"{round(value, digits) + 0.0:,.{max(digits, 0)}f}"  # adding 0 makes -0 a 0
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def quantile(steps: Steps, share: float) -> float:
@@ -174,9 +194,10 @@ def _cdf(steps: Steps, at: Numbers, below: bool = False) -> Numbers:
 
 
 def _edges(low: float, high: float, integral: bool) -> Numbers:
-    """The bins' edges."""
-    if integral and high - low <= _UNITS:
-        return np.arange(low, high + 2) - 0.5
+    """The bins' edges. Of whole numbers each bin holds equally many, so that no comb is seen that isn't there."""
+    if integral and max(-low, high) < _EXACT:
+        step = 1 if high - low <= _UNITS else math.ceil((high - low + 1) / _BINS)
+        return np.arange(math.floor(low), high + 1 + step, step) - 0.5
     if high <= low:
         width = abs(low) / 10 or 1.0
         return np.array([low - 1.5 * width, low - width / 2, low + width / 2, low + 1.5 * width])
@@ -205,7 +226,7 @@ def _mark_gap(figure: go.Figure, before: Steps, now: Steps) -> None:
         mode="lines+markers",
         line={"color": GAP, "width": 3},
         marker={"size": 6},
-        hovertemplate="farthest apart at %{x:.5~g}<extra></extra>",
+        hovertemplate="farthest apart at %{x:,.6~r}<extra></extra>",
     )
 
 
@@ -230,30 +251,37 @@ def _categorical(before: FeatureBaseline, now: FeatureBaseline) -> tuple[Pair, s
         labels.append(f"<i>{len(names) - len(chosen)} others</i>")
         pairs.append((max(rest[0], 0.0), max(rest[1], 0.0)))
     places = list(range(len(labels)))  # labels may be equal once they are cut
-    left, right = _figure("share of the values"), _figure("change, percentage points")
+    height = 86 + 32 * len(labels)
+    left, right = styled(go.Figure(), height), styled(go.Figure(), height)
     for side, name, colour in ((0, "baseline", BEFORE), (1, "window", NOW)):
         left.add_bar(
-            x=places,
-            y=[pair[side] for pair in pairs],
+            x=[pair[side] for pair in pairs],
+            y=places,
+            orientation="h",
             name=name,
             marker_color=colour,
             customdata=labels,
-            hovertemplate="%{customdata}: %{y:.1%}<extra>" + name + "</extra>",
+            hovertemplate="%{customdata}: %{x:.1%}<extra>" + name + "</extra>",
         )
     worst = shares[moved[0]]
     right.add_bar(
-        x=places,
-        y=[100 * (pair[1] - pair[0]) for pair in pairs],
+        x=[100 * (pair[1] - pair[0]) for pair in pairs],
+        y=places,
+        orientation="h",
         marker_color=[GAP if pair == worst else "#ced4da" for pair in pairs],
         customdata=labels,
         showlegend=False,
-        hovertemplate="%{customdata}: %{y:+.1f}<extra></extra>",
+        hovertemplate="%{customdata}: %{x:+.1f}<extra></extra>",
     )
     for figure in (left, right):
-        figure.update_xaxes(tickvals=places, ticktext=labels, showgrid=False)
-        figure.update_layout(bargap=0.25, bargroupgap=0.05)
-    left.update_yaxes(tickformat=".0%")
-    right.update_yaxes(tickformat="+.0f")
+        figure.update_yaxes(tickvals=places, autorange="reversed", showgrid=False, zeroline=False)
+        figure.update_xaxes(title_standoff=4, title_font_size=12)
+        figure.update_layout(bargap=0.25, bargroupgap=0.05, margin_b=48)
+    left.update_yaxes(ticktext=labels, automargin=True, ticks="outside", tickcolor="#ffffff")
+    left.update_xaxes(tickformat=".0%", title_text="share of the values")
+    right.update_yaxes(showticklabels=False)
+    right.update_xaxes(tickformat="+~g", zeroline=True, zerolinecolor="#ced4da", title_text="change, percentage points")
+    right.update_layout(margin_l=12)
     verb = "rose" if worst[1] > worst[0] else "fell"
     changed = f"The share of “{_cut(moved[0])}” {verb} from {worst[0]:.1%} to {worst[1]:.1%}."
     new = [name for name in moved if name not in before.counts]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 from rich.text import Text
 
-from retrain.report.words import consequence, headline
+from retrain.baseline import PREDICTION
+from retrain.report.words import METHODS, consequence, headline, noticed, readable, unmet
 
 _SHOWN = 30  # features
 _NAME = 32  # characters of a name
@@ -41,12 +42,18 @@ def progress(what: str, size: int) -> Iterator[Callable[[int], None]]:
 
 
 def show(document: Mapping[str, Any], source: str, files: str) -> None:
-    """The verdict, the features from the worst on, and what was not read are printed."""
+    """The verdict, the features from the worst on, what was not read and what else is not as demanded are printed."""
     out = console()
     colour = _COLOURS[document["verdict"]]
-    out.print(_table(document["features"], document["prediction"]))
+    prediction = document["prediction"]
+    compared = [prediction] if prediction and prediction["distance"] is not None else []
+    rows = [*document["features"][:_SHOWN], *compared]
+    methods = sorted({feature["method"] for feature in rows})
+    out.print(_table(rows, len(methods) > 1))
     if (hidden := len(document["features"]) - _SHOWN) > 0:
         out.print(f"… and {hidden} more features in analysis.json")
+    words = ", ".join(f"{method} ({METHODS[method]})" for method in methods)
+    out.print(f"distance: {words}; below detectable it may be chance")
     bad = document["bad_rows"]
     out.print(
         f"{source}: {document['rows']:,} rows against a baseline of {document['baseline_rows']:,}; "
@@ -57,30 +64,47 @@ def show(document: Mapping[str, Any], source: str, files: str) -> None:
         example = next((item for item in bad["examples"] if item["reason"] == reason), None)
         where = f", as {example['source']}, line {example['line']}: {example['detail']}" if example else ""
         out.print(f"  {reason} {count:,}{where}", soft_wrap=True)
+    if violations := unmet(document):
+        out.print("Constraints that are not met, beside drift's:")
+    for item in violations[:_REASONS]:
+        check = item["constraint_check_type"].replace("_", " ")
+        name = f"{item['feature_name']}, {check}" if item["feature_name"].strip() else check
+        out.print(f"  {name}: {readable(item['description'])}", soft_wrap=True)
+    if (hidden := len(violations) - _REASONS) > 0:
+        out.print(f"  … and {hidden} more in constraint_violations.json")
+    for sentence in noticed(document):
+        out.print(sentence, soft_wrap=True)
     out.print(Text(headline(document), style=f"bold {colour}"), soft_wrap=True)
     out.print(consequence(document), soft_wrap=True)
     out.print(files, soft_wrap=True)
 
 
-def _table(features: list[Mapping[str, Any]], prediction: Mapping[str, Any] | None) -> Table:
+def _table(features: Sequence[Mapping[str, Any]], mixed: bool) -> Table:
+    """Narrow enough for eighty columns: what no feature has gets none, and names and notes give way to the numbers."""
+    notes = [_note(feature, mixed) for feature in features]
+    new = any(feature["new_categories"] for feature in features)
     table = Table(header_style="bold", box=None, pad_edge=False)
-    table.add_column("feature", overflow="ellipsis", no_wrap=True, max_width=_NAME)
-    table.add_column("verdict", no_wrap=True)
-    for name in ("distance", "threshold", "detectable", "missing", "new"):
+    table.add_column("feature", overflow="ellipsis", max_width=_NAME)
+    table.add_column("verdict", no_wrap=True, min_width=len("UNDECIDED"))
+    for name in ("distance", "threshold", "detectable", "missing", *(["new"] if new else [])):
         table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
-    table.add_column("method", no_wrap=True)
-    for feature in [*features[:_SHOWN], *([prediction] if prediction and prediction["distance"] is not None else [])]:
-        verdict = feature["verdict"]
-        reason = f" ({feature['reason']})" if feature["reason"] else "" if feature["judged"] else " (not judged)"
-        distance = feature["distance"]
+    if any(notes):
+        table.add_column("note", overflow="ellipsis")
+    for feature, note in zip(features, notes, strict=True):
+        verdict, distance = feature["verdict"], feature["distance"]
         table.add_row(
-            Text("prediction" if feature is prediction else feature["name"]),
-            Text(verdict + reason, style=_COLOURS[verdict] if feature["judged"] else "dim"),
+            Text("prediction" if feature["name"] == PREDICTION else feature["name"]),
+            Text(verdict, style=_COLOURS[verdict] if feature["judged"] else "dim"),
             "" if distance is None else f"{distance:.3f}",
             f"{feature['threshold']:.2f}",
             f"{feature['min_detectable_drift']:.3f}",
             f"{1 - feature['completeness']:.1%}",
-            str(feature["new_categories"] or ""),
-            feature["method"],
+            *([str(feature["new_categories"] or "")] if new else []),
+            *([note] if any(notes) else []),
         )
     return table
+
+
+def _note(feature: Mapping[str, Any], mixed: bool) -> str:
+    aside = feature["reason"] or ("" if feature["judged"] else "not judged")
+    return ", ".join(filter(None, [aside.replace("_", " "), feature["method"] if mixed else ""]))

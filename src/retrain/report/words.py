@@ -51,6 +51,28 @@ def readable(text: Any) -> str:
     return re.sub(r"\d+\.\d{5,}", lambda found: f"{float(found[0]):.4g}", str(text))
 
 
+def unmet(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The violations of other constraints than drift's: those of drift are the features' verdicts."""
+    return [item for item in document["violations"] if item["constraint_check_type"] != "baseline_drift_check"]
+
+
+def noticed(document: Mapping[str, Any]) -> list[str]:
+    """What was noticed and makes no line bad, in sentences.
+
+    >>> noticed({"notes": {"output_not_json": 1500}})
+    ['1,500 answers are unreadable (not json): their requests are judged, they are missing from the prediction.']
+    """
+    found = []
+    for note, count in sorted(document["notes"].items()):
+        kind, _, reason = note.partition("_")
+        words = note.replace("_", " ")
+        if kind == "output":
+            words = f"answers are unreadable ({reason.replace('_', ' ')}): their requests are judged, "
+            words += "they are missing from the prediction"
+        found.append(f"{count:,} {words}.")
+    return found
+
+
 def headline(document: Mapping[str, Any]) -> str:
     """The verdict in a sentence.
 
