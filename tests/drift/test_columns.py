@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from retrain import intake
 from retrain.baseline import Constraints, MonitorOptions, Statistics, baseline_of, read_constraints, read_statistics
-from retrain.columns import ColumnReader, learn
+from retrain.columns import ColumnReader, learn, sort_bits
 from retrain.monitor import Analysis, analyse
 
 WINDOW = datetime(2026, 11, 22, 14, tzinfo=UTC), datetime(2026, 11, 22, 15, tzinfo=UTC)
@@ -225,7 +225,7 @@ class TestOrder:
     @given(st.lists(st.floats(allow_nan=False).map(lambda value: value + 0.0)))
     def test_is_numpys(self, values):
         numbers = np.array(values, dtype=float)
-        assert ColumnReader.sort(numbers).tobytes() == np.sort(numbers).tobytes()
+        assert sort_bits(numbers).tobytes() == np.sort(numbers).tobytes()
 
 
 class TestWhatIsNotLearned:
