@@ -37,7 +37,7 @@ from retrain.comparison import Comparison, compare
 from retrain.dataset import Dataset, Read, Reference, bootstrap_dataset, drift_dataset
 from retrain.errors import Refused
 from retrain.evaluation import Numbers, score
-from retrain.gate import judge
+from retrain.gate import judge, shortfall
 from retrain.ground_truth import Labels
 from retrain.jobs.evaluate import gather, score_rows
 from retrain.jobs.inference import Model
@@ -142,7 +142,7 @@ def _judged(
         promoted, reasons = decision.decision == "promote", tuple(reason.code for reason in decision.reasons)
     except Refused as refusal:
         promoted, reasons = False, (refusal.code,)
-    return Replay(promoted, reasons, high, by_rows, difference, spec.gate.margin * old)
+    return Replay(promoted, reasons, high, by_rows, difference, spec.gate.margin * shortfall(spec.direction, old))
 
 
 def _compared(spec: Spec, truth: Numbers, champion: Numbers, challenger: Numbers, spans: int) -> Comparison:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit
 
-from retrain.evaluation import Numbers, resampled, score
+from retrain.evaluation import Numbers, resampled
 
 _CELLS = 4_000_000  # resamples times rows held at once: 32 MB
 _UNDEFINED = 0.01  # share of resamples without a metric (one class for `auc`) that an interval may leave out
@@ -46,19 +46,23 @@ def compare(
     resamples: int,
     seed: int,
     spans: int = 1,
+    weights: Numbers | None = None,
 ) -> Comparison:
     """Both models' metric on those rows, and a two-sided interval of the difference.
 
-    From two `spans` on, the rows are in the order of time, and the interval is the wider one of the rows' and that of
-    so many spans of equally many rows. It is NaN where the metric is not defined: in more than one resample in a
-    hundred, or without one of the spans.
+    `weights` is for how many rows each one stands, where they are a sample of unequal shares; None: each for one. From
+    two `spans` on, the rows are in the order of time, and the interval is the wider one of the rows' and that of so
+    many spans of equally many rows. It is NaN where the metric is not defined: in more than one resample in a hundred,
+    or without one of the spans.
     """
     sign = 1.0 if direction == "min" else -1.0
-    first, second = score(metric, truth, champion), score(metric, truth, challenger)
     of_champion, of_challenger = resampled(metric, truth, champion), resampled(metric, truth, challenger)
+    once = np.ones((1, len(truth))) if weights is None else weights[None, :]
+    first, second = float(of_champion(once)[0]), float(of_challenger(once)[0])
 
     def difference(times: Numbers) -> Numbers:
-        return sign * (of_champion(times) - of_challenger(times))
+        drawn = times if weights is None else times * weights
+        return sign * (of_champion(drawn) - of_challenger(drawn))
 
     found = sign * (first - second)
     low, high = _over_rows(difference, len(truth), confidence, resamples, seed)

@@ -4,6 +4,9 @@ Rules are tried in the order of `RULES`. What cannot be judged is refused (the j
 challenger that was judged and did not prove itself is a kept champion, which is a success of the loop. Absence of
 evidence never promotes.
 
+Margins are shares of what the champion is short of perfect (`shortfall`): of its error, or of what its score lacks to
+1. A score of 0.99 and one of 0.999 are a hundredth apart by their value, and by a factor of ten in what goes wrong.
+
 How often a challenger that is no better is promoted: the holdout's interval is two-sided, so its lower bound lies above
 a true difference of zero in at most (1 - confidence) / 2 of all cases, 2.5 % by default, and above the margin in fewer.
 It knows that rows of one time are alike (`spans`). Intervals of segments do not: they are narrower than that, and can
@@ -22,6 +25,9 @@ from retrain.comparison import Comparison
 from retrain.errors import Refused
 from retrain.spec import GateOptions
 
+FEWEST_OF_A_CLASS = 10  # rows of either class below which an AUC says nothing
+_FINEST = 3  # rows: of n that are all right, as many in n may be wrong elsewhere (the rule of three, 95 %)
+
 
 @dataclass(frozen=True)
 class Sanity:
@@ -32,7 +38,8 @@ class Sanity:
     high: float
     label_low: float
     label_high: float
-    constant: bool  # the predictions are all the same although the labels are not
+    constant: bool  # every row gets the same prediction
+    one_label: bool  # every row has the same label
 
 
 @dataclass(frozen=True)
@@ -58,19 +65,25 @@ class Segment:
 class Fit:
     """How far predictions lie off the labels on the whole: `bias` of a regression, `calibration_error` of a classifier.
 
-    Bias is the mean of prediction minus label, and its unit (`scale`) the labels' standard deviation; the calibration
-    error is the mean gap between predicted and observed share, and its unit 1. `champion` is None if there is none.
+    Bias is the mean of prediction minus label, and its unit (`scale`) the labels' standard deviation. The calibration
+    error is the mean gap between predicted and observed share, and its unit 4 p (1 - p) where the share is p: 1 for two
+    classes as frequent as each other, and about four times its share for a rare one. `chance` is what so few rows do
+    not tell from nothing. `champion` is None if there is none.
     """
 
     measure: str
     champion: float | None
     challenger: float
     scale: float
+    chance: float = 0.0
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything the gate looks at. `holdout` and `reference` are None when there is no champion to compare with."""
+    """Everything the gate looks at. `holdout` and `reference` are None when there is no champion to compare with.
+
+    `rarer` and `reference_rarer` are the rows of the rarer class, None where the metric needs no two classes.
+    """
 
     metric: str
     direction: str
@@ -78,6 +91,8 @@ class Evidence:
     has_champion: bool
     holdout_rows: int
     reference_rows: int
+    rarer: int | None
+    reference_rarer: int | None
     challenger: float
     holdout: Comparison | None
     reference: Comparison | None
@@ -136,9 +151,20 @@ def segment_confidence(options: GateOptions, segments: int) -> float:
     return 1.0 - (1.0 - options.confidence) / max(segments, 1)
 
 
-def segment_limit(segment: Segment, options: GateOptions) -> float | None:
-    """What the difference on the segment may be at worst: minus the segment margin's share of the champion's metric."""
-    return None if segment.comparison is None else -options.segment_margin * abs(segment.comparison.champion)
+def segment_limit(segment: Segment, direction: str, options: GateOptions) -> float | None:
+    """What the difference on the segment may be at worst: minus the segment margin's share of the shortfall there."""
+    if segment.comparison is None:
+        return None
+    return -options.segment_margin * shortfall(direction, segment.comparison.champion)
+
+
+def shortfall(direction: str, value: float) -> float:
+    """What a metric's value is short of perfect, in the metric's unit: an error itself, or what a score lacks to 1.
+
+    >>> shortfall("min", 12.5), shortfall("max", 0.75)
+    (12.5, 0.25)
+    """
+    return abs(value) if direction == "min" else 1.0 - value
 
 
 def _no_champion(evidence: Evidence, _: GateOptions) -> str | None:
@@ -154,9 +180,36 @@ def _unexpected_champion(evidence: Evidence, _: GateOptions) -> str | None:
 
 
 def _too_few_rows(evidence: Evidence, options: GateOptions) -> str | None:
-    if evidence.holdout_rows >= options.min_rows:
+    rows, few = evidence.holdout_rows, evidence.rarer
+    if rows < options.min_rows:
+        return f"{rows} holdout rows, at least {options.min_rows} are needed"
+    if evidence.has_champion and few is not None and few < FEWEST_OF_A_CLASS:
+        return (
+            f"{few} of {rows} holdout rows are of the rarer class, at least {FEWEST_OF_A_CLASS} are needed for an "
+            f"{evidence.metric}: take a longer window, or another metric"
+        )
+    if evidence.sanity.one_label:
+        return (
+            f"every one of {rows} holdout labels is the same, which tells no model from another: take a longer window"
+        )
+    return None
+
+
+def _too_few_reference_rows(evidence: Evidence, options: GateOptions) -> str | None:
+    if not evidence.has_champion:
         return None
-    return f"{evidence.holdout_rows} holdout rows, at least {options.min_rows} are needed"
+    rows, few = evidence.reference_rows, evidence.reference_rarer
+    if rows < options.least_reference_rows:
+        return (
+            f"{rows} reference rows, at least {options.least_reference_rows} are needed to see what was forgotten: "
+            f"keep more by [dataset] max_reference_holdout_rows, or lower [gate] min_reference_rows"
+        )
+    if rows and few is not None and few < FEWEST_OF_A_CLASS:
+        return (
+            f"{few} of {rows} reference rows are of the rarer class, at least {FEWEST_OF_A_CLASS} are needed for an "
+            f"{evidence.metric}: keep more by [dataset] max_reference_holdout_rows, or take another metric"
+        )
+    return None
 
 
 def _bad_challenger(evidence: Evidence, _: GateOptions) -> str | None:
@@ -199,7 +252,7 @@ def _insane(evidence: Evidence, _: GateOptions) -> str | None:
             f"predictions reach from {sanity.low:.6g} to {sanity.high:.6g}, "
             f"labels from {sanity.label_low:.6g} to {sanity.label_high:.6g}"
         )
-    return f"every prediction is {sanity.low:.6g}" if sanity.constant else None
+    return "every prediction is the same" if sanity.constant else None
 
 
 def _not_better(evidence: Evidence, options: GateOptions) -> str | None:
@@ -211,7 +264,8 @@ def _not_better(evidence: Evidence, options: GateOptions) -> str | None:
     return (
         f"{evidence.metric} {evidence.holdout.champion:.6g} → {evidence.holdout.challenger:.6g} on "
         f"{evidence.holdout_rows} rows: better by {evidence.holdout.difference:.6g}, {options.confidence:.0%} interval "
-        f"[{evidence.holdout.low:.6g}, {evidence.holdout.high:.6g}], the lower bound must exceed {margin:.6g}"
+        f"[{evidence.holdout.low:.6g}, {evidence.holdout.high:.6g}], the lower bound must exceed {margin:.6g}, "
+        f"{_share(options.margin, evidence)}"
     )
 
 
@@ -222,9 +276,10 @@ def _forgets(evidence: Evidence, options: GateOptions) -> str | None:
     value = evidence.reference.challenger
     if math.isfinite(value) and (value <= limit if evidence.direction == "min" else value >= limit):
         return None
+    rows = "" if evidence.direction == "min" else f", or {_FINEST} rows"
     return (
         f"{evidence.metric} {evidence.reference.champion:.6g} → {value:.6g} on {evidence.reference_rows} reference "
-        f"rows, the limit is {limit:.6g}"
+        f"rows, the limit is {limit:.6g}: worse by {_share(options.reference_margin, evidence)}{rows}"
     )
 
 
@@ -236,7 +291,7 @@ def _degrades_segment(evidence: Evidence, options: GateOptions) -> str | None:
     """
     worse = []
     for segment in evidence.segments:
-        comparison, limit = segment.comparison, segment_limit(segment, options)
+        comparison, limit = segment.comparison, segment_limit(segment, evidence.direction, options)
         if comparison is None or limit is None:
             continue
         known = all(map(math.isfinite, (comparison.challenger, comparison.low, comparison.high, limit)))
@@ -244,7 +299,7 @@ def _degrades_segment(evidence: Evidence, options: GateOptions) -> str | None:
             worse.append(
                 f"{segment.name}: {evidence.metric} {comparison.champion:.6g} → {comparison.challenger:.6g} on "
                 f"{segment.rows} rows, better by {comparison.low:.6g} to {comparison.high:.6g}, the limit is "
-                f"{limit:.6g}"
+                f"{limit:.6g}: {_share(options.segment_margin, evidence)}"
             )
     return "; ".join(worse) or None
 
@@ -275,7 +330,7 @@ def _off(evidence: Evidence, measure: str, most: float) -> str | None:
     fit = evidence.fit
     if fit is None or fit.measure != measure or fit.champion is None:
         return None  # the champion's absence is another rule's
-    limit = abs(fit.champion) + most * fit.scale
+    limit = abs(fit.champion) + max(most * fit.scale, fit.chance)
     if abs(fit.challenger) <= limit < math.inf:
         return None
     return (
@@ -288,6 +343,7 @@ RULES: tuple[Rule, ...] = (
     Rule("no_champion", True, _no_champion),
     Rule("unsafe_to_start", True, _unexpected_champion),
     Rule("too_few_rows", True, _too_few_rows),
+    Rule("too_few_rows", True, _too_few_reference_rows),
     Rule("bad_metric", True, _bad_challenger),
     Rule("no_champion_metric", True, _bad_champion),
     Rule("bad_metric", True, _bad_interval),
@@ -302,15 +358,29 @@ RULES: tuple[Rule, ...] = (
 
 
 def _margin(evidence: Evidence, options: GateOptions) -> float | None:
-    """The margin in the metric's unit: a share of what the champion reaches."""
-    return None if evidence.holdout is None else options.margin * abs(evidence.holdout.champion)
+    """The margin in the metric's unit: a share of the champion's shortfall."""
+    return (
+        None if evidence.holdout is None else options.margin * shortfall(evidence.direction, evidence.holdout.champion)
+    )
 
 
 def _limit(evidence: Evidence, options: GateOptions) -> float | None:
+    """The champion's metric, less the reference margin's share of its shortfall.
+
+    So many rows don't tell a score any finer than by three of them: a perfect one leaves that much room.
+    """
     if evidence.reference is None:
         return None
-    room = options.reference_margin * abs(evidence.reference.champion)
-    return evidence.reference.champion + (room if evidence.direction == "min" else -room)
+    champion = evidence.reference.champion
+    room = options.reference_margin * shortfall(evidence.direction, champion)
+    if evidence.direction == "min":
+        return champion + room
+    return champion - max(room, _FINEST / max(evidence.reference_rows, 1))
+
+
+def _share(margin: float, evidence: Evidence) -> str:
+    champion = f"the champion's {evidence.metric}"
+    return f"{100 * margin:.4g} % of {champion if evidence.direction == 'min' else f'what {champion} lacks to 1'}"
 
 
 def _sound(metric: str, value: float) -> bool:

@@ -44,17 +44,21 @@ what comes out, and how a better model is told from a worse one. A complete file
     confidence = 0.95          # of the two-sided interval of the gain
     spans = 6                  # of the holdout, in the order of time, over which the gain has to be steady, because
                                # rows of one time are alike. 1 where they are not
-    margin = 0.01              # the challenger must be better by more than this share of the champion's metric
+    margin = 0.01              # the challenger must be better by more than this share of the champion's error: of its
+                               # metric, or of what its auc or accuracy lacks to 1
     reference_margin = 0.15    # on the reference holdout it may be worse by at most this share. On a year of flights
                                # good challengers stayed below 0.06, those that forgot the winter reached 0.36. Raise
                                # it where the old truth no longer holds: there, the better model must forget it
     min_rows = 200             # holdout rows below which nothing is concluded
+    min_reference_rows = 100   # the same of the reference holdout, or min_rows if they are fewer. To do without it,
+                               # write 0 here and in max_reference_holdout_rows
     # segments = ["carrier"]   # categorical features whose categories are judged one by one: the first ten by default.
                                # Those that are named here have to be seen in the holdout
-    segment_margin = 0.1       # the challenger may be worse on a segment by at most this share of the champion's metric
+    segment_margin = 0.1       # the challenger may be worse on a segment by at most this share of the champion's error
     min_segment_rows = 100     # categories with fewer holdout rows are judged together
     max_bias = 0.25            # regression: the mean error may grow by at most this share of the labels' deviation
-    max_calibration_error = 0.1 # classifier: the gap of predicted and observed share may grow by at most this
+    max_calibration_error = 0.1 # classifier: the gap of predicted and observed share may grow by at most this where
+                               # both classes are as frequent, of a rare one by at most 0.4 of its share
     resamples = 2000
     seed = 7
     [monitor]
@@ -174,6 +178,7 @@ class GateOptions:
     margin: float = 0.01
     reference_margin: float = 0.15
     min_rows: int = 200
+    min_reference_rows: int = 100
     segments: tuple[str, ...] | None = None  # None: every categorical feature
     segment_margin: float = 0.1
     min_segment_rows: int = 100
@@ -181,6 +186,11 @@ class GateOptions:
     max_calibration_error: float = 0.1
     resamples: int = 2000
     seed: int = 7
+
+    @property
+    def least_reference_rows(self) -> int:
+        """Rows that the reference holdout must have. A champion's own holdout may have had no more than `min_rows`."""
+        return min(self.min_rows, self.min_reference_rows)
 
 
 @dataclass(frozen=True)
@@ -280,10 +290,11 @@ _LIMITS: Mapping[str, tuple[float, float]] = MappingProxyType(
         "gate.margin": (0.0, 1.0),
         "gate.reference_margin": (0.0, 100.0),
         "gate.min_rows": (2, 10**9),
+        "gate.min_reference_rows": (0, 10**9),
         "gate.segment_margin": (0.0, 100.0),
         "gate.min_segment_rows": (20, 10**9),
         "gate.max_bias": (0.0, 100.0),
-        "gate.max_calibration_error": _SHARE,
+        "gate.max_calibration_error": (0.0, 100.0),
         "gate.resamples": (100, 100_000),
         "gate.seed": (0, 2**31 - 1),
     }
@@ -336,6 +347,8 @@ class _Reader:
         self.direction(metric)
         hyperparameters, rounds = self.hyperparameters(task)
         features, ignored = self.features(label)
+        dataset, gate = self.options("dataset", DatasetOptions), self.options("gate", GateOptions)
+        self.reference(dataset.max_reference_holdout_rows, gate.least_reference_rows)
         return Spec(
             label=label,
             task=task,
@@ -344,8 +357,8 @@ class _Reader:
             hyperparameters=MappingProxyType(hyperparameters),
             num_boost_round=rounds,
             training=self.training(task),
-            dataset=self.options("dataset", DatasetOptions),
-            gate=self.options("gate", GateOptions),
+            dataset=dataset,
+            gate=gate,
             monitor=self.monitor(features),
             ignored=ignored,
         )
@@ -356,6 +369,15 @@ class _Reader:
             better = "higher" if right == "max" else "lower"
             raise self.error(
                 "model", "direction", f"{said!r}, but a {better} {metric} is better: write {right}, or remove this line"
+            )
+
+    def reference(self, kept: int, needed: int) -> None:
+        if kept < needed:
+            raise self.error(
+                "dataset",
+                "max_reference_holdout_rows",
+                f"of {kept} old rows the gate could not judge, it needs {needed}: keep as many, or write "
+                f"min_reference_rows = {kept} into [gate]",
             )
 
     def features(self, label: str) -> tuple[tuple[Feature, ...], tuple[str, ...]]:

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from retrain.comparison import Comparison
 from retrain.errors import REFUSALS, Refused
-from retrain.gate import RULES, Evidence, Fit, Sanity, Segment, judge, segment_confidence
+from retrain.gate import RULES, Evidence, Fit, Sanity, Segment, judge, segment_confidence, segment_limit
 from retrain.spec import GateOptions
 
 NAN, INF = float("nan"), float("inf")
 OPTIONS = GateOptions(margin=0.01, reference_margin=0.1, min_rows=100)
-SANE = Sanity(missing=0, low=10.0, high=90.0, label_low=5.0, label_high=100.0, constant=False)
+SANE = Sanity(missing=0, low=10.0, high=90.0, label_low=5.0, label_high=100.0, constant=False, one_label=False)
 CLEAR = Comparison(champion=10.0, challenger=8.0, difference=2.0, low=1.5, high=2.5)
 GOOD = Evidence(
     metric="rmse",
@@ -21,6 +21,8 @@ GOOD = Evidence(
     has_champion=True,
     holdout_rows=1000,
     reference_rows=500,
+    rarer=None,
+    reference_rarer=None,
     challenger=8.0,
     holdout=CLEAR,
     reference=Comparison(9.0, 9.5, -0.5, -0.7, -0.3),
@@ -39,6 +41,19 @@ FIRST = replace(
     reference=None,
     reference_rows=0,
     fit=Fit("bias", None, 1.0, 20.0),
+    segments=(),
+)
+SCORED = replace(
+    GOOD,
+    metric="auc",
+    direction="max",
+    rarer=50,
+    reference_rarer=50,
+    challenger=0.9,
+    holdout=Comparison(0.8, 0.9, 0.1, 0.05, 0.15),
+    reference=Comparison(0.8, 0.79, -0.01, -0.02, 0.0),
+    sanity=replace(SANE, low=0.1, high=0.9, label_low=0.0, label_high=1.0),
+    fit=Fit("calibration_error", 0.02, 0.02, 1.0),
     segments=(),
 )
 
@@ -77,6 +92,8 @@ def test_without_a_champion_an_explicit_bootstrap_is_accepted():
         ({"fit": Fit("bias", 3.0, -8.1, 20.0)}, ["biased"]),
         ({"fit": Fit("bias", 3.0, NAN, 20.0)}, ["biased"]),
         ({"fit": Fit("calibration_error", 0.05, 0.16, 1.0)}, ["miscalibrated"]),
+        ({"fit": Fit("calibration_error", 0.005, 0.01, 0.04)}, ["miscalibrated"]),  # a tenth of 0.04
+        ({"fit": Fit("calibration_error", 0.005, 0.01, 0.04, chance=0.004)}, ["miscalibrated"]),
     ],
 )
 def test_a_challenger_that_did_not_prove_itself_keeps_the_champion(change, codes):
@@ -98,13 +115,19 @@ def test_a_challenger_that_did_not_prove_itself_keeps_the_champion(change, codes
         (replace(GOOD, reference=Comparison(NAN, 9.0, NAN, NAN, NAN)), "no_champion_metric"),
         (replace(GOOD, challenger=NAN), "bad_metric"),
         (replace(GOOD, challenger=-1.0), "bad_metric"),
-        (replace(GOOD, metric="auc", direction="max", challenger=1.2), "bad_metric"),
+        (replace(SCORED, challenger=1.2), "bad_metric"),
         (replace(GOOD, holdout=replace(CLEAR, low=NAN)), "bad_metric"),
         (replace(GOOD, holdout_rows=99), "too_few_rows"),
         (replace(FIRST, holdout_rows=0), "too_few_rows"),
         (replace(GOOD, sanity=replace(SANE, missing=1)), "bad_metric"),
         (replace(GOOD, sanity=replace(SANE, high=196.0)), "bad_metric"),
         (replace(GOOD, sanity=replace(SANE, constant=True)), "bad_metric"),
+        (replace(GOOD, sanity=replace(SANE, one_label=True)), "too_few_rows"),
+        (replace(FIRST, sanity=replace(SANE, one_label=True)), "too_few_rows"),
+        (replace(SCORED, rarer=9), "too_few_rows"),
+        (replace(SCORED, reference_rarer=9), "too_few_rows"),
+        (replace(GOOD, reference_rows=99), "too_few_rows"),
+        (replace(GOOD, reference=None, reference_rows=0), "too_few_rows"),
         (replace(GOOD, fit=None), "no_champion_metric"),
         (replace(GOOD, fit=Fit("bias", None, 1.0, 20.0)), "no_champion_metric"),
         (replace(GOOD, fit=Fit("bias", NAN, 1.0, 20.0)), "no_champion_metric"),
@@ -116,22 +139,59 @@ def test_missing_or_impossible_evidence_is_refused(evidence, code):
     assert refusal.value.code == code
 
 
-def test_no_reference_rows_are_no_obstacle():
-    assert judge(replace(GOOD, reference=None, reference_rows=0), OPTIONS).decision == "promote"
+def test_without_reference_rows_nothing_is_promoted_unless_that_was_said():
+    without = replace(GOOD, reference=None, reference_rows=0)
+    with pytest.raises(Refused, match="0 reference rows, at least 100 are needed to see what was forgotten"):
+        judge(without, OPTIONS)
+    assert judge(without, replace(OPTIONS, min_reference_rows=0)).decision == "promote"
+
+
+def test_reference_rows_that_are_there_are_looked_at_however_few_may_be():
+    lenient = replace(OPTIONS, min_reference_rows=0)
+    few = replace(SCORED, reference_rows=12)
+    assert judge(few, lenient).decision == "promote"
+    with pytest.raises(Refused, match="2 of 12 reference rows are of the rarer class, at least 10 are needed"):
+        judge(replace(few, reference_rarer=2), lenient)
+    forgets = replace(GOOD, reference_rows=12, reference=Comparison(9.0, 9.91, -0.91, -1.0, -0.8))
+    assert [reason.code for reason in judge(forgets, lenient).reasons] == ["forgets_reference"]
+
+
+def test_no_more_reference_rows_are_asked_for_than_a_holdout_had():
+    assert judge(replace(GOOD, reference_rows=30), replace(OPTIONS, min_rows=30)).decision == "promote"
 
 
 def test_a_metric_that_grows_is_limited_from_below():
-    rising = replace(
-        GOOD,
-        metric="auc",
-        direction="max",
-        challenger=0.9,
-        holdout=Comparison(0.8, 0.9, 0.1, 0.05, 0.15),
-        reference=Comparison(0.8, 0.73, -0.07, -0.1, -0.05),
-    )
-    assert judge(rising, OPTIONS).decision == "promote"
-    worse = replace(rising, reference=Comparison(0.8, 0.71, -0.09, -0.1, -0.05))
-    assert [reason.code for reason in judge(worse, OPTIONS).reasons] == ["forgets_reference"]
+    assert judge(SCORED, OPTIONS).limit == pytest.approx(0.78)  # 10 % of the 0.2 that it lacks
+    worse = replace(SCORED, reference=Comparison(0.8, 0.77, -0.03, -0.04, -0.01))
+    (reason,) = judge(worse, OPTIONS).reasons
+    assert reason.code == "forgets_reference"
+    assert reason.detail.endswith("the limit is 0.78: worse by 10 % of what the champion's auc lacks to 1, or 3 rows")
+
+
+def test_what_a_score_lacks_to_one_is_what_a_challenger_has_to_gain_a_share_of():
+    nearly = replace(SCORED, metric="accuracy", holdout=Comparison(0.991, 0.9997, 0.0087, 0.0073, 0.01))
+    assert judge(nearly, OPTIONS).margin == pytest.approx(0.00009)
+    assert judge(nearly, OPTIONS).decision == "promote"
+    no_gain = replace(SCORED, holdout=Comparison(0.8, 0.803, 0.003, 0.0019, 0.004))
+    (reason,) = judge(no_gain, OPTIONS).reasons
+    assert reason.detail.endswith("the lower bound must exceed 0.002, 1 % of what the champion's auc lacks to 1")
+
+
+@pytest.mark.parametrize(("challenger", "decision"), [(0.995, "promote"), (0.993, "keep_champion")])
+def test_of_a_perfect_score_on_old_rows_three_of_them_may_be_lost(challenger, decision):
+    perfect = replace(SCORED, reference=Comparison(1.0, challenger, challenger - 1, -0.01, 0.0))
+    assert judge(perfect, OPTIONS).decision == decision  # of 500 rows
+
+
+def test_nothing_is_better_than_a_perfect_champion():
+    perfect = replace(SCORED, challenger=1.0, holdout=Comparison(1.0, 1.0, 0.0, 0.0, 0.0))
+    assert [reason.code for reason in judge(perfect, OPTIONS).reasons] == ["not_better"]
+
+
+@pytest.mark.parametrize(("direction", "champion", "limit"), [("min", 10.0, -1.0), ("max", 0.98, -0.002)])
+def test_a_segment_s_limit_is_a_share_of_the_champion_s_shortfall_there(direction, champion, limit):
+    there = Segment("town", "Bo", 150, Comparison(champion, champion, 0.0, -0.1, 0.1))
+    assert segment_limit(there, direction, OPTIONS) == pytest.approx(limit)
 
 
 @pytest.mark.parametrize(
@@ -143,6 +203,7 @@ def test_a_metric_that_grows_is_limited_from_below():
         {"fit": Fit("bias", -3.0, 8.0, 20.0)},
         {"fit": Fit("bias", 30.0, -30.0, 20.0)},  # no further off than the champion
         {"fit": Fit("calibration_error", 0.05, 0.15, 1.0)},
+        {"fit": Fit("calibration_error", 0.005, 0.012, 0.04, chance=0.008)},  # so few rows tell no less
     ],
 )
 def test_what_may_be_chance_or_is_within_its_margin_speaks_against_nobody(change):
@@ -151,7 +212,9 @@ def test_what_may_be_chance_or_is_within_its_margin_speaks_against_nobody(change
 
 def test_a_degraded_segment_is_named_with_its_numbers():
     (reason,) = judge(replace(GOOD, segments=segment(-3.0, -2.0)), OPTIONS).reasons
-    assert reason.detail == "town=Bo: rmse 10 → 12.5 on 150 rows, better by -3 to -2, the limit is -1"
+    assert reason.detail == (
+        "town=Bo: rmse 10 → 12.5 on 150 rows, better by -3 to -2, the limit is -1: 10 % of the champion's rmse"
+    )
 
 
 def test_segments_that_were_asked_for_and_not_seen_are_missing_evidence():

@@ -105,6 +105,15 @@ def test_texts_are_known_and_ignored():
         ("[gate]\nconfidence = 95", "[gate] confidence: 95 is not a number from 0.5 to 0.9999"),
         ("[gate]\nmin_rows = 2.5", "[gate] min_rows: 2.5 is not a whole number from 2"),
         ("[gate]\nmargin = nan", "[gate] margin: nan is not a number"),
+        (
+            "[dataset]\nmax_reference_holdout_rows = 0",
+            "line 11: [dataset] max_reference_holdout_rows: of 0 old rows the gate could not judge, it needs 100: "
+            "keep as many, or write min_reference_rows = 0 into [gate]",
+        ),
+        (
+            "[dataset]\nmax_reference_holdout_rows = 30\n[gate]\nmin_rows = 40",
+            "of 30 old rows the gate could not judge, it needs 40: keep as many, or write min_reference_rows = 30",
+        ),
         ("[gate]\nsegments = ['a']", "[gate] segments: a list with some of b is expected"),
         ("[gate]\nsegments = 'b'", "[gate] segments: a list with some of b is expected"),
         ("[dataset]\nholdout_share = true", "[dataset] holdout_share: True is not a number"),
@@ -140,6 +149,11 @@ def test_a_wrong_option_is_an_error(added, says):
     with pytest.raises(InvalidSpec) as error:
         parse_spec(f"{SMALL}\n{added}\n")
     assert says in str(error.value)
+
+
+def test_to_do_without_old_rows_is_said_twice():
+    spec = parse_spec(f"{SMALL}\n[dataset]\nmax_reference_holdout_rows = 0\n[gate]\nmin_reference_rows = 0\n")
+    assert (spec.dataset.max_reference_holdout_rows, spec.gate.least_reference_rows) == (0, 0)
 
 
 def test_a_multiclass_model_needs_its_class_count():

@@ -69,7 +69,7 @@ def evaluation() -> dict[str, Any]:
             "interval": [8.7, 11.2],
             "confidence": 0.95,
             "margin": 0.3,
-            "reference": {"champion": 12.1, "challenger": 12.4, "limit": 14.5},
+            "reference": {"champion": 12.1, "challenger": 12.4, "limit": 14.5, "interval": [-0.9, 0.2]},
             "rows": {"holdout": 1100, "reference": 700},
             "candidate": "continued",
         },

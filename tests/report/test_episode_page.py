@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from retrain.report.episode_page import Evidence, render_episode
+from retrain.report.episode_page import Evidence, headline, render_episode
 
 
 def draw(item: Any, manifest: Any = None, evaluation: Any = None, **changes: Any) -> str:
@@ -85,7 +85,46 @@ def test_a_kept_champion_says_why(item: Any, manifest: Any, evaluation: Any) -> 
         evaluation,
     )
     assert "The champion stays: the challenger has RMSE" in page
+    assert "with 95 % confidence, which does not clear the margin of 0.3." in page
     assert "the lower bound is -0.4" in page
+
+
+@pytest.mark.parametrize(
+    ("code", "detail", "said"),
+    [
+        (
+            "forgets_reference",
+            "rmse 12 → 20 on 700 reference rows, the limit is 13.8000001",
+            "but it forgets what the old rows say (rmse 12 → 20 on 700 reference rows, the limit is 13.8)",
+        ),
+        ("degrades_segment", "carrier=AA: rmse 1 → 2; carrier=UA: …", "where it may not be (carrier=AA: rmse 1 → 2)"),
+        ("biased", "bias 0.1 → 9", "but its answers lie further off to one side (bias 0.1 → 9)"),
+        ("odd_new_code", "3 of 4", "but odd new code (3 of 4)"),
+    ],
+)
+def test_a_better_challenger_that_was_refused_is_told_with_the_first_reason(
+    code: str, detail: str, said: str, evaluation: Any
+) -> None:
+    reasons = [{"code": code, "detail": detail}, {"code": "not_better", "detail": "never said"}]
+    sentence = headline({}, {**evaluation["gate"], "decision": "keep_champion", "reasons": reasons})
+    assert sentence.startswith(
+        "The champion stays: the challenger has RMSE 11.7 where the champion has 21.6, better by"
+    )
+    assert sentence.endswith(f"{said}.")
+
+
+def test_old_rows_are_compared_with_an_interval_if_the_evaluation_has_one(
+    item: Any, manifest: Any, evaluation: Any
+) -> None:
+    assert "the limit is 14.5; between 0.9 worse and 0.2 better</div>" in draw(item, manifest, evaluation)
+    del evaluation["gate"]["reference"]["interval"]
+    assert "the limit is 14.5</div>" in draw(item, manifest, evaluation)
+
+
+def test_the_metric_over_time_says_of_which_time(item: Any, manifest: Any, evaluation: Any) -> None:
+    page = draw(item, manifest, evaluation)
+    assert "On the holdout, 2013-07-26 06:00 UTC to 2013-07-31 23:00 UTC, in spans of equally many rows" in page
+    assert "On the holdout, in spans of equally many rows" in draw(item, None, evaluation)
 
 
 @pytest.mark.parametrize(("metric", "title"), [("logloss", "LOGLOSS"), ("auc", "AUC"), ("mlogloss", "MLOGLOSS")])

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,9 @@ from numpy.typing import NDArray
 from retrain.comparison import Comparison, compare
 from retrain.dataset import kinds, sha256, verify_dataset
 from retrain.errors import Refused
-from retrain.evaluation import Numbers, bias, calibration_error, curve, model_quality, score
+from retrain.evaluation import BINS, Numbers, bias, calibration_error, curve, model_quality, score
 from retrain.gate import (
+    FEWEST_OF_A_CLASS,
     Decision,
     Evidence,
     Fit,
@@ -41,8 +43,7 @@ from retrain.training import encode, truth
 
 ARCHIVE = "model.tar.gz"
 _JUDGED = 20  # segments that are judged one by one, the largest
-_SEGMENT_ROWS = 2_000  # rows of a segment that its interval is computed from, evenly spread
-_FEW = 10  # rows of either class below which an AUC says nothing
+_SEGMENT_ROWS = 2_000  # rows of a segment that its interval is computed from
 _SPANS = 10
 _FEATURES = 30
 
@@ -108,7 +109,16 @@ def evaluate(options: argparse.Namespace) -> str:
 
 
 def _json(document: Mapping[str, Any]) -> str:
-    return json.dumps(document, indent=1, allow_nan=False) + "\n"
+    return json.dumps(plain(document), indent=1, allow_nan=False) + "\n"
+
+
+def plain(value: Any) -> Any:
+    """What is no finite number is null: JSON has no NaN, and to the approver a missing number is missing evidence."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @dataclass(frozen=True)
@@ -143,11 +153,7 @@ def score_rows(spec: Spec, rows: Table, champion: Model | None, challenger: Mode
 
 
 def gather(spec: Spec, holdout: Scored, reference: Scored, *, bootstrap: bool) -> Evidence:
-    """Everything that the gate looks at. Raises `Refused("too_few_rows", …)` where an AUC would say nothing."""
-    if spec.metric == "auc" and holdout.champion is not None and (few := _rarer(holdout.truth)) < _FEW:
-        seen = f"{few} of {len(holdout.truth)} holdout rows are of the rarer class"
-        remedy = f"at least {_FEW} are needed for an auc: take a longer window, or another metric"
-        raise Refused("too_few_rows", f"{seen}, {remedy}")
+    """Everything that the gate looks at."""
     return Evidence(
         metric=spec.metric,
         direction=spec.direction,
@@ -155,16 +161,20 @@ def gather(spec: Spec, holdout: Scored, reference: Scored, *, bootstrap: bool) -
         has_champion=holdout.champion is not None,
         holdout_rows=len(holdout.truth),
         reference_rows=len(reference.truth),
+        rarer=_rarer(spec, holdout.truth),
+        reference_rarer=_rarer(spec, reference.truth),
         challenger=score(spec.metric, holdout.truth, holdout.challenger),
         holdout=_compare(spec, holdout, spec.gate.confidence, spec.gate.spans),
         reference=_compare(spec, reference, spec.gate.confidence),
-        sanity=sanity(holdout.truth, holdout.challenger),
+        sanity=sanity(spec.task, holdout.truth, holdout.challenger),
         fit=_fit(spec, holdout),
         segments=_segments(spec, holdout),
     )
 
 
-def _compare(spec: Spec, scored: Scored, confidence: float, spans: int = 1) -> Comparison | None:
+def _compare(
+    spec: Spec, scored: Scored, confidence: float, spans: int = 1, weights: Numbers | None = None
+) -> Comparison | None:
     """The comparison on those rows; None without rows or champion. Far tails are drawn more often."""
     if scored.champion is None or not len(scored.truth):
         return None
@@ -178,6 +188,7 @@ def _compare(spec: Spec, scored: Scored, confidence: float, spans: int = 1) -> C
         resamples=max(spec.gate.resamples, int(16 / (1 - confidence))),  # eight beyond each end of the interval
         seed=spec.gate.seed,
         spans=spans,
+        weights=weights,
     )
 
 
@@ -185,9 +196,27 @@ def _fit(spec: Spec, scored: Scored) -> Fit | None:
     """How far predictions lie off on the whole; None without rows."""
     if not len(scored.truth):
         return None
-    measure, scale = (bias, float(np.std(scored.truth))) if spec.task == "regression" else (calibration_error, 1.0)
+    if spec.task == "regression":
+        measure, scale, chance = bias, float(np.std(scored.truth)), 0.0
+    else:
+        measure, (scale, chance) = calibration_error, _calibration_scale(scored)
     values = {name: measure(scored.truth, output) for name, output in scored.models()}
-    return Fit(measure.__name__, values.get("champion"), values["challenger"], scale)
+    return Fit(measure.__name__, values.get("champion"), values["challenger"], scale, chance)
+
+
+def _calibration_scale(scored: Scored) -> tuple[float, float]:
+    """The calibration error's unit, and the standard deviation of the observed share in a tenth of the rows.
+
+    A gap of a hundredth is little where half the rows are positive, and as much as there is where one in a hundred is:
+    the unit follows p (1 - p). A champion with class weights predicts other shares than it observes, on purpose; the
+    share nearer to a half counts.
+    """
+    _, output = next(scored.models())
+    bins, rows = curve(scored.truth, output), len(scored.truth)
+    predicted = sum(b.rows * b.predicted for b in bins) / rows
+    observed = sum(b.rows * b.observed for b in bins) / rows
+    scale = 4 * max(predicted * (1 - predicted), observed * (1 - observed))
+    return scale, math.sqrt(BINS * observed * (1 - observed) / rows)
 
 
 def _segments(spec: Spec, scored: Scored) -> tuple[Segment, ...]:
@@ -204,16 +233,38 @@ def _segments(spec: Spec, scored: Scored) -> tuple[Segment, ...]:
     why = [_unjudgeable(spec, scored.truth[index], place) for place, (_, _, index) in enumerate(found)]
     confidence = segment_confidence(spec.gate, why.count(None))
     return tuple(
-        Segment(
-            feature,
-            level,
-            len(index),
-            None if reason else _compare(spec, scored.take(index[thin(len(index), _SEGMENT_ROWS)]), confidence),
-            reason,
-        )
+        Segment(feature, level, len(index), None, reason)
+        if reason
+        else _judged(spec, feature, level, scored.take(index), confidence)
         for (feature, level, index), reason in zip(found, why, strict=True)
         if level is None or reason is None
     )
+
+
+def _judged(spec: Spec, feature: str, level: str | None, part: Scored, confidence: float) -> Segment:
+    """The segment of those rows; of many a sample is compared."""
+    index, weights = sample(part.truth, _SEGMENT_ROWS, classes=spec.task != "regression")
+    comparison = _compare(spec, part.take(index), confidence, weights=weights)
+    if comparison is None or not all(map(math.isfinite, astuple(comparison))):
+        return Segment(feature, level, len(part.truth), None, f"{spec.metric} undefined in too many resamples")
+    return Segment(feature, level, len(part.truth), comparison)
+
+
+def sample(labels: Numbers, most: int, *, classes: bool) -> tuple[NDArray[np.intp], Numbers | None]:
+    """At most so many of the rows, evenly spread, and for how many rows each of them stands; None: all for as many.
+
+    Of `classes` the rarer ones keep as many rows as the others, or all they have. An even share of all rows would keep
+    two of twelve positives, and hardly say how either model answers them; weights put their share right again.
+    """
+    groups = [np.arange(len(labels))]
+    if classes and len(labels) > most:
+        groups = sorted((np.flatnonzero(labels == value) for value in np.unique(labels)), key=len)
+    kept: list[NDArray[np.intp]] = []
+    for left, group in zip(range(len(groups), 0, -1), groups, strict=True):
+        room = (most - sum(map(len, kept))) // left
+        kept.append(group[thin(len(group), max(room, 1))])
+    weights = [np.full(len(part), len(group) / len(part)) for part, group in zip(kept, groups, strict=True)]
+    return np.concatenate(kept), np.concatenate(weights) if len(groups) > 1 else None
 
 
 def _parts(rows: Table, name: str, least: int) -> Iterator[tuple[str, str | None, NDArray[np.intp]]]:
@@ -231,28 +282,32 @@ def _unjudgeable(spec: Spec, labels: Numbers, place: int) -> str | None:
     """Why nothing can be said about a segment that has these labels and is the `place`-th largest."""
     if len(labels) < spec.gate.min_segment_rows:
         return f"fewer than {spec.gate.min_segment_rows} rows"
-    if spec.metric == "auc" and (few := _rarer(labels)) < _FEW:
+    if (few := _rarer(spec, labels)) is not None and few < FEWEST_OF_A_CLASS:
         return f"{few} rows of one class"
     return f"not among the {_JUDGED} largest" if place >= _JUDGED else None
 
 
-def _rarer(labels: Numbers) -> int:
-    """Rows of the rarer one of two classes."""
-    return int(min(labels.sum(), len(labels) - labels.sum()))
+def _rarer(spec: Spec, labels: Numbers) -> int | None:
+    """Rows of the rarer one of two classes, None if the metric is defined without."""
+    return int(min(labels.sum(), len(labels) - labels.sum())) if spec.metric == "auc" else None
 
 
-def sanity(labels: Numbers, output: Numbers) -> Sanity:
-    """What the gate wants to know about predictions; the labels' span of class probabilities is 0 to 1."""
+def sanity(task: str, labels: Numbers, output: Numbers) -> Sanity:
+    """What the gate wants to know about predictions, and the labels' span: 0 to 1 where predictions are probabilities.
+
+    Without rows nothing is missing, and everything is the same.
+    """
     finite = output[np.isfinite(output)]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
-    regression_like = output.ndim == 1
+    values = task == "regression" and len(labels)
     return Sanity(
         missing=int(output.size - finite.size),
         low=low,
         high=high,
-        label_low=float(labels.min()) if regression_like else 0.0,
-        label_high=float(labels.max()) if regression_like else 1.0,
-        constant=low == high and bool(np.any(labels != labels[0])),
+        label_low=float(labels.min()) if values else 0.0,
+        label_high=float(labels.max()) if values else 1.0,
+        constant=bool(np.all(output == output[:1])),
+        one_label=bool(np.all(labels == labels[:1])),
     )
 
 
@@ -289,7 +344,7 @@ def _segments_json(spec: Spec, evidence: Evidence) -> list[dict[str, Any]]:
             "rows": segment.rows,
             **_compared(segment.comparison),
             "confidence": confidence,
-            "limit": segment_limit(segment, spec.gate),
+            "limit": segment_limit(segment, evidence.direction, spec.gate),
             "why": segment.why,
         }
         for segment in evidence.segments
@@ -309,8 +364,7 @@ def _over_time(spec: Spec, scored: Scored) -> Iterator[dict[str, Any]]:
     """The main metric of both models in spans of equally many rows, in the order of time; None where undefined."""
     for index in np.array_split(np.arange(len(scored.truth)), min(_SPANS, max(len(scored.truth), 1))):
         part = scored.take(index)
-        values = {name: score(spec.metric, part.truth, output) for name, output in part.models()}
-        yield {"rows": len(index), **{name: value if np.isfinite(value) else None for name, value in values.items()}}
+        yield {"rows": len(index), **{name: score(spec.metric, part.truth, output) for name, output in part.models()}}
 
 
 def _largest(shares: dict[str, float]) -> dict[str, float]:
@@ -334,6 +388,7 @@ def _gate(spec: Spec, evidence: Evidence, decision: Decision, candidate: str) ->
             "champion": reference.champion if reference else None,
             "challenger": reference.challenger if reference else None,
             "limit": decision.limit,
+            "interval": [reference.low, reference.high] if reference else None,
         },
         "rows": {"holdout": evidence.holdout_rows, "reference": evidence.reference_rows},
         "fit": asdict(evidence.fit) if evidence.fit else None,

@@ -9,7 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from retrain.report.paper import BEFORE, GAP, NOW, embedded, page, styled
-from retrain.report.words import short, when
+from retrain.report.words import readable, short, when
 
 _FEATURES = 12
 _MOVED = 6
@@ -20,6 +20,13 @@ _CANDIDATES: Mapping[str, str] = {
     "refreshed": "the champion's trees, leaves learnt anew",
     "scratch": "learnt anew from old and new rows",
     "new_only": "learnt anew from the window's rows alone",
+}
+_BUT: Mapping[str, str] = {
+    "forgets_reference": "it forgets what the old rows say",
+    "degrades_segment": "it is worse where it may not be",
+    "segment_unknown": "not every segment could be judged",
+    "biased": "its answers lie further off to one side",
+    "miscalibrated": "its probabilities lie further off",
 }
 
 
@@ -70,6 +77,7 @@ def render_episode(evidence: Evidence) -> str:
         candidates={"scratch": "learnt from the initial data"} if evidence.item.get("bootstrap") else _CANDIDATES,
         segments=evaluation.get("segments"),
         curves=evaluation.get("curves"),
+        gain=gain,
     )
 
 
@@ -88,6 +96,9 @@ def headline(item: Mapping[str, Any], gate: Mapping[str, Any] | None) -> str:
     >>> headline({}, {"decision": "promote", "metric": "rmse", "champion": 22.1, "challenger": 11.5, "difference": 10.6,
     ...               "interval": [9.8, 11.3], "confidence": 0.95})
     'The challenger is better: RMSE 11.5 where the champion has 22.1, better by 9.8 to 11.3 with 95 % confidence.'
+    >>> headline({}, {"decision": "keep_champion", "metric": "mae", "champion": 2.2, "challenger": 2.0,
+    ...               "reasons": [{"code": "not_better", "detail": "…"}], "margin": 0.02})
+    'The champion stays: the challenger has MAE 2 where the champion has 2.2, which does not clear the margin of 0.02.'
     """
     if gate is None:
         if item.get("status") == "CLOSED":
@@ -102,7 +113,17 @@ def headline(item: Mapping[str, Any], gate: Mapping[str, Any] | None) -> str:
         numbers += f", {gain(*interval)}{confidence}"
     if gate["decision"] == "promote":
         return f"The challenger is better: {numbers}."
-    return f"The champion stays: the challenger has {numbers}."
+    return f"The champion stays: the challenger has {numbers}{_why(gate)}."
+
+
+def _why(gate: Mapping[str, Any]) -> str:
+    """The first reason against the challenger, to go on with after its numbers; of several segments the first."""
+    if not (reasons := gate.get("reasons")):
+        return ""
+    code, detail = reasons[0]["code"], str(reasons[0]["detail"])
+    if code == "not_better":
+        return f", which does not clear the margin of {short(gate.get('margin'))}"
+    return f", but {_BUT.get(code, _words(code))} ({readable(detail.split('; ', maxsplit=1)[0])})"
 
 
 def gain(low: float, high: float) -> str:
@@ -190,7 +211,7 @@ def _over_time(spans: Sequence[Mapping[str, Any]] | None, metric: str) -> go.Fig
     if not spans:
         return None
     figure = go.Figure()
-    x = [span.get("from") or number for number, span in enumerate(spans, 1)]
+    x = list(range(1, len(spans) + 1))
     for name, colour in _SIDES:
         if any(span.get(name) is not None for span in spans):
             figure.add_scatter(
@@ -203,10 +224,7 @@ def _over_time(spans: Sequence[Mapping[str, Any]] | None, metric: str) -> go.Fig
             )
     styled(figure, 270)
     figure.update_yaxes(title_text=metric)
-    dated = any("from" in span for span in spans)
-    figure.update_xaxes(
-        title_text="" if dated else "part of the holdout, oldest first", **({} if dated else {"dtick": 1})
-    )
+    figure.update_xaxes(title_text="part of the holdout, oldest first", dtick=1)
     return figure
 
 
