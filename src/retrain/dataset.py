@@ -3,15 +3,18 @@
 The window's captures are joined with their labels and put in the order of time. The newest part is the holdout, which
 nothing is trained on; before it lies the validation slice, the rest is for training, together with old rows from the
 champion's own dataset (rehearsal). What the champion never saw either, its holdouts, is carried on as the reference
-holdout: it shows whether the challenger has forgotten the old regime. Data that is broken is refused, never trained on.
+holdout: it shows whether the challenger has forgotten the old regime. Both samples of old rows have a limit, and keep a
+share of rows of the first model's dataset, however many models came after it. Data that is broken is refused, never
+trained on.
 
 Files of a dataset's folder, which is also the next dataset's reference:
 
     model.toml      the specification, as it was given
-    train.csv       old rows (`__new` 0), then the window's (`__new` 1), each with its `__weight`
+    train.csv       old rows (`__new` 0), then the window's (`__new` 1), each with its `__weight`. In every file,
+                    `__original` is 1 for rows of the first model's dataset
     validation.csv  the window's rows just before the holdout
     holdout.csv     the window's newest rows
-    reference.csv   earlier holdouts: the previous reference.csv and holdout.csv, thinned evenly to a limit
+    reference.csv   earlier holdouts: the previous reference.csv and holdout.csv, thinned to a limit
     manifest.json   counts, times and reasons, and the SHA-256 of each file
 
 The same inputs give the same bytes.
@@ -53,7 +56,7 @@ from retrain.table import (
     write_table,
 )
 
-WEIGHT, NEW = "__weight", "__new"
+WEIGHT, NEW, ORIGINAL = "__weight", "__new", "__original"
 PARTS = ("train", "validation", "holdout", "reference")
 UNSEEN_LIMIT = 0.5  # share of a column's values that no category of the reference knows: another column, not news
 _BATCH = 20_000
@@ -101,6 +104,7 @@ def bootstrap_dataset(spec: Spec, rows: Table) -> Dataset:
     if len(rows) < spec.dataset.min_rows:
         raise Refused("too_few_rows", f"train.csv has {len(rows)} rows, at least {spec.dataset.min_rows} are needed")
     rows = _own_columns(_named_classes(spec, rows), 1.0, 1.0)
+    rows = rows.having(ORIGINAL, np.ones(len(rows)))
     rows = rows.take(_labelled(spec, rows))
     _check_classes(spec, rows)
     first, second = _cuts(spec, np.arange(len(rows)))
@@ -143,15 +147,15 @@ def drift_dataset(spec: Spec, read: Read, reference: Reference, window: tuple[da
     unchecked = _check_suspicions(spec, asked, joined, new, reference.seen)
     sane = _sane(spec, new, reference.seen, bad_rows)
     new, times = _own_columns(new.take(sane), spec.dataset.new_row_weight, 1.0), times[sane]
+    new = new.having(ORIGINAL, np.zeros(len(new)))
     first, second = _cuts(spec, times)
-    old = reference.seen.take(thin(len(reference.seen), spec.dataset.max_reference_rows))
+    old = _sample(reference.seen, spec.dataset.max_reference_rows, spec.dataset.original_share)
+    unseen = _sample(reference.unseen, spec.dataset.max_reference_holdout_rows, spec.dataset.original_share)
     parts = {
         "train": concat([_own_columns(old, 1.0, 0.0), new.take(slice(0, first))]),
         "validation": new.take(slice(first, second)),
         "holdout": new.take(slice(second, None)),
-        "reference": _own_columns(
-            reference.unseen.take(thin(len(reference.unseen), spec.dataset.max_reference_holdout_rows)), 1.0, 0.0
-        ),
+        "reference": _own_columns(unseen, 1.0, 0.0),
     }
     spans = {"train": times[:first], "validation": times[first:second], "holdout": times[second:]}
     return Dataset(
@@ -174,8 +178,13 @@ def drift_dataset(spec: Spec, read: Read, reference: Reference, window: tuple[da
 
 
 def read_reference(folder: Path, spec: Spec) -> Reference:
-    """What a dataset's folder gives to the next dataset."""
-    tables = {part: read_table(folder / f"{part}.csv", kinds(spec)) for part in PARTS}
+    """What a dataset's folder, whose files `verify_dataset` has found to be as they were, gives to the next dataset."""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    wanted = {**kinds(spec), ORIGINAL: "numeric"}
+    tables = {
+        part: _marked(read_table(folder / f"{part}.csv", wanted, optional=[ORIGINAL]), manifest["bootstrap"])
+        for part in PARTS
+    }
     return Reference(
         seen=concat([tables["train"], tables["validation"]]), unseen=concat([tables["reference"], tables["holdout"]])
     )
@@ -408,6 +417,28 @@ def _sane(spec: Spec, rows: Table, reference: Table, quarantined: Counter[str]) 
     return np.flatnonzero(~far)
 
 
+def _marked(rows: Table, first: bool) -> Table:
+    """The rows with their mark; in an older dataset that has none, the oldest ones there are count as original."""
+    if ORIGINAL in rows.columns:
+        return rows
+    return rows.having(ORIGINAL, np.ones(len(rows)) if first else 1.0 - rows.numbers(NEW))
+
+
+def _sample(rows: Table, most: int, share: float) -> Table:
+    """At most `most` of the rows, evenly spread, and at least that share of them original, as far as there are any.
+
+    Without it, each generation would thin what the one before it has left, and after some of them nothing would tell
+    whether the first regime is forgotten.
+    """
+    original = rows.numbers(ORIGINAL) > 0
+    kept = thin(len(rows), most)
+    least = min(int(most * share), int(original.sum()))
+    if original[kept].sum() < least:
+        first, later = np.flatnonzero(original), np.flatnonzero(~original)
+        kept = np.union1d(first[thin(len(first), least)], later[thin(len(later), most - least)])
+    return rows.take(kept)
+
+
 def _own_columns(rows: Table, weight: float, new: float) -> Table:
     return rows.having(WEIGHT, np.full(len(rows), weight)).having(NEW, np.full(len(rows), new))
 
@@ -430,6 +461,7 @@ def _counts(parts: Mapping[str, Table]) -> dict[str, int]:
         **{name: len(table) for name, table in parts.items()},
         "train_new": new,
         "train_old": len(parts["train"]) - new,
+        **{f"{name}_original": int(parts[name].numbers(ORIGINAL).sum()) for name in ("train", "reference")},
     }
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from retrain.capture import Capture, Quarantine
 from retrain.dataset import (
     NEW,
+    ORIGINAL,
     PARTS,
     WEIGHT,
     Read,
@@ -69,6 +70,52 @@ def test_the_next_reference_grows_from_this_dataset_within_its_limits(spec, refe
     after = build(spec, following, asked, labels)
     assert after.manifest["rows"]["train_old"] == spec.dataset.max_reference_rows
     assert after.manifest["rows"]["reference"] == spec.dataset.max_reference_holdout_rows
+
+
+def test_rows_of_the_first_dataset_keep_their_share_however_many_models_come_after_it(spec, reference, tmp_path):
+    first = {name: set(getattr(reference, name).numbers("price")) for name in ("seen", "unseen")}
+    share, limits = spec.dataset.original_share, spec.dataset
+    for generation in range(1, 7):
+        dataset = build(spec, reference, *requests(table(2000, seed=1 + generation)))
+        write_dataset(tmp_path, dataset, MODEL.encode(), f"e{generation}")
+        reference = read_reference(tmp_path, spec)
+        kept = {
+            name: sum(price in first[part] for price in dataset.parts[name].numbers("price"))
+            for name, part in (("train", "seen"), ("reference", "unseen"))
+        }
+        assert {name: dataset.manifest["rows"][f"{name}_original"] for name in kept} == kept
+    assert kept == {"train": share * limits.max_reference_rows, "reference": share * limits.max_reference_holdout_rows}
+    assert dataset.manifest["rows"]["train_old"] == limits.max_reference_rows
+    assert dataset.manifest["rows"]["reference"] == limits.max_reference_holdout_rows
+
+
+def test_without_a_share_of_their_own_the_first_rows_are_thinned_like_all_others(reference, tmp_path):
+    spec = parse_spec(MODEL.replace("[dataset]", "[dataset]\noriginal_share = 0.0"))
+    for generation in range(1, 4):
+        dataset = build(spec, reference, *requests(table(2000, seed=1 + generation)))
+        write_dataset(tmp_path, dataset, MODEL.encode(), f"e{generation}")
+        reference = read_reference(tmp_path, spec)
+    assert 0 < dataset.manifest["rows"]["reference_original"] < 0.2 * spec.dataset.max_reference_holdout_rows
+
+
+def test_in_a_dataset_of_an_older_version_the_oldest_rows_count_as_the_first(spec, reference, tmp_path):
+    def unmarked(dataset, name):
+        write_dataset(tmp_path / name, dataset, MODEL.encode(), name)
+        for part in PARTS:
+            file = tmp_path / name / f"{part}.csv"
+            lines = file.read_text().splitlines()
+            assert lines[0].endswith(f",{ORIGINAL}")
+            file.write_text("".join(line.rpartition(",")[0] + "\n" for line in lines))
+        return read_reference(tmp_path / name, spec)
+
+    first = unmarked(bootstrap_dataset(spec, table(600, seed=1)), "first")
+    assert first.seen.numbers(ORIGINAL).all()
+    assert first.unseen.numbers(ORIGINAL).all()
+    later = build(spec, first, *requests(table(400, seed=2)))
+    found = unmarked(later, "later")
+    np.testing.assert_array_equal(found.seen.numbers(ORIGINAL), found.seen.numbers(NEW) == 0)
+    assert found.unseen.numbers(ORIGINAL).sum() == later.manifest["rows"]["reference_original"] == 120
+    assert build(spec, found, *requests(table(400, seed=3))).manifest["rows"]["train_original"] > 0
 
 
 @settings(max_examples=25, deadline=None)
