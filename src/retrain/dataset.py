@@ -444,15 +444,33 @@ def _own_columns(rows: Table, weight: float, new: float) -> Table:
 
 
 def _cuts(spec: Spec, times: NDArray[Any]) -> tuple[int, int]:
-    """Where the validation slice and the holdout begin; rows of one moment are never on both sides."""
+    """Where the validation slice and the holdout begin; rows of one moment are never on both sides.
+
+    The moment at which a share begins goes to the newer side with all its rows. Refused where that leaves less than
+    half of its share for what is older: so many rows of so few moments can't be split by time.
+    """
+
+    def share_of(share: float, before: int) -> int:
+        return before - max(1, int(before * share))
 
     def cut(share: float, before: int) -> int:
-        at = before - max(1, int(before * share))
-        begin = int(np.searchsorted(times, times[at], side="left"))
-        return begin if begin > 0 else at
+        return int(np.searchsorted(times, times[share_of(share, before)], side="left")) if before else 0
 
-    second = cut(spec.dataset.holdout_share, len(times))
-    return cut(spec.dataset.validation_share, second), second
+    options = spec.dataset
+    second = cut(options.holdout_share, len(times))
+    first = cut(options.validation_share, second)
+    until = share_of(options.holdout_share, len(times))
+    wanted = share_of(options.validation_share, until), until
+    if 2 * first < wanted[0] or 2 * (second - first) < until - wanted[0]:
+        raise Refused(
+            "too_few_rows",
+            f"{len(times)} rows of {len(np.unique(times))} moments can't be split by time, those of one moment stay "
+            f"together: {first} to train on, {second - first} for validation and {len(times) - second} held out, where "
+            f"{wanted[0]}, {until - wanted[0]} and {len(times) - until} are wanted. Take a longer window",
+        )
+    assert times[first - 1] < times[first], "training rows are older than validation rows"
+    assert times[second - 1] < times[second], "validation rows are older than the holdout"
+    return first, second
 
 
 def _counts(parts: Mapping[str, Table]) -> dict[str, int]:

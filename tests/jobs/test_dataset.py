@@ -293,3 +293,23 @@ def test_a_request_is_never_on_both_sides_of_a_cut(spec, reference):
     labels = {request.id: ("10",) * 45 for request in asked}
     manifest = build(spec, reference, asked, labels).manifest
     assert all(manifest["rows"][part] % 45 == 0 for part in ("train_new", "validation", "holdout"))
+
+
+@pytest.mark.parametrize(
+    ("before", "split"),
+    [(0, "0 to train on, 0"), (1, "0 to train on, 1"), (3, "2 to train on, 1"), (150, "128 to train on, 22")],
+)
+def test_a_burst_in_one_second_cannot_be_split_by_time_and_is_refused(spec, reference, before, split):
+    asked, labels = requests(table(before + 600, seed=2))
+    asked = [replace(one, time=END - timedelta(days=1)) if n >= before else one for n, one in enumerate(asked)]
+    code, detail = refused(spec, reference, asked, labels)
+    assert code == "too_few_rows"
+    assert f"{before + 600} rows of {len({one.time for one in asked})} moments can't be split by time" in detail
+    assert f"{split} for validation and 600 held out" in detail
+
+
+def test_a_burst_goes_to_the_newer_side_while_enough_is_left_for_the_older(spec, reference):
+    asked, labels = requests(table(1000, seed=2))
+    asked = [replace(one, time=END - timedelta(days=3)) if n >= 700 else one for n, one in enumerate(asked)]
+    rows = build(spec, reference, asked, labels).manifest["rows"]
+    assert (rows["train_new"], rows["validation"], rows["holdout"]) == (595, 105, 300)
