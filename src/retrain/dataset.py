@@ -64,10 +64,19 @@ _BATCH = 20_000
 
 @dataclass(frozen=True)
 class Reference:
-    """The dataset that the champion was made of: what may be rehearsed, and what it never saw."""
+    """The dataset that the champion was made of: what may be rehearsed, and what it never saw.
+
+    `classes` are a classifier's that it names; those of its rows count as well.
+    """
 
     seen: Table
     unseen: Table
+    classes: frozenset[str] = frozenset()
+
+    def known_classes(self, label: str) -> tuple[str, ...]:
+        """Every class that the first model's dataset had, sorted."""
+        rows = (table.categories(label).levels for table in (self.seen, self.unseen))
+        return tuple(sorted(self.classes.union(*rows)))
 
 
 @dataclass(frozen=True)
@@ -114,7 +123,7 @@ def bootstrap_dataset(spec: Spec, rows: Table) -> Dataset:
         "holdout": rows.take(slice(second, None)),
         "reference": rows.take(slice(0, 0)),
     }
-    return Dataset(parts, {"bootstrap": True, "rows": _counts(parts)})
+    return Dataset(parts, {"bootstrap": True, "rows": _counts(parts), **_classes(spec, Reference(rows, rows))})
 
 
 def drift_dataset(spec: Spec, read: Read, reference: Reference, window: tuple[datetime, datetime]) -> Dataset:
@@ -128,10 +137,11 @@ def drift_dataset(spec: Spec, read: Read, reference: Reference, window: tuple[da
     asked = sorted(read.captures, key=lambda capture: (capture.time, capture.id, capture.rows))
     if not asked:
         raise Refused("capture_missing", f"no capture between {render(window[0])} and {render(window[1])}")
-    joined = list(join(asked, read.labels, read.bad_labels, Coverage()))
-    labels = {known.capture.id: known.labels for known in joined}
     bad_rows: Counter[str] = Counter()
-    table, times, answered = _join(spec, _distinct(asked), labels, reference, bad_rows)
+    captures, repeated = _distinct(asked, bad_rows)
+    joined = list(join(captures, read.labels, read.bad_labels, Coverage()))
+    labels = {known.capture.id: known.labels for known in joined}
+    table, times, answered = _join(spec, captures, labels, reference, bad_rows)
     coverage = float(answered.mean()) if len(answered) else 0.0
     if coverage < spec.dataset.min_label_coverage:
         raise Refused(
@@ -144,7 +154,7 @@ def drift_dataset(spec: Spec, read: Read, reference: Reference, window: tuple[da
         raise Refused("too_few_rows", f"{len(known)} labelled rows, at least {spec.dataset.min_rows} are needed")
     new, times = table.take(known), times[known]
     _check_classes(spec, new)
-    unchecked = _check_suspicions(spec, asked, joined, new, reference.seen)
+    unchecked = _check_suspicions(spec, captures, joined, new, reference.seen)
     sane = _sane(spec, new, reference.seen, bad_rows)
     new, times = _own_columns(new.take(sane), spec.dataset.new_row_weight, 1.0), times[sane]
     new = new.having(ORIGINAL, np.zeros(len(new)))
@@ -171,7 +181,9 @@ def drift_dataset(spec: Spec, read: Read, reference: Reference, window: tuple[da
                 "labels": dict(sorted(read.bad_labels.reasons.items())),
                 "rows": dict(sorted(bad_rows.items())),
             },
+            "repeated": {"captures": repeated, "labels": read.bad_labels.notes["duplicate_label"]},
             "unseen_categories": _unseen(spec, new, reference.seen),
+            **_classes(spec, reference),
             "unchecked": unchecked,
         },
     )
@@ -186,7 +198,9 @@ def read_reference(folder: Path, spec: Spec) -> Reference:
         for part in PARTS
     }
     return Reference(
-        seen=concat([tables["train"], tables["validation"]]), unseen=concat([tables["reference"], tables["holdout"]])
+        seen=concat([tables["train"], tables["validation"]]),
+        unseen=concat([tables["reference"], tables["holdout"]]),
+        classes=frozenset(manifest.get("classes", ())),
     )
 
 
@@ -227,9 +241,18 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _distinct(captures: Iterable[Capture]) -> list[Capture]:
-    """The captures, of several with the same id the first."""
-    return list({capture.id: capture for capture in reversed(list(captures))}.values())[::-1]
+def _distinct(captures: Sequence[Capture], quarantined: Counter[str]) -> tuple[list[Capture], int]:
+    """Of several captures with the same id and the same rows the first, and how many repeated one.
+
+    An id that was used for different questions does not tell which of them its label answers: all of their rows are in
+    quarantine.
+    """
+    first: dict[str, Capture] = {}
+    others = [capture for capture in captures if first.setdefault(capture.id, capture).rows != capture.rows]
+    repeated = len(captures) - len(first) - len(others)
+    conflicting = [*others, *(first.pop(name) for name in {capture.id for capture in others})]
+    quarantined["conflicting_capture"] = sum(len(capture.rows) for capture in conflicting)
+    return list(first.values()), repeated
 
 
 def _join(
@@ -240,7 +263,9 @@ def _join(
     quarantined: Counter[str],
 ) -> tuple[Table, NDArray[np.float64], NDArray[np.bool_]]:
     """The captures' sound rows with their label, their times (epoch seconds), and which of them have a label."""
-    width, total = len(spec.features), sum(len(capture.rows) for capture in captures)
+    width = len(spec.features)
+    total = sum(len(capture.rows) for capture in captures) + quarantined["conflicting_capture"]
+    classes = () if spec.task == "regression" else reference.known_classes(spec.label)
     widths = Counter(len(row) for capture in captures for row in capture.rows)
     if widths and widths.most_common(1)[0][0] != width:
         found, rows = widths.most_common(1)[0]
@@ -248,8 +273,8 @@ def _join(
             "schema_mismatch",
             f"{rows} of {total} captured rows have {found} columns, model.toml has {width}: {', '.join(spec.names)}",
         )
-    quarantined["wrong_column_count"] += total - widths[width]
-    tables, times, bad_values = [], [], Counter[str]()
+    quarantined["wrong_column_count"] += sum(widths.values()) - widths[width]
+    tables, times, bad_values, given, strange = [], [], Counter[str](), 0, set[str]()
     for batch in _batches(_rows(captures, labels, width)):
         texts = list(zip(*(row for _, row, _ in batch), strict=True))
         bad = np.zeros(len(batch), dtype=bool)
@@ -263,11 +288,15 @@ def _join(
                 bad_values[feature.name] += int(wrong.sum())
                 bad |= wrong
         answers = [label for *_, label in batch]
+        given += sum(map(bool, answers))
         if spec.task == "regression":
-            columns[spec.label], unusable = parse_numbers(answers)
-            quarantined["bad_label"] += int(unusable.sum())
+            columns[spec.label], wrong = parse_numbers(answers)
+            quarantined["bad_label"] += int(wrong.sum())
         else:
-            columns[spec.label] = category([class_name(answer) for answer in answers])
+            named = category([class_name(answer) for answer in answers])
+            column = columns[spec.label] = Category(named.codes_in(classes), classes)
+            quarantined["unknown_class"] += int(np.sum((column.codes < 0) & (named.codes >= 0)))
+            strange.update(set(named.levels) - set(classes))
         quarantined["bad_value"] += int(bad.sum())
         sound = np.flatnonzero(~bad)
         tables.append(Table(columns).take(sound))
@@ -276,7 +305,14 @@ def _join(
         if count > spec.dataset.max_bad_share * total:
             wanted = "booleans" if spec.kinds[name] == "boolean" else "numbers"
             raise Refused("schema_mismatch", f"{name}: {count} of {total} captured values are not {wanted}")
+    unusable = quarantined["bad_label"] + quarantined["unknown_class"]
+    if unusable > spec.dataset.max_bad_share * given:
+        fault = "are not numbers" if spec.task == "regression" else f"name {len(strange)} classes that are not known"
+        most = f"(at most {spec.dataset.max_bad_share:.0%} may)"
+        raise Refused("schema_mismatch", f"{spec.label}: {unusable} of {given} labels {fault} {most}")
     _check_share("captured rows do not fit", total - sum(map(len, times)), total, spec, quarantined)
+    if not tables:
+        raise Refused("capture_missing", f"none of {len(captures)} captures has a row")
     table = concat(tables)
     _check_columns(spec, table, reference.seen)
     answered = np.zeros(len(table), dtype=bool)
@@ -369,6 +405,11 @@ def _labelled(spec: Spec, rows: Table) -> NDArray[np.intp]:
     """Indices of the rows that have a label."""
     column = rows.columns[spec.label]
     return np.flatnonzero(column.codes >= 0 if isinstance(column, Category) else ~np.isnan(column))
+
+
+def _classes(spec: Spec, reference: Reference) -> dict[str, Any]:
+    """What a classifier's manifest says of its classes, which rows that are thinned may not show any more."""
+    return {} if spec.task == "regression" else {"classes": list(reference.known_classes(spec.label))}
 
 
 def _check_classes(spec: Spec, rows: Table) -> None:

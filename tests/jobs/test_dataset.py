@@ -24,7 +24,7 @@ from retrain.dataset import (
 from retrain.errors import Refused
 from retrain.ground_truth import Labels
 from retrain.spec import parse_spec
-from retrain.table import Table, category
+from retrain.table import Table, category, concat
 
 WINDOW = (START, END)
 
@@ -246,11 +246,93 @@ def test_a_changed_schema_is_refused_with_what_changed(spec, reference, change, 
     assert says in detail
 
 
-def test_one_class_only_is_refused(reference):
-    spec = parse_spec(MODEL.replace("regression", "binary").replace("rmse", "auc"))
-    asked, labels = requests(table(400, seed=2))
-    code, detail = refused(spec, reference, asked, dict.fromkeys(labels, ("1.0",)))
+BINARY = parse_spec(MODEL.replace("regression", "binary").replace("rmse", "auc"))
+
+
+def two_classes(rows: int = 400, seed: int = 2):
+    """Houses, their requests, and whether each is dear (1) or not (0)."""
+    found = table(rows, seed)
+    asked, labels = requests(found)
+    dear = {identity: ("1" if float(price) > 300 else "0",) for identity, (price,) in labels.items()}
+    return found.having("price", category([label for (label,) in dear.values()])), asked, dear
+
+
+@pytest.fixture
+def classified():
+    parts = bootstrap_dataset(BINARY, two_classes(600, seed=1)[0]).parts
+    return Reference(concat([parts["train"], parts["validation"]]), concat([parts["reference"], parts["holdout"]]))
+
+
+def test_one_class_only_is_refused(classified):
+    _, asked, labels = two_classes()
+    code, detail = refused(BINARY, classified, asked, dict.fromkeys(labels, ("1.0",)))
     assert (code, detail) == ("labels_insufficient", "every one of 400 labels is '1'")
+
+
+@pytest.mark.parametrize("word", ["maybe", "NA", "nan", "2"])
+def test_a_few_labels_of_unknown_classes_are_quarantined_and_counted(classified, word):
+    _, asked, labels = two_classes()
+    dataset = build(BINARY, classified, asked, {**labels, **dict.fromkeys(["r00007", "r00100", "r00399"], (word,))})
+    assert dataset.manifest["quarantined"]["rows"] == {"unknown_class": 3}
+    assert (dataset.manifest["rows"]["labelled"], dataset.manifest["label_coverage"]) == (397, 0.9925)
+    assert {dataset.parts[part].categories("price").levels for part in ("train", "validation", "holdout")} == {
+        ("0", "1")
+    }
+
+
+def test_many_labels_of_unknown_classes_are_another_label_and_refused_without_naming_them(classified):
+    _, asked, labels = two_classes()
+    new = {identity: (("maybe", "never")[n % 2],) for n, identity in enumerate(list(labels)[:21])}
+    assert refused(BINARY, classified, asked, {**labels, **new}) == (
+        "schema_mismatch",
+        "price: 21 of 400 labels name 2 classes that are not known (at most 5% may)",
+    )
+
+
+def test_many_labels_that_are_no_numbers_are_refused(spec, reference):
+    asked, labels = requests(table(400, seed=2))
+    code, detail = refused(spec, reference, asked, {**labels, **dict.fromkeys(list(labels)[:21], ("cheap",))})
+    assert (code, detail) == ("schema_mismatch", "price: 21 of 400 labels are not numbers (at most 5% may)")
+
+
+def test_a_rare_class_stays_known_when_none_of_its_rows_is_left(tmp_path):
+    three = parse_spec(
+        MODEL.replace("regression", "multiclass").replace("rmse", "mlogloss").replace("max_d", "num_class = 3\nmax_d")
+    )
+    rows, asked, labels = two_classes(600, seed=1)
+    names = ["rare" if n == 300 else "01"[code] for n, code in enumerate(rows.categories("price").codes)]
+    first = bootstrap_dataset(three, rows.having("price", category(names)))
+    for number, dataset in enumerate([first, None, None]):
+        found = dataset or build(three, read_reference(tmp_path, three), asked, labels)
+        write_dataset(tmp_path, found, MODEL.encode(), f"e{number}")
+    assert "rare" not in read_reference(tmp_path, three).seen.categories("price").levels
+    labels["r00007"] = ("rare",)
+    assert (
+        "rare" in build(three, read_reference(tmp_path, three), asked, labels).parts["train"].categories("price").levels
+    )
+
+
+def test_an_id_of_two_questions_has_no_label_and_a_repeated_question_counts_once(spec, reference):
+    asked, labels = requests(table(400, seed=2))
+    other = replace(asked[9], rows=asked[10].rows, time=asked[9].time + timedelta(hours=1))
+    manifest = build(spec, reference, [*asked, other, asked[20], asked[20]], labels).manifest
+    assert manifest["quarantined"]["rows"] == {"conflicting_capture": 2}
+    assert manifest["repeated"] == {"captures": 2, "labels": 0}
+    assert (manifest["rows"]["captured"], manifest["rows"]["labelled"]) == (399, 399)
+
+
+def test_ids_that_mean_nothing_are_refused(spec, reference):
+    asked, labels = requests(table(400, seed=2))
+    assert refused(spec, reference, [replace(one, id=f"r{n // 2:05d}") for n, one in enumerate(asked)], labels) == (
+        "capture_corrupt",
+        "400 of 400 captured rows do not fit (at most 5% may be): conflicting_capture 400",
+    )
+
+
+def test_captures_without_a_row_are_refused(spec, reference):
+    asked, labels = requests(table(400, seed=2))
+    code, detail = refused(spec, reference, [replace(one, rows=[]) for one in asked], labels)
+    assert (code, detail) == ("capture_missing", "none of 400 captures has a row")
 
 
 def test_the_initial_data_is_split_in_the_order_of_its_rows(spec):
