@@ -36,8 +36,10 @@ from numpy.typing import NDArray
 
 from retrain.capture import Capture, Quarantine
 from retrain.clock import render
+from retrain.drift import numeric_distance, steps_of
 from retrain.errors import Refused
 from retrain.ground_truth import Coverage, Labelled, Labels, join
+from retrain.profile import numbers_of, sketch_of
 from retrain.quality import pairs_of, read_pairs
 from retrain.spec import Spec
 from retrain.suspect import FAR, copies_suspicion, flips_suspicion, outliers, source_suspicion
@@ -59,6 +61,10 @@ from retrain.table import (
 WEIGHT, NEW, ORIGINAL = "__weight", "__new", "__original"
 PARTS = ("train", "validation", "holdout", "reference")
 UNSEEN_LIMIT = 0.5  # share of a column's values that no category of the reference knows: another column, not news
+MOVED, ALIKE = 0.5, 0.1  # distance from a column's own old values, and from another's: above and below, it is that one
+_DIFFERENT = 20  # values that a column must have for its distribution to be its own
+_COMPARED = 2_000  # values of a column, evenly spread
+_OPPOSITE = -0.9  # correlation of two shares of one whole: when one grows the other shrinks, and they trade places
 _BATCH = 20_000
 
 
@@ -371,8 +377,56 @@ def _check_columns(spec: Spec, table: Table, reference: Table) -> None:
                 faults.append(
                     f"{feature.name}: {share:.0%} of the values are unknown to the reference, like {now.levels[0]!r}"
                 )
+    faults += [
+        f"{', '.join(names)}: each has the values that another of them used to have, as if they were exchanged"
+        for names in _exchanged(spec, table, reference)
+    ]
     if faults:
         raise Refused("schema_mismatch", "; ".join(faults))
+
+
+def _exchanged(spec: Spec, table: Table, reference: Table) -> list[list[str]]:
+    """Numeric columns that traded places: each is far from its own old values, and has those of the next one.
+
+    A column that drifted, however far and wherever to, is in none of these groups: another one would have to drift to
+    where it was.
+    """
+    now, then = {}, {}
+    for feature in spec.features:
+        if feature.type != "numeric":
+            continue
+        found = [_present(rows.numbers(feature.name)) for rows in (table, reference)]
+        if all(len(np.unique(values)) >= _DIFFERENT for values in found):
+            now[feature.name], then[feature.name] = found[0], steps_of(sketch_of(np.sort(found[1])))
+
+    def distance(name: str, other: str) -> float:
+        at = numbers_of(now[name], then[other].points).at
+        return numeric_distance(then[other], at, len(now[name])) if at else 1.0
+
+    moved = [name for name in now if distance(name, name) > MOVED]
+    place = {}
+    for name in moved:
+        nearest, at = min(((distance(name, other), other) for other in moved if other != name), default=(1.0, name))
+        if nearest < ALIKE:
+            place[name] = at
+    groups = []
+    for name in moved:
+        path = [name]
+        while (following := place.get(path[-1])) and following not in path:
+            path.append(following)
+        if following == name == min(path, key=moved.index) and not (len(path) == 2 and _are_opposite(reference, path)):
+            groups.append(path)
+    return groups
+
+
+def _present(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    values = values[~np.isnan(values)]
+    return values[thin(len(values), _COMPARED)]
+
+
+def _are_opposite(rows: Table, names: Sequence[str]) -> bool:
+    values = np.array([rows.numbers(name) for name in names])
+    return float(np.corrcoef(values[:, ~np.isnan(values).any(axis=0)]).min()) < _OPPOSITE
 
 
 def _unseen(spec: Spec, new: Table, old: Table) -> dict[str, list[str]]:

@@ -395,3 +395,54 @@ def test_a_burst_goes_to_the_newer_side_while_enough_is_left_for_the_older(spec,
     asked = [replace(one, time=END - timedelta(days=3)) if n >= 700 else one for n, one in enumerate(asked)]
     rows = build(spec, reference, asked, labels).manifest["rows"]
     assert (rows["train_new"], rows["validation"], rows["holdout"]) == (595, 105, 300)
+
+
+def three_numbers(change=lambda row: row, seed=2):
+    """A model of three numbers, of which two are shares of one whole, and a window in which the rows were changed."""
+    spec = parse_spec(MODEL.replace('age = "numeric"\ntown = "categorical"', 'age = "numeric"\nrest = "numeric"'))
+    random = np.random.default_rng(seed)
+
+    def rows(count, changed):
+        share = random.uniform(0.6, 1.0, count)
+        found = np.array([changed(row) for row in zip(random.normal(30, 5, count), share, 1 - share, strict=True)])
+        return Table({**dict(zip(spec.names, found.T, strict=True)), "price": random.normal(size=count)})
+
+    parts = bootstrap_dataset(spec, rows(1000, lambda row: row)).parts
+    new = rows(500, change)
+    asked = [
+        Capture(f"r{n:05d}", START + (END - START) * n / 500, [[repr(float(value)) for value in row]], [])
+        for n, row in enumerate(zip(*(new.numbers(name) for name in spec.names), strict=True))
+    ]
+    return (
+        spec,
+        Reference(parts["train"], parts["holdout"]),
+        asked,
+        {one.id: (str(n % 7),) for n, one in enumerate(asked)},
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        (lambda row: (row[1], row[0], row[2]), "size, age"),
+        (lambda row: (row[2], row[0], row[1]), "size, rest, age"),
+    ],
+)
+def test_numbers_that_traded_places_are_refused_by_name(change, names):
+    assert refused(*three_numbers(change)) == (
+        "schema_mismatch",
+        f"{names}: each has the values that another of them used to have, as if they were exchanged",
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda row: (row[0] + 20, row[1], row[2]),  # drifted away
+        lambda row: (row[1], row[1], row[2]),  # drifted to where another one is
+        lambda row: (row[1], row[0] / 10, row[2]),  # both drifted, one to where the other was
+        lambda row: (row[0], row[2], row[1]),  # shares of one whole: what was the smaller one is the larger one
+    ],
+)
+def test_numbers_that_drifted_have_not_traded_places(change):
+    assert build(*three_numbers(change))
