@@ -164,6 +164,12 @@ def drift_dataset(spec: Spec, read: Read, reference: Reference, window: tuple[da
     sane = _sane(spec, new, reference.seen, bad_rows)
     new, times = _own_columns(new.take(sane), spec.dataset.new_row_weight, 1.0), times[sane]
     new = new.having(ORIGINAL, np.zeros(len(new)))
+    if (held := int(len(new) * spec.dataset.holdout_share)) < spec.gate.min_rows:
+        raise Refused(
+            "too_few_rows",
+            f"of {len(new)} labelled rows {held} would be held out ([dataset] holdout_share), and [gate] min_rows asks "
+            f"for {spec.gate.min_rows}: take a longer window",
+        )
     first, second = _cuts(spec, times)
     old = _sample(reference.seen, spec.dataset.max_reference_rows, spec.dataset.original_share)
     unseen = _sample(reference.unseen, spec.dataset.max_reference_holdout_rows, spec.dataset.original_share)
@@ -451,6 +457,15 @@ def _named_classes(spec: Spec, rows: Table) -> Table:
     if spec.task == "regression":
         return rows
     column = rows.categories(spec.label)
+    numbers: dict[str, str] = {}
+    for level in column.levels:
+        plain = level.rstrip("0").removesuffix(".") if "." in level else level
+        if numbers.setdefault(class_name(level), plain) != plain:
+            raise Refused(
+                "schema_mismatch",
+                f"{spec.label}: the classes {numbers[class_name(level)]!r} and {level!r} are the same number: write "
+                "one class in one way, or two as texts that are no numbers",
+            )
     names = (*(class_name(level) for level in column.levels), "")
     return rows.having(spec.label, category([names[code] for code in column.codes.tolist()]))
 

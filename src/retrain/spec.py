@@ -28,7 +28,7 @@ what comes out, and how a better model is told from a worse one. A complete file
     min_category_rows = 20     # a category with fewer training rows is treated like one never seen
     seed = 7
     [dataset]
-    min_rows = 500             # labelled rows that a drift window must have
+    min_rows = 1000            # labelled rows that a drift window must have; [gate] min_rows of them must be held out
     min_label_coverage = 0.8   # share of the window's rows whose label has arrived
     max_bad_share = 0.05       # share of unreadable lines and values
     holdout_share = 0.2        # newest part of the window: judged on, never trained on
@@ -152,7 +152,7 @@ class TrainingOptions:
 class DatasetOptions:
     """What a drift dataset must have, and how it is split."""
 
-    min_rows: int = 500
+    min_rows: int = 1000
     min_label_coverage: float = 0.8
     max_bad_share: float = 0.05
     holdout_share: float = 0.2

@@ -191,6 +191,18 @@ def test_too_few_rows_are_refused(spec, reference):
     assert refused(spec, reference, asked, labels)[0] == "too_few_rows"
 
 
+def test_a_window_whose_holdout_the_gate_would_refuse_is_refused_before_it_is_trained_on(reference):
+    strict = parse_spec(MODEL.replace("[gate]\nmin_rows = 20", "[gate]\nmin_rows = 60"))
+    asked, labels = requests(table(300, seed=2))
+    assert build(strict, reference, asked, labels).manifest["rows"]["holdout"] == 60
+    asked, labels = requests(table(299, seed=2))
+    assert refused(strict, reference, asked, labels) == (
+        "too_few_rows",
+        "of 299 labelled rows 59 would be held out ([dataset] holdout_share), and [gate] min_rows asks for 60: take a "
+        "longer window",
+    )
+
+
 def test_a_window_without_captures_is_refused(spec, reference):
     assert refused(spec, reference, [], {}) == (
         "capture_missing",
@@ -360,6 +372,17 @@ def test_classes_have_one_spelling():
     rows = table(200, seed=1)
     named = Table({**rows.columns, "price": category(["1.0", "0"] * 100)})
     assert bootstrap_dataset(spec, named).parts["train"].categories("price").levels == ("0", "1")
+
+
+@pytest.mark.parametrize(("one", "other"), [("1", "01"), ("1", "+1"), ("10", "1e1")])
+def test_two_spellings_of_a_number_that_are_more_than_its_fraction_are_not_taken_for_one_class(one, other):
+    named = table(200, seed=1).having("price", category([one, other] * 100))
+    with pytest.raises(
+        Refused, match=r"schema_mismatch: price: the classes '.*' and '.*' are the same number"
+    ) as refusal:
+        bootstrap_dataset(BINARY, named)
+    assert repr(one) in refusal.value.detail
+    assert repr(other) in refusal.value.detail
 
 
 def test_a_request_is_never_on_both_sides_of_a_cut(spec, reference):

@@ -33,6 +33,8 @@ remarks = "text"
 num_boost_round = 20
 [dataset]
 min_rows = 100
+[gate]
+min_rows = 20
 """
 YES, NO = ("True", "yes", "1", "T", " on "), ("False", "no", "0", "F", "off")
 
