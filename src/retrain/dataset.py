@@ -116,11 +116,12 @@ def kinds(spec: Spec) -> dict[str, str]:
 
 def bootstrap_dataset(spec: Spec, rows: Table) -> Dataset:
     """The dataset of a first model: the initial data, in the order it was given, which is the order of time."""
+    given, rows = len(rows), rows.take(_labelled(spec, rows))
     if len(rows) < spec.dataset.min_rows:
-        raise Refused("too_few_rows", f"train.csv has {len(rows)} rows, at least {spec.dataset.min_rows} are needed")
+        found = f"{len(rows)} rows{' with a label' if len(rows) < given else ''}"
+        raise Refused("too_few_rows", f"train.csv has {found}, at least {spec.dataset.min_rows} are needed")
     rows = _own_columns(_named_classes(spec, rows), 1.0, 1.0)
     rows = rows.having(ORIGINAL, np.ones(len(rows)))
-    rows = rows.take(_labelled(spec, rows))
     _check_classes(spec, rows)
     first, second = _cuts(spec, np.arange(len(rows)))
     parts = {

@@ -363,8 +363,13 @@ def test_initial_rows_without_a_label_are_left_out(spec):
 
 
 def test_too_little_initial_data_is_refused(spec):
-    with pytest.raises(Refused, match=r"too_few_rows: train.csv has 99 rows"):
+    with pytest.raises(Refused, match=r"too_few_rows: train.csv has 99 rows, at least 100 are needed"):
         bootstrap_dataset(spec, table(99, seed=1))
+
+
+def test_initial_rows_without_a_label_do_not_count(spec):
+    with pytest.raises(Refused, match=r"too_few_rows: train.csv has 0 rows with a label, at least 100 are needed"):
+        bootstrap_dataset(spec, table(500, seed=1).having("price", np.full(500, np.nan)))
 
 
 def test_classes_have_one_spelling():
