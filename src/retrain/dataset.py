@@ -3,15 +3,18 @@
 The window's captures are joined with their labels and put in the order of time. The newest part is the holdout, which
 nothing is trained on; before it lies the validation slice, the rest is for training, together with old rows from the
 champion's own dataset (rehearsal). What the champion never saw either, its holdouts, is carried on as the reference
-holdout: it shows whether the challenger has forgotten the old regime. Data that is broken is refused, never trained on.
+holdout: it shows whether the challenger has forgotten the old regime. Both samples of old rows have a limit, and keep a
+share of rows of the first model's dataset, however many models came after it. Data that is broken is refused, never
+trained on.
 
 Files of a dataset's folder, which is also the next dataset's reference:
 
     model.toml      the specification, as it was given
-    train.csv       old rows (`__new` 0), then the window's (`__new` 1), each with its `__weight`
+    train.csv       old rows (`__new` 0), then the window's (`__new` 1), each with its `__weight`. In every file,
+                    `__original` is 1 for rows of the first model's dataset
     validation.csv  the window's rows just before the holdout
     holdout.csv     the window's newest rows
-    reference.csv   earlier holdouts: the previous reference.csv and holdout.csv, thinned evenly to a limit
+    reference.csv   earlier holdouts: the previous reference.csv and holdout.csv, thinned to a limit
     manifest.json   counts, times and reasons, and the SHA-256 of each file
 
 The same inputs give the same bytes.
@@ -33,8 +36,10 @@ from numpy.typing import NDArray
 
 from retrain.capture import Capture, Quarantine
 from retrain.clock import render
+from retrain.drift import numeric_distance, steps_of
 from retrain.errors import Refused
 from retrain.ground_truth import Coverage, Labelled, Labels, join
+from retrain.profile import numbers_of, sketch_of
 from retrain.quality import pairs_of, read_pairs
 from retrain.spec import Spec
 from retrain.suspect import FAR, copies_suspicion, flips_suspicion, outliers, source_suspicion
@@ -53,18 +58,31 @@ from retrain.table import (
     write_table,
 )
 
-WEIGHT, NEW = "__weight", "__new"
+WEIGHT, NEW, ORIGINAL = "__weight", "__new", "__original"
 PARTS = ("train", "validation", "holdout", "reference")
 UNSEEN_LIMIT = 0.5  # share of a column's values that no category of the reference knows: another column, not news
+MOVED, ALIKE = 0.5, 0.1  # distance from a column's own old values, and from another's: above and below, it is that one
+_DIFFERENT = 20  # values that a column must have for its distribution to be its own
+_COMPARED = 2_000  # values of a column, evenly spread
+_OPPOSITE = -0.9  # correlation of two shares of one whole: when one grows the other shrinks, and they trade places
 _BATCH = 20_000
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The dataset that the champion was made of: what may be rehearsed, and what it never saw."""
+    """The dataset that the champion was made of: what may be rehearsed, and what it never saw.
+
+    `classes` are a classifier's that it names; those of its rows count as well.
+    """
 
     seen: Table
     unseen: Table
+    classes: frozenset[str] = frozenset()
+
+    def known_classes(self, label: str) -> tuple[str, ...]:
+        """Every class that the first model's dataset had, sorted."""
+        rows = (table.categories(label).levels for table in (self.seen, self.unseen))
+        return tuple(sorted(self.classes.union(*rows)))
 
 
 @dataclass(frozen=True)
@@ -98,10 +116,12 @@ def kinds(spec: Spec) -> dict[str, str]:
 
 def bootstrap_dataset(spec: Spec, rows: Table) -> Dataset:
     """The dataset of a first model: the initial data, in the order it was given, which is the order of time."""
+    given, rows = len(rows), rows.take(_labelled(spec, rows))
     if len(rows) < spec.dataset.min_rows:
-        raise Refused("too_few_rows", f"train.csv has {len(rows)} rows, at least {spec.dataset.min_rows} are needed")
+        found = f"{len(rows)} rows{' with a label' if len(rows) < given else ''}"
+        raise Refused("too_few_rows", f"train.csv has {found}, at least {spec.dataset.min_rows} are needed")
     rows = _own_columns(_named_classes(spec, rows), 1.0, 1.0)
-    rows = rows.take(_labelled(spec, rows))
+    rows = rows.having(ORIGINAL, np.ones(len(rows)))
     _check_classes(spec, rows)
     first, second = _cuts(spec, np.arange(len(rows)))
     parts = {
@@ -110,7 +130,7 @@ def bootstrap_dataset(spec: Spec, rows: Table) -> Dataset:
         "holdout": rows.take(slice(second, None)),
         "reference": rows.take(slice(0, 0)),
     }
-    return Dataset(parts, {"bootstrap": True, "rows": _counts(parts)})
+    return Dataset(parts, {"bootstrap": True, "rows": _counts(parts), **_classes(spec, Reference(rows, rows))})
 
 
 def drift_dataset(spec: Spec, read: Read, reference: Reference, window: tuple[datetime, datetime]) -> Dataset:
@@ -124,10 +144,11 @@ def drift_dataset(spec: Spec, read: Read, reference: Reference, window: tuple[da
     asked = sorted(read.captures, key=lambda capture: (capture.time, capture.id, capture.rows))
     if not asked:
         raise Refused("capture_missing", f"no capture between {render(window[0])} and {render(window[1])}")
-    joined = list(join(asked, read.labels, read.bad_labels, Coverage()))
-    labels = {known.capture.id: known.labels for known in joined}
     bad_rows: Counter[str] = Counter()
-    table, times, answered = _join(spec, _distinct(asked), labels, reference, bad_rows)
+    captures, repeated = _distinct(asked, bad_rows)
+    joined = list(join(captures, read.labels, read.bad_labels, Coverage()))
+    labels = {known.capture.id: known.labels for known in joined}
+    table, times, answered = _join(spec, captures, labels, reference, bad_rows)
     coverage = float(answered.mean()) if len(answered) else 0.0
     if coverage < spec.dataset.min_label_coverage:
         raise Refused(
@@ -140,18 +161,24 @@ def drift_dataset(spec: Spec, read: Read, reference: Reference, window: tuple[da
         raise Refused("too_few_rows", f"{len(known)} labelled rows, at least {spec.dataset.min_rows} are needed")
     new, times = table.take(known), times[known]
     _check_classes(spec, new)
-    unchecked = _check_suspicions(spec, asked, joined, new, reference.seen)
+    unchecked = _check_suspicions(spec, captures, joined, new, reference.seen)
     sane = _sane(spec, new, reference.seen, bad_rows)
     new, times = _own_columns(new.take(sane), spec.dataset.new_row_weight, 1.0), times[sane]
+    new = new.having(ORIGINAL, np.zeros(len(new)))
+    if (held := int(len(new) * spec.dataset.holdout_share)) < spec.gate.min_rows:
+        raise Refused(
+            "too_few_rows",
+            f"of {len(new)} labelled rows {held} would be held out ([dataset] holdout_share), and [gate] min_rows asks "
+            f"for {spec.gate.min_rows}: take a longer window",
+        )
     first, second = _cuts(spec, times)
-    old = reference.seen.take(thin(len(reference.seen), spec.dataset.max_reference_rows))
+    old = _sample(reference.seen, spec.dataset.max_reference_rows, spec.dataset.original_share)
+    unseen = _sample(reference.unseen, spec.dataset.max_reference_holdout_rows, spec.dataset.original_share)
     parts = {
         "train": concat([_own_columns(old, 1.0, 0.0), new.take(slice(0, first))]),
         "validation": new.take(slice(first, second)),
         "holdout": new.take(slice(second, None)),
-        "reference": _own_columns(
-            reference.unseen.take(thin(len(reference.unseen), spec.dataset.max_reference_holdout_rows)), 1.0, 0.0
-        ),
+        "reference": _own_columns(unseen, 1.0, 0.0),
     }
     spans = {"train": times[:first], "validation": times[first:second], "holdout": times[second:]}
     return Dataset(
@@ -167,17 +194,26 @@ def drift_dataset(spec: Spec, read: Read, reference: Reference, window: tuple[da
                 "labels": dict(sorted(read.bad_labels.reasons.items())),
                 "rows": dict(sorted(bad_rows.items())),
             },
+            "repeated": {"captures": repeated, "labels": read.bad_labels.notes["duplicate_label"]},
             "unseen_categories": _unseen(spec, new, reference.seen),
+            **_classes(spec, reference),
             "unchecked": unchecked,
         },
     )
 
 
 def read_reference(folder: Path, spec: Spec) -> Reference:
-    """What a dataset's folder gives to the next dataset."""
-    tables = {part: read_table(folder / f"{part}.csv", kinds(spec)) for part in PARTS}
+    """What a dataset's folder, whose files `verify_dataset` has found to be as they were, gives to the next dataset."""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    wanted = {**kinds(spec), ORIGINAL: "numeric"}
+    tables = {
+        part: _marked(read_table(folder / f"{part}.csv", wanted, optional=[ORIGINAL]), manifest["bootstrap"])
+        for part in PARTS
+    }
     return Reference(
-        seen=concat([tables["train"], tables["validation"]]), unseen=concat([tables["reference"], tables["holdout"]])
+        seen=concat([tables["train"], tables["validation"]]),
+        unseen=concat([tables["reference"], tables["holdout"]]),
+        classes=frozenset(manifest.get("classes", ())),
     )
 
 
@@ -218,9 +254,18 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _distinct(captures: Iterable[Capture]) -> list[Capture]:
-    """The captures, of several with the same id the first."""
-    return list({capture.id: capture for capture in reversed(list(captures))}.values())[::-1]
+def _distinct(captures: Sequence[Capture], quarantined: Counter[str]) -> tuple[list[Capture], int]:
+    """Of several captures with the same id and the same rows the first, and how many repeated one.
+
+    An id that was used for different questions does not tell which of them its label answers: all of their rows are in
+    quarantine.
+    """
+    first: dict[str, Capture] = {}
+    others = [capture for capture in captures if first.setdefault(capture.id, capture).rows != capture.rows]
+    repeated = len(captures) - len(first) - len(others)
+    conflicting = [*others, *(first.pop(name) for name in {capture.id for capture in others})]
+    quarantined["conflicting_capture"] = sum(len(capture.rows) for capture in conflicting)
+    return list(first.values()), repeated
 
 
 def _join(
@@ -231,7 +276,9 @@ def _join(
     quarantined: Counter[str],
 ) -> tuple[Table, NDArray[np.float64], NDArray[np.bool_]]:
     """The captures' sound rows with their label, their times (epoch seconds), and which of them have a label."""
-    width, total = len(spec.features), sum(len(capture.rows) for capture in captures)
+    width = len(spec.features)
+    total = sum(len(capture.rows) for capture in captures) + quarantined["conflicting_capture"]
+    classes = () if spec.task == "regression" else reference.known_classes(spec.label)
     widths = Counter(len(row) for capture in captures for row in capture.rows)
     if widths and widths.most_common(1)[0][0] != width:
         found, rows = widths.most_common(1)[0]
@@ -239,8 +286,8 @@ def _join(
             "schema_mismatch",
             f"{rows} of {total} captured rows have {found} columns, model.toml has {width}: {', '.join(spec.names)}",
         )
-    quarantined["wrong_column_count"] += total - widths[width]
-    tables, times, bad_values = [], [], Counter[str]()
+    quarantined["wrong_column_count"] += sum(widths.values()) - widths[width]
+    tables, times, bad_values, given, strange = [], [], Counter[str](), 0, set[str]()
     for batch in _batches(_rows(captures, labels, width)):
         texts = list(zip(*(row for _, row, _ in batch), strict=True))
         bad = np.zeros(len(batch), dtype=bool)
@@ -254,11 +301,15 @@ def _join(
                 bad_values[feature.name] += int(wrong.sum())
                 bad |= wrong
         answers = [label for *_, label in batch]
+        given += sum(map(bool, answers))
         if spec.task == "regression":
-            columns[spec.label], unusable = parse_numbers(answers)
-            quarantined["bad_label"] += int(unusable.sum())
+            columns[spec.label], wrong = parse_numbers(answers)
+            quarantined["bad_label"] += int(wrong.sum())
         else:
-            columns[spec.label] = category([class_name(answer) for answer in answers])
+            named = category([class_name(answer) for answer in answers])
+            column = columns[spec.label] = Category(named.codes_in(classes), classes)
+            quarantined["unknown_class"] += int(np.sum((column.codes < 0) & (named.codes >= 0)))
+            strange.update(set(named.levels) - set(classes))
         quarantined["bad_value"] += int(bad.sum())
         sound = np.flatnonzero(~bad)
         tables.append(Table(columns).take(sound))
@@ -267,7 +318,14 @@ def _join(
         if count > spec.dataset.max_bad_share * total:
             wanted = "booleans" if spec.kinds[name] == "boolean" else "numbers"
             raise Refused("schema_mismatch", f"{name}: {count} of {total} captured values are not {wanted}")
+    unusable = quarantined["bad_label"] + quarantined["unknown_class"]
+    if unusable > spec.dataset.max_bad_share * given:
+        fault = "are not numbers" if spec.task == "regression" else f"name {len(strange)} classes that are not known"
+        most = f"(at most {spec.dataset.max_bad_share:.0%} may)"
+        raise Refused("schema_mismatch", f"{spec.label}: {unusable} of {given} labels {fault} {most}")
     _check_share("captured rows do not fit", total - sum(map(len, times)), total, spec, quarantined)
+    if not tables:
+        raise Refused("capture_missing", f"none of {len(captures)} captures has a row")
     table = concat(tables)
     _check_columns(spec, table, reference.seen)
     answered = np.zeros(len(table), dtype=bool)
@@ -326,8 +384,56 @@ def _check_columns(spec: Spec, table: Table, reference: Table) -> None:
                 faults.append(
                     f"{feature.name}: {share:.0%} of the values are unknown to the reference, like {now.levels[0]!r}"
                 )
+    faults += [
+        f"{', '.join(names)}: each has the values that another of them used to have, as if they were exchanged"
+        for names in _exchanged(spec, table, reference)
+    ]
     if faults:
         raise Refused("schema_mismatch", "; ".join(faults))
+
+
+def _exchanged(spec: Spec, table: Table, reference: Table) -> list[list[str]]:
+    """Numeric columns that traded places: each is far from its own old values, and has those of the next one.
+
+    A column that drifted, however far and wherever to, is in none of these groups: another one would have to drift to
+    where it was.
+    """
+    now, then = {}, {}
+    for feature in spec.features:
+        if feature.type != "numeric":
+            continue
+        found = [_present(rows.numbers(feature.name)) for rows in (table, reference)]
+        if all(len(np.unique(values)) >= _DIFFERENT for values in found):
+            now[feature.name], then[feature.name] = found[0], steps_of(sketch_of(np.sort(found[1])))
+
+    def distance(name: str, other: str) -> float:
+        at = numbers_of(now[name], then[other].points).at
+        return numeric_distance(then[other], at, len(now[name])) if at else 1.0
+
+    moved = [name for name in now if distance(name, name) > MOVED]
+    place = {}
+    for name in moved:
+        nearest, at = min(((distance(name, other), other) for other in moved if other != name), default=(1.0, name))
+        if nearest < ALIKE:
+            place[name] = at
+    groups = []
+    for name in moved:
+        path = [name]
+        while (following := place.get(path[-1])) and following not in path:
+            path.append(following)
+        if following == name == min(path, key=moved.index) and not (len(path) == 2 and _are_opposite(reference, path)):
+            groups.append(path)
+    return groups
+
+
+def _present(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    values = values[~np.isnan(values)]
+    return values[thin(len(values), _COMPARED)]
+
+
+def _are_opposite(rows: Table, names: Sequence[str]) -> bool:
+    values = np.array([rows.numbers(name) for name in names])
+    return float(np.corrcoef(values[:, ~np.isnan(values).any(axis=0)]).min()) < _OPPOSITE
 
 
 def _unseen(spec: Spec, new: Table, old: Table) -> dict[str, list[str]]:
@@ -352,6 +458,15 @@ def _named_classes(spec: Spec, rows: Table) -> Table:
     if spec.task == "regression":
         return rows
     column = rows.categories(spec.label)
+    numbers: dict[str, str] = {}
+    for level in column.levels:
+        plain = level.rstrip("0").removesuffix(".") if "." in level else level
+        if numbers.setdefault(class_name(level), plain) != plain:
+            raise Refused(
+                "schema_mismatch",
+                f"{spec.label}: the classes {numbers[class_name(level)]!r} and {level!r} are the same number: write "
+                "one class in one way, or two as texts that are no numbers",
+            )
     names = (*(class_name(level) for level in column.levels), "")
     return rows.having(spec.label, category([names[code] for code in column.codes.tolist()]))
 
@@ -360,6 +475,11 @@ def _labelled(spec: Spec, rows: Table) -> NDArray[np.intp]:
     """Indices of the rows that have a label."""
     column = rows.columns[spec.label]
     return np.flatnonzero(column.codes >= 0 if isinstance(column, Category) else ~np.isnan(column))
+
+
+def _classes(spec: Spec, reference: Reference) -> dict[str, Any]:
+    """What a classifier's manifest says of its classes, which rows that are thinned may not show any more."""
+    return {} if spec.task == "regression" else {"classes": list(reference.known_classes(spec.label))}
 
 
 def _check_classes(spec: Spec, rows: Table) -> None:
@@ -408,20 +528,60 @@ def _sane(spec: Spec, rows: Table, reference: Table, quarantined: Counter[str]) 
     return np.flatnonzero(~far)
 
 
+def _marked(rows: Table, first: bool) -> Table:
+    """The rows with their mark; in an older dataset that has none, the oldest ones there are count as original."""
+    if ORIGINAL in rows.columns:
+        return rows
+    return rows.having(ORIGINAL, np.ones(len(rows)) if first else 1.0 - rows.numbers(NEW))
+
+
+def _sample(rows: Table, most: int, share: float) -> Table:
+    """At most `most` of the rows, evenly spread, and at least that share of them original, as far as there are any.
+
+    Without it, each generation would thin what the one before it has left, and after some of them nothing would tell
+    whether the first regime is forgotten.
+    """
+    original = rows.numbers(ORIGINAL) > 0
+    kept = thin(len(rows), most)
+    least = min(int(most * share), int(original.sum()))
+    if original[kept].sum() < least:
+        first, later = np.flatnonzero(original), np.flatnonzero(~original)
+        kept = np.union1d(first[thin(len(first), least)], later[thin(len(later), most - least)])
+    return rows.take(kept)
+
+
 def _own_columns(rows: Table, weight: float, new: float) -> Table:
     return rows.having(WEIGHT, np.full(len(rows), weight)).having(NEW, np.full(len(rows), new))
 
 
 def _cuts(spec: Spec, times: NDArray[Any]) -> tuple[int, int]:
-    """Where the validation slice and the holdout begin; rows of one moment are never on both sides."""
+    """Where the validation slice and the holdout begin; rows of one moment are never on both sides.
+
+    The moment at which a share begins goes to the newer side with all its rows. Refused where that leaves less than
+    half of its share for what is older: so many rows of so few moments can't be split by time.
+    """
+
+    def share_of(share: float, before: int) -> int:
+        return before - max(1, int(before * share))
 
     def cut(share: float, before: int) -> int:
-        at = before - max(1, int(before * share))
-        begin = int(np.searchsorted(times, times[at], side="left"))
-        return begin if begin > 0 else at
+        return int(np.searchsorted(times, times[share_of(share, before)], side="left")) if before else 0
 
-    second = cut(spec.dataset.holdout_share, len(times))
-    return cut(spec.dataset.validation_share, second), second
+    options = spec.dataset
+    second = cut(options.holdout_share, len(times))
+    first = cut(options.validation_share, second)
+    until = share_of(options.holdout_share, len(times))
+    wanted = share_of(options.validation_share, until), until
+    if 2 * first < wanted[0] or 2 * (second - first) < until - wanted[0]:
+        raise Refused(
+            "too_few_rows",
+            f"{len(times)} rows of {len(np.unique(times))} moments can't be split by time, those of one moment stay "
+            f"together: {first} to train on, {second - first} for validation and {len(times) - second} held out, where "
+            f"{wanted[0]}, {until - wanted[0]} and {len(times) - until} are wanted. Take a longer window",
+        )
+    assert times[first - 1] < times[first], "training rows are older than validation rows"
+    assert times[second - 1] < times[second], "validation rows are older than the holdout"
+    return first, second
 
 
 def _counts(parts: Mapping[str, Table]) -> dict[str, int]:
@@ -430,6 +590,7 @@ def _counts(parts: Mapping[str, Table]) -> dict[str, int]:
         **{name: len(table) for name, table in parts.items()},
         "train_new": new,
         "train_old": len(parts["train"]) - new,
+        **{f"{name}_original": int(parts[name].numbers(ORIGINAL).sum()) for name in ("train", "reference")},
     }
 
 

@@ -28,7 +28,7 @@ what comes out, and how a better model is told from a worse one. A complete file
     min_category_rows = 20     # a category with fewer training rows is treated like one never seen
     seed = 7
     [dataset]
-    min_rows = 500             # labelled rows that a drift window must have
+    min_rows = 1000            # labelled rows that a drift window must have; [gate] min_rows of them must be held out
     min_label_coverage = 0.8   # share of the window's rows whose label has arrived
     max_bad_share = 0.05       # share of unreadable lines and values
     holdout_share = 0.2        # newest part of the window: judged on, never trained on
@@ -36,6 +36,7 @@ what comes out, and how a better model is told from a worse one. A complete file
     new_row_weight = 3.0       # weight of a row of the window where an old row has 1
     max_reference_rows = 20000 # old rows kept for rehearsal
     max_reference_holdout_rows = 3000
+    original_share = 0.2       # of both, at least, rows of the first model's dataset: what must not be forgotten
     max_source_share = 0.9     # rows that one request, or one category that used to be a minority, may give
     max_copies = 0.5           # identical others that a row may have on average, above what the old rows let expect
     max_outlier_share = 0.01   # rows with a number ten times as far away as the old ones reach: they are left out
@@ -155,7 +156,7 @@ class TrainingOptions:
 class DatasetOptions:
     """What a drift dataset must have, and how it is split."""
 
-    min_rows: int = 500
+    min_rows: int = 1000
     min_label_coverage: float = 0.8
     max_bad_share: float = 0.05
     holdout_share: float = 0.2
@@ -163,6 +164,7 @@ class DatasetOptions:
     new_row_weight: float = 3.0
     max_reference_rows: int = 20_000
     max_reference_holdout_rows: int = 3_000
+    original_share: float = 0.2
     max_source_share: float = 0.9
     max_copies: float = 0.5
     max_outlier_share: float = 0.01
@@ -281,6 +283,7 @@ _LIMITS: Mapping[str, tuple[float, float]] = MappingProxyType(
         "dataset.new_row_weight": (0.01, 1000.0),
         "dataset.max_reference_rows": (0, 10**8),
         "dataset.max_reference_holdout_rows": (0, 10**8),
+        "dataset.original_share": _SHARE,
         "dataset.max_source_share": _SHARE,
         "dataset.max_copies": (0.0, 1e9),
         "dataset.max_outlier_share": _SHARE,

@@ -1,6 +1,6 @@
 """Training the challenger: candidates are trained, the best on the validation slice is chosen.
 
-No way wins everywhere, so all that are asked for are tried:
+Which is best differs from table to table (two are in docs/benchmarks/retrain.md), so all that are asked for are tried:
 
     continued   adds some trees to the champion, on the window's rows and as many old ones (rehearsal: on new rows
                 alone it forgets the old regime)
@@ -61,7 +61,7 @@ class Challenger:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a candidate would be trained on."""
+    """What a candidate would be trained on; `weight` is of all rows, those of classes come on top of it."""
 
     name: str
     rows: Index
@@ -101,7 +101,7 @@ def train_candidates(
     """
     encoder = _encoder(spec, rows, champion)
     y = truth(spec, encoder, rows)
-    plans = _plans(spec, rows, _class_weights(spec, encoder, rows, y), champion)
+    plans = _plans(spec, rows, champion)
     x = encode(encoder, rows)
     held_x, held_y = encode(encoder, validation), truth(spec, encoder, validation)
     held = _matrix(encoder, held_x, held_y)
@@ -115,7 +115,8 @@ def train_candidates(
             continue
         # XGBoost's refresh updater sums nothing over machines: there, each one refreshes with all rows.
         own = plan.rows if plan.name == "refreshed" else plan.rows[collective.get_rank() :: collective.get_world_size()]
-        data = _matrix(encoder, x[own], y[own], plan.weight[own])
+        weight = plan.weight * _class_weights(spec, encoder, y, plan)[y.astype(int)] if encoder.classes else plan.weight
+        data = _matrix(encoder, x[own], y[own], weight[own])
         if plan.name == "refreshed":
             booster = _refresh(spec, plan, data)
         else:
@@ -211,10 +212,11 @@ def _classes(spec: Spec, rows: Table, champion: Model | None) -> tuple[str, ...]
     return classes
 
 
-def _plans(spec: Spec, rows: Table, class_weights: Numbers, champion: Model | None) -> list[_Plan]:
+def _plans(spec: Spec, rows: Table, champion: Model | None) -> list[_Plan]:
     """Every candidate that is asked for, and why those are skipped that are.
 
-    From scratch is always possible, so it stands in where nothing else is. What a candidate costs is known beforehand
+    Of a champion that has grown to the cap, a successor from scratch is tried, whatever else is asked for: that one is
+    the first to be given of the budget, and the first one is always trained. What a candidate costs is known beforehand
     from its rows and rounds, never from a clock: so the same ones are skipped on a slow machine and on a fast one, and
     on several machines that train a candidate each.
     """
@@ -222,47 +224,48 @@ def _plans(spec: Spec, rows: Table, class_weights: Numbers, champion: Model | No
     done, cap = _rounds(champion), spec.training.max_rounds
     names = spec.training.candidates if champion else ("scratch",)
     capped = f"the champion has {done} rounds, the cap is {cap}" if champion and done >= cap else None
-    if capped and "continued" in names and "scratch" not in names:
+    forced = bool(capped and "continued" in names)
+    if forced and "scratch" not in names:
         names = (*names, "scratch")
     left = spec.training.budget
-    everything, rehearsed = np.arange(len(rows)), _rehearsal(spec, rows)
-    weighted = class_weights * rows.numbers(WEIGHT)
+    everything, rehearsed, alike = np.arange(len(rows)), _rehearsal(spec, rows), np.ones(len(rows))
     added = min(spec.num_boost_round, cap)
     continuing = max(1, min(added, spec.training.continued_rounds, cap - done))
-    plans: list[_Plan] = []
-    for name in names:
+    plans: dict[str, _Plan] = {}
+    for name in sorted(names, key=lambda name: not (forced and name == "scratch")):
         plan = {
-            "continued": _Plan(name, rehearsed, class_weights, continuing, start, capped),
-            "refreshed": _Plan(name, rehearsed, class_weights, done, start),
-            "scratch": _Plan(name, everything, weighted, added),
-            "new_only": _Plan(name, np.flatnonzero(rows.numbers(NEW) > 0), class_weights, added),
+            "continued": _Plan(name, rehearsed, alike, continuing, start, capped),
+            "refreshed": _Plan(name, rehearsed, alike, done, start),
+            "scratch": _Plan(name, everything, rows.numbers(WEIGHT), added),
+            "new_only": _Plan(name, np.flatnonzero(rows.numbers(NEW) > 0), alike, added),
         }[name]
-        trees = plan.rounds * int(spec.hyperparameters.get("num_class", 1))
+        trees = plan.rounds
+        for several in ("num_class", "num_parallel_tree"):
+            trees *= int(spec.hyperparameters.get(several, 1))
         cost = len(plan.rows) * len(spec.features) * trees / _BILLION
-        if not plan.skipped and cost > left and any(not earlier.skipped for earlier in plans):
+        if not plan.skipped and cost > left and any(not earlier.skipped for earlier in plans.values()):
             budget = f"{left:.3g} of the budget of {spec.training.budget:g} are left"
             plan = replace(plan, skipped=f"it may cost {cost:.3g} billion values, {budget}")
         if not plan.skipped:
             left -= cost
-        plans.append(plan)
-    return plans
+        plans[name] = plan
+    return [plans[name] for name in names]
 
 
-def _class_weights(spec: Spec, encoder: Encoder, rows: Table, y: Numbers) -> Numbers:
-    """The weight of each row for its class; `balanced` gives every class the same weight in all."""
+def _class_weights(spec: Spec, encoder: Encoder, y: Numbers, plan: _Plan) -> Numbers:
+    """The weight of each class; `balanced` gives every class the same weight in all, over the rows trained on."""
     wanted = spec.training.class_weights
     if not wanted:
-        return np.ones(len(rows))
+        return np.ones(len(encoder.classes))
     if wanted == BALANCED:
-        totals = np.bincount(y.astype(int), weights=rows.numbers(WEIGHT), minlength=len(encoder.classes))
-        table = totals.sum() / (len(encoder.classes) * np.maximum(totals, 1.0))
-    else:
-        assert not isinstance(wanted, str)
-        if unknown := sorted(set(wanted) - set(encoder.classes)):
-            known = ", ".join(encoder.classes)
-            raise InvalidSpec(f"[training] class_weights: {spec.label} has no class {', '.join(unknown)}, only {known}")
-        table = np.array([wanted.get(name, 1.0) for name in encoder.classes])
-    return np.asarray(table[y.astype(int)], dtype=np.float64)
+        totals = np.bincount(y[plan.rows].astype(int), weights=plan.weight[plan.rows], minlength=len(encoder.classes))
+        share = totals.sum() / len(encoder.classes)
+        return np.array([share / total if total else 1.0 for total in totals])
+    assert not isinstance(wanted, str)
+    if unknown := sorted(set(wanted) - set(encoder.classes)):
+        known = ", ".join(encoder.classes)
+        raise InvalidSpec(f"[training] class_weights: {spec.label} has no class {', '.join(unknown)}, only {known}")
+    return np.array([wanted.get(name, 1.0) for name in encoder.classes])
 
 
 def _rehearsal(spec: Spec, rows: Table) -> Index:
@@ -275,7 +278,7 @@ def _rehearsal(spec: Spec, rows: Table) -> Index:
 
 def _boost(spec: Spec, plan: _Plan, data: xgb.DMatrix, held: xgb.DMatrix, checkpoints: Checkpoints) -> xgb.Booster:
     """A booster of at most `plan.rounds` more rounds than the start has, cut at its best one."""
-    parameters = _parameters(spec)
+    parameters = parameters_of(spec)
     sign = -1.0 if parameters["eval_metric"] == "auc" else 1.0
     done = plan.start.num_boosted_rounds() if plan.start else 0
     found = checkpoints.newest(plan.name)
@@ -296,13 +299,14 @@ def _boost(spec: Spec, plan: _Plan, data: xgb.DMatrix, held: xgb.DMatrix, checkp
 def _refresh(spec: Spec, plan: _Plan, data: xgb.DMatrix) -> xgb.Booster:
     """The booster with the same splits as the start; the value of every leaf is learnt from the data."""
     update = {"process_type": "update", "updater": "refresh", "refresh_leaf": True, "verbosity": 0}
-    booster = _from({**_parameters(spec), **update}, [data], _raw(plan.start))
+    booster = _from({**parameters_of(spec), **update}, [data], _raw(plan.start))
     for iteration in range(plan.rounds):
         booster.update(data, iteration)
-    return _from(_parameters(spec), [], _raw(booster))
+    return _from(parameters_of(spec), [], _raw(booster))
 
 
-def _parameters(spec: Spec) -> dict[str, Any]:
+def parameters_of(spec: Spec) -> dict[str, Any]:
+    """What XGBoost is told; a seed among the hyperparameters goes before that of `[training]`."""
     metric = EVAL_METRIC.get(spec.metric, {}).get(spec.task, spec.metric)
     return {
         "tree_method": "hist",

@@ -133,7 +133,7 @@ def test_five_hundred_columns_are_learned_from(tmp_path: Path) -> None:
     assert len(first.spec.features) == 500
     assert first.spec.hyperparameters["colsample_bytree"] == 0.3
     dataset, _, decision = second_model(first, columns(250, 2, wide=496))
-    assert len(dataset.parts["holdout"].columns) == 503
+    assert len(dataset.parts["holdout"].columns) == 504  # the label's and three of the dataset's own
     assert decision.decision in {"promote", "keep_champion"}
     assert decision.reasons or decision.decision == "promote"
 
@@ -173,8 +173,13 @@ def test_positives_that_are_all_old_leave_the_newest_rows_without_a_verdict(tmp_
         second_model(first, made)
 
 
-def test_a_class_that_the_first_model_never_saw_refuses_the_window(tmp_path: Path) -> None:
+def test_a_class_that_the_first_model_never_saw_is_left_out_while_it_is_rare_and_refuses_the_window_when_it_is_not(
+    tmp_path: Path,
+) -> None:
     first = first_model(tmp_path, columns(2000, 1, share=0.3))
     made = columns(1000, 2, share=0.3)
-    with pytest.raises(Refused, match="classes that the model does not know: perhaps"):
-        second_model(first, {**made, "y": ["perhaps", *made["y"][1:]]})
+    dataset, model, _ = second_model(first, {**made, "y": ["perhaps", *made["y"][1:]]})
+    assert dataset.manifest["quarantined"]["rows"] == {"unknown_class": 1}
+    assert model.encoder.classes == ("no", "yes")
+    with pytest.raises(Refused, match="schema_mismatch: y: 51 of 1000 labels name 1 classes that are not known"):
+        second_model(first, {**made, "y": ["perhaps"] * 51 + made["y"][51:]})

@@ -39,6 +39,11 @@ def test_the_documented_example_says_the_defaults():
     assert documented.num_boost_round == default.num_boost_round
 
 
+def test_a_window_of_the_default_size_has_the_holdout_that_the_gate_asks_for():
+    spec = parse_spec(SMALL)
+    assert spec.dataset.min_rows * spec.dataset.holdout_share >= spec.gate.min_rows
+
+
 def test_the_flights_file_is_good():
     spec = parse_spec(MODEL)
     assert len(spec.features) == 15

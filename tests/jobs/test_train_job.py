@@ -91,6 +91,14 @@ def test_a_training_that_was_killed_goes_on_and_ends_with_the_same_model(data: P
     assert (kept / "code" / "lineage.json").read_text() == (whole / "code" / "lineage.json").read_text()
 
 
+@pytest.mark.parametrize(("added", "seed"), [("", 7), ("seed = 11\n", 11)])
+def test_the_lineage_has_the_seed_that_was_used(data: Path, champion: Path, tmp_path: Path, added: str, seed: int):
+    (data / "model.toml").write_text(MODEL.replace("max_depth", f"{added}max_depth"))
+    finished(start(data, champion, tmp_path / "model"))
+    lineage = json.loads((tmp_path / "model" / "code" / "lineage.json").read_text())
+    assert (lineage["seed"], lineage["hyperparameters"].get("seed", 7)) == (seed, seed)
+
+
 def test_a_checkpoint_of_other_inputs_is_not_gone_on_with(data: Path, champion: Path, tmp_path: Path):
     checkpoints = tmp_path / "checkpoints"
     finished(start(data, champion, tmp_path / "first", "--checkpoints", str(checkpoints)))

@@ -6,7 +6,7 @@ from houses import MODEL, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain.dataset import NEW, WEIGHT, bootstrap_dataset
+from retrain.dataset import NEW, ORIGINAL, WEIGHT, bootstrap_dataset
 from retrain.errors import InvalidSpec, Refused
 from retrain.evaluation import score
 from retrain.jobs.inference import Encoder
@@ -20,7 +20,8 @@ def with_training(spec: Spec, **options) -> Spec:
 
 
 def window(rows: Table, weight: float = 3.0) -> Table:
-    return rows.having(WEIGHT, np.full(len(rows), weight)).having(NEW, np.ones(len(rows)))
+    own = {WEIGHT: np.full(len(rows), weight), NEW: np.ones(len(rows)), ORIGINAL: np.zeros(len(rows))}
+    return Table({**rows.columns, **own})
 
 
 @pytest.fixture
@@ -116,6 +117,14 @@ def test_a_candidate_that_does_not_fit_the_budget_is_skipped_and_says_so(spec, d
     assert f"of the budget of {affordable:g} are left" in challenger.candidates[1].skipped
 
 
+def test_trees_that_are_grown_side_by_side_cost_as_much_as_one_after_the_other(spec, drifted, champion):
+    affordable = 1.1 * len(drifted[0]) * len(spec.features) * spec.num_boost_round / 1e9
+    forest = replace(spec, hyperparameters={**spec.hyperparameters, "num_parallel_tree": 3})
+    asked = with_training(forest, candidates=("continued", "scratch"), budget=affordable)
+    skipped = train(asked, *drifted, champion).candidates[1].skipped
+    assert skipped.startswith(f"it may cost {3 * affordable / 1.1:.3g} billion values")
+
+
 def test_the_first_candidate_is_trained_whatever_the_budget(spec, drifted, champion):
     challenger = train(with_training(spec, candidates=CANDIDATES, budget=0.0), *drifted, champion)
     assert challenger.chosen == "continued"
@@ -133,6 +142,16 @@ def test_a_champion_that_has_grown_to_the_cap_is_not_continued(spec, drifted, ch
     challenger = train(capped, *drifted, champion)
     assert challenger.chosen == "scratch"
     assert challenger.candidates[0].skipped == f"the champion has {rounds} rounds, the cap is {rounds}"
+
+
+@pytest.mark.parametrize(
+    "asked", [("refreshed", "continued"), ("refreshed", "continued", "scratch"), ("new_only", "continued", "refreshed")]
+)
+def test_at_the_cap_one_from_scratch_is_trained_before_the_budget_is_given_to_others(spec, drifted, champion, asked):
+    capped = with_training(spec, max_rounds=champion.booster.num_boosted_rounds(), candidates=asked, budget=0.0)
+    challenger = train(capped, *drifted, champion)
+    assert challenger.chosen == "scratch"
+    assert {one.name for one in challenger.candidates if not one.skipped} == {"scratch"}
 
 
 def test_a_continued_model_stays_within_the_cap(spec, drifted, champion):
@@ -229,6 +248,22 @@ def test_balanced_classes_weigh_the_same_in_all(binary):
     assert balanced > 1.5 * share
     given = {"yes": 0.5 / share, "no": 0.5 / (1 - share)}
     assert mean_probability(binary, given) == pytest.approx(balanced, abs=1e-6)
+
+
+def by_chance(rows: Table, period: int) -> Table:
+    """Houses of which one in so many is of the class yes, whatever they are like."""
+    return rows.having("price", category(["no" if n % period else "yes" for n in range(len(rows))]))
+
+
+@pytest.mark.parametrize("candidate", CANDIDATES)
+def test_balanced_is_balanced_over_the_rows_that_each_candidate_learns_from(binary, candidate):
+    old, new = by_chance(window(table(4000, seed=1), 1.0), 2), by_chance(window(table(1000, seed=2)), 10)
+    old = old.having(NEW, np.zeros(len(old)))
+    blunt = replace(binary, num_boost_round=10, hyperparameters={"objective": "binary:logistic", "max_depth": 1})
+    balanced = with_training(blunt, class_weights="balanced", candidates=(candidate,))
+    champion = train(balanced, old, old, None).model
+    model = train(balanced, concat([old, new]), new, champion).model
+    assert model.predict(encode(model.encoder, new)).mean() == pytest.approx(0.5, abs=0.03)
 
 
 def test_a_weight_for_a_class_that_there_is_not_is_an_error(binary):

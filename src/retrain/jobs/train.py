@@ -33,7 +33,7 @@ from retrain.jobs.inference import Model
 from retrain.jobs.together import PORT, together
 from retrain.spec import CANDIDATES, Spec, read_spec
 from retrain.table import read_table
-from retrain.training import Candidate, choose, train_candidates
+from retrain.training import Candidate, choose, parameters_of, train_candidates
 
 ALL = "all"
 
@@ -95,7 +95,7 @@ def _origin(options: argparse.Namespace, spec: Spec, archive: Path) -> dict[str,
         "episode_id": options.episode_id,
         "metric": spec.metric,
         "hyperparameters": {**spec.hyperparameters, "num_boost_round": spec.num_boost_round},
-        "seed": spec.training.seed,
+        "seed": parameters_of(spec)["seed"],
         "instances": collective.get_world_size(),
         "sha256": {
             "train.csv": sha256(options.train / "train.csv"),
