@@ -120,7 +120,7 @@ def class_name(text: str) -> str:
     """
     text = text.strip()
     try:
-        number = float(text)
+        number = _float(text)
     except ValueError:
         return text
     return repr(number).removesuffix(".0") if abs(number) < 1e15 else text  # beyond, repr has an exponent
@@ -133,9 +133,19 @@ def class_order(name: str) -> tuple[float, str]:
     ['2', '10', 'other']
     """
     try:
-        return float(name), name
+        return _float(name), name
     except ValueError:
         return float("inf"), name
+
+
+def ordered_classes(names: Iterable[str], positive: str | None = None) -> tuple[str, ...]:
+    """The classes in the order of their numbers: as `class_order` sorts them, but a positive one is the last.
+
+    >>> ordered_classes(["legit", "fraud"]), ordered_classes(["legit", "fraud"], "fraud")
+    (('fraud', 'legit'), ('legit', 'fraud'))
+    """
+    last = None if positive is None else class_name(positive)
+    return tuple(sorted(names, key=lambda name: (name == last, class_order(name))))
 
 
 def thin(rows: int, most: int) -> Index:
@@ -239,10 +249,17 @@ def parse_number(text: str) -> float | None:
     if text in MISSING:
         return float("nan")
     try:
-        value = float(text)
+        value = _float(text)
     except ValueError:
         return None
     return None if abs(value) > HIGHEST else value
+
+
+def _float(text: str) -> float:
+    """The number. Raises ValueError for 1_0 too, which is one in Python's source only."""
+    if "_" in text:
+        raise ValueError(text)
+    return float(text)
 
 
 def parse_numbers(texts: Sequence[str]) -> tuple[Numbers, NDArray[np.bool_]]:
@@ -250,7 +267,7 @@ def parse_numbers(texts: Sequence[str]) -> tuple[Numbers, NDArray[np.bool_]]:
     nan = float("nan")
     try:  # nearly always enough, and several times as fast
         values = np.array([float(text) if text else nan for text in texts])
-        if not np.any(np.abs(values) > HIGHEST):
+        if not np.any(np.abs(values) > HIGHEST) and "_" not in "".join(texts):
             return values, np.zeros(len(texts), dtype=bool)
     except ValueError:
         pass

@@ -6,7 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrain.errors import Refused
-from retrain.table import Category, Table, category, concat, parse_numbers, read_table, thin, write_table
+from retrain.table import (
+    Category,
+    Table,
+    category,
+    class_name,
+    concat,
+    ordered_classes,
+    parse_numbers,
+    read_table,
+    thin,
+    write_table,
+)
 
 KINDS = {"a": "numeric", "b": "categorical"}
 numbers = st.lists(st.floats(allow_nan=True, allow_infinity=False, width=32), max_size=30)
@@ -45,12 +56,17 @@ def test_thinning_keeps_order_and_never_repeats_a_row(rows, most):
     assert not len(kept) or kept[-1] < rows
 
 
-@pytest.mark.parametrize("text", ["abc", "inf", "1e39", "1,5", "0x10"])
+@pytest.mark.parametrize("text", ["abc", "inf", "1e39", "1,5", "0x10", "1_0"])
 def test_what_is_no_finite_number_is_marked(text):
     values, bad = parse_numbers(["1", text, "", "NA"])
     assert bad.tolist() == [False, True, False, False]
     assert values[0] == 1.0
     assert np.isnan(values[1:]).all()
+
+
+def test_classes_with_an_underline_are_words():
+    assert [class_name(text) for text in ("1_0", "10.0")] == ["1_0", "10"]
+    assert ordered_classes(["1_0", "9"]) == ("9", "1_0")
 
 
 @pytest.mark.parametrize(
