@@ -23,7 +23,7 @@ from retrain.capture import Window, lines
 from retrain.clock import parse, render
 from retrain.errors import Refused
 from retrain.ground_truth import collected_hour
-from retrain.table import foreign_line, parse_numbers
+from retrain.table import foreign_line, numbered, other_separator, parse_numbers
 from retrain.transform import read_manifest, transformed
 
 ALWAYS: Window = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
@@ -262,24 +262,25 @@ def _chunks(path: Path, advance: Advance) -> Iterator[bytes]:
 
 def _open_csv(path: Path) -> Table:
     def read() -> Iterator[tuple[int, int, list[str]]]:
-        """Line number, bytes read so far, and values of every row."""
+        """The line in which it begins, bytes read so far, and values of every row."""
         with path.open("rb") as raw:
             number = 0
-            reader = csv.reader(io.TextIOWrapper(raw, encoding="utf-8-sig", newline=""))
             try:
-                for row in reader:
-                    number = reader.line_num
-                    if row:
-                        yield number, raw.tell(), row
+                for number, row in numbered(io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")):
+                    yield number, raw.tell(), row
             except UnicodeDecodeError:
                 raise _unusable(path, foreign_line(path), "it is no UTF-8 text: save the file as UTF-8") from None
             except csv.Error as error:
-                raise _unusable(path, number + 1, f"{error}: save the file as CSV") from None
+                raise _unusable(
+                    path, None, f"below line {number}: {error}: save the file as CSV, quotes in pairs"
+                ) from None
 
     begun = read()
     _, _, header = next(begun, (0, 0, []))
     if not header:
         raise _unusable(path, None, "the file is empty: a header and rows are expected")
+    if other := other_separator(header):
+        raise _unusable(path, 1, other)
 
     def rows(places: Sequence[int], advance: Advance) -> Iterator[list[str]]:
         done = 0

@@ -206,6 +206,8 @@ def test_a_time_of_numbers_comes_with_a_number_of_rows_as_window(
         ("x,x,y\n1,2,3\n", "line 1: two columns have the name x: rename one"),
         ("x,yy\n1,2\n", "there is no column 'y': did you mean 'yy'?"),
         ("x,y\n1,2\n3\n", "line 3: 1 values, the header has 2"),
+        ('x,z,y\n1,2,3\n3,"4,5\n5,6,7\n', "line 3: 2 values, the header has 3: add or remove values or quotes"),
+        ("x;y\n1;2\n", "line 1: its columns are separated by ';': save the file with commas"),
         (b"x,y\n1,\xff\n", "is no UTF-8 text: save the file as UTF-8"),
     ],
 )

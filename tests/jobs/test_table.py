@@ -74,13 +74,17 @@ def test_classes_with_an_underline_are_words():
     [
         ("a\n1\n", "lacks the columns b: it has a"),
         ("a,b,a\n1,x,2\n", "columns of the same name: a"),
-        ("a,b\n1,x\n2\n", "t.csv, row 3: 1 columns, the header has 2"),
-        ("a,b\n1,x\nten,x\n", "t.csv, row 3: a: 'ten' is not a finite number"),
-        ("a,b\n1,x\n\nten,x\n", "t.csv, row 3: a: 'ten' is not a finite number"),
+        ("a,b\n1,x\n2\n", "t.csv, line 3: 1 columns, the header has 2"),
+        ("a,b\n1,x\nten,x\n", "t.csv, line 3: a: 'ten' is not a finite number"),
+        ("a,b\n1,x\n\nten,x\n", "t.csv, line 4: a: 'ten' is not a finite number"),
+        ('a,b\n1,"x\ny"\n2\n', "t.csv, line 4: 1 columns, the header has 2"),
+        ('a,b\n1,x\n2,"x\n3,x\n4,x\n5",x\n', "t.csv, line 3: 3 columns, the header has 2"),
+        ("a;b\n1;x\n", "t.csv, line 1: its columns are separated by ';': save the file with commas"),
+        ("a\tb\n1\tx\n", "t.csv, line 1: its columns are separated by '\\t': save the file with commas"),
         ("", "t.csv is empty: a header and rows are expected"),
         ("\n\n", "t.csv is empty: a header and rows are expected"),
         (b"a,b\n1,x\n2,\xfc\n", "t.csv, line 3: no UTF-8 text: save the file as UTF-8"),
-        ("a,b\n1,x\n2," + "x" * 200_000 + "\n", "t.csv, row 3: field larger than field limit (131072)"),
+        ("a,b\n1,x\n2," + "x" * 200_000 + "\n", "t.csv, below line 2: field larger than field limit (131072)"),
     ],
 )
 def test_a_file_that_does_not_fit_says_where(tmp_path: Path, content, says):

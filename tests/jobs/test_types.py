@@ -83,7 +83,7 @@ def test_a_missing_boolean_is_missing_and_another_word_is_bad():
 
 
 def test_a_word_that_is_no_boolean_is_refused_with_its_place(spec, tmp_path):
-    with pytest.raises(Refused, match=r"train.csv, row 3: paid: 'maybe' is neither true nor false"):
+    with pytest.raises(Refused, match=r"train.csv, line 3: paid: 'maybe' is neither true nor false"):
         read_table(csv_of(tmp_path, ["yes", "maybe"], [True, True]), initial(spec))
 
 
