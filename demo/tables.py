@@ -30,6 +30,7 @@ COLUMN = "column:"  # before the name of a column that would be taken for someth
 _EPOCH = datetime(EPOCH_YEAR, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _CELLS = 100_000  # values that are held as they are read
+_packed = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def read(model: Path, data: Path, *, time: str, window: str, train_windows: int) -> Source:
@@ -175,7 +176,7 @@ def _hold(spec: Spec, data: Path, time: str, by: list[str], *, months: bool) -> 
         for number, row in zip(numbers, block, strict=True):
             if row[label].strip():
                 kept.append(number - 2)
-                held.texts.append(json.dumps([row[place] for place in wanted], separators=(",", ":")))
+                held.texts.append(_packed([row[place] for place in wanted]))
                 held.marks += [known.setdefault(row[place], row[place]) for place in marks]
             else:
                 held.unlabelled += 1
