@@ -295,8 +295,7 @@ class Replay:
                 tar.extractall(folder, filter="data")
             self._models[uri] = inference.model_fn(folder)
         model = self._models[uri]
-        asked = inference.input_fn(_body(rows), "text/csv")
-        answer, _ = inference.output_fn(inference.predict_fn(asked, model), "text/csv")
+        answer, _ = inference.transform_fn(model, _body(rows), "text/csv", "text/csv")
         return str(answer).splitlines()
 
     def _check_versions(self, answers: Sequence[Answer], uris: Sequence[str]) -> None:

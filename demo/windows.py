@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import overload
 
 from retrain.spec import Spec
 
@@ -19,6 +20,24 @@ class Row:
     time: datetime
     values: tuple[str, ...]
     label: str
+
+
+@dataclass(frozen=True)
+class Rows(Sequence[Row]):
+    """Rows that are made when they are looked at, so that a million of them need not be there at once."""
+
+    make: Callable[[int], Row]
+    places: range
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> Rows: ...
+    def __getitem__(self, index: int | slice) -> Row | Rows:
+        return Rows(self.make, self.places[index]) if isinstance(index, slice) else self.make(self.places[index])
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,35 @@ def test_other_windows_are_spread_over_a_month_each_in_order(folder: Path, windo
         assert part.start < times[0] <= times[-1] < part.end
 
 
+def test_a_time_that_no_calendar_has_a_month_for_orders_the_rows(folder: Path) -> None:
+    path = folder / "table.csv"
+    path.write_text(path.read_text().replace("2024-01-03T08:00", "0001-01-01T00:00+05:00", 1))
+    assert [row.values[0] for row in read(folder, "30").initial][:3] == ["2", "0", "28"]
+
+
+@pytest.mark.parametrize("name", ["month", "2024"])
+def test_a_column_may_have_the_name_of_another_window(folder: Path, name: str) -> None:
+    path = folder / "table.csv"
+    path.write_text(path.read_text().replace("colour,part", f"colour,{name}"))
+    assert [part.name for part in read(folder, f"column:{name}").windows] == ["b", "c"]
+
+
+@pytest.mark.parametrize("window", ["0", "-5"])
+def test_windows_have_a_row(folder: Path, window: str) -> None:
+    with pytest.raises(DemoError, match=f"WINDOW={window}: a number of rows from 1 on is expected"):
+        read(folder, window)
+
+
+def test_rows_that_fill_no_window_are_counted(folder: Path) -> None:
+    assert "(the last 10 rows, fewer than a window has, left out)" in read(folder, "40").title
+
+
+def test_rows_are_made_when_they_are_looked_at(folder: Path) -> None:
+    rows = read(folder, "30").windows[0].rows
+    assert [row.values for row in rows[28:]] == [rows[28].values, rows[-1].values]
+    assert rows[29] is not rows[29]
+
+
 def test_the_initial_data_has_the_label_last(folder: Path) -> None:
     read(folder, "month").write_initial(folder)
     assert (folder / "train.csv").read_text().splitlines()[:2] == ["x,colour,y", "0,red,0"]
@@ -81,6 +110,7 @@ def test_the_initial_data_has_the_label_last(folder: Path) -> None:
         ({"time": "colour"}, r"table\.csv, row 2: colour is 'red', an ISO time"),
         ({"time": "x"}, r"row 2: x is '0', .* for numbers, WINDOW has to be a number of rows"),
         ({"train_windows": 3}, "3 windows by month; 3 to train on leave none"),
+        ({"train_windows": -1}, "TRAIN=-1: a number of windows from 1 on is expected"),
     ],
 )
 def test_a_table_that_does_not_fit_is_told_where(folder: Path, options: dict[str, Any], says: str) -> None:
@@ -102,6 +132,12 @@ def test_a_missing_file_is_named(folder: Path) -> None:
         ("1,red,a,2\n", "1,red,a,much\n", r"table\.csv, row 3: y: 'much' is not a finite number"),
         ("when,x", "x,x", r"table\.csv, line 1: two columns have the name x: rename one"),
         ("2024-01-03", "2024-01-32", r"row 4: when is '2024-01-32T08:00', an ISO time"),
+        (
+            "2024-01-03",
+            "9999-12-31",
+            r"row 4: when is in the year 9999: correct it, remove the row, or make windows of",
+        ),
+        ("2024-01-03T08:00", "0001-01-01T00:00+05:00", r"row 4: when is in the year 1: correct it"),
     ],
 )
 def test_a_value_that_does_not_fit_is_told_where(folder: Path, before: str, after: str, says: str) -> None:
@@ -147,7 +183,11 @@ def test_parquet_is_replayed_as_csv_is(folder: Path) -> None:
     csv, parquet = pytest.importorskip("pyarrow.csv"), pytest.importorskip("pyarrow.parquet")
     parquet.write_table(csv.read_csv(folder / "table.csv"), folder / "table.parquet")
     source = tables.read(folder / "model.toml", folder / "table.parquet", time="when", window="month", train_windows=1)
-    assert (source.initial, source.windows) == (read(folder, "month").initial, read(folder, "month").windows)
+    other = read(folder, "month")
+    assert list(source.initial) == list(other.initial)
+    assert [(part.name, list(part.rows)) for part in source.windows] == [
+        (part.name, list(part.rows)) for part in other.windows
+    ]
 
 
 @pytest.mark.parametrize(
@@ -183,7 +223,7 @@ def test_a_table_that_can_not_be_replayed_leaves_what_the_last_demo_left(
 
 def test_a_value_with_a_comma_is_one_value_of_a_request() -> None:
     row = Row(datetime(2024, 1, 1, tzinfo=UTC), ("1", 'New York, "NY"'), "2")
-    assert inference.input_fn(_body([row]), "text/csv") == [["1", 'New York, "NY"']]
+    assert inference.read_rows(_body([row]), "text/csv") == [["1", 'New York, "NY"']]
 
 
 @pytest.mark.parametrize(
@@ -288,7 +328,6 @@ def test_a_table_of_any_task_is_made_ready_by_init_and_its_first_model_answers_t
     quick = replace(source.spec, num_boost_round=30)
     first = train(quick, dataset.parts["train"], dataset.parts["validation"], None).model
     rows = source.windows[0].rows
-    answers = inference.predict_fn(inference.input_fn(_body(rows), "text/csv"), first)
-    lines = str(inference.output_fn(answers, "text/csv")[0]).splitlines()
+    lines = inference.transform_fn(first, _body(rows), "text/csv", "text/csv")[0].splitlines()
     reached = score(source.spec, first.encoder.classes, [row.label for row in rows], lines)
     assert reached > guessing if metric == "accuracy" else reached < guessing

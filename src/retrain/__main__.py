@@ -125,7 +125,7 @@ def _init(options: argparse.Namespace) -> int:
     print(f"{options.out}: {spec.task} model of {spec.label}, judged by {spec.metric}, from {found.rows:,} rows.")
     print(f"{_kinds(spec.kinds)}.")
     if spec.ignored:
-        print(f"Texts, ignored: {', '.join(spec.ignored)}.")
+        print(f"Texts, ignored, each with the reason in the file: {', '.join(spec.ignored)}.")
     for name, reason in found.left_out.items():
         print(f"Left out: {name}, {reason}.")
     time, calendar = next(iter(found.times.items()), ("COLUMN", True))

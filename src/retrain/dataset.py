@@ -49,8 +49,8 @@ from retrain.table import (
     Table,
     category,
     class_name,
-    class_order,
     concat,
+    ordered_classes,
     parse_flags,
     parse_numbers,
     read_table,
@@ -496,8 +496,8 @@ def _check_suspicions(
     spec: Spec, asked: Sequence[Capture], joined: Iterable[Labelled], rows: Table, reference: Table
 ) -> list[str]:
     """What could not be looked at, as sentences."""
-    classes = () if spec.task == "regression" else sorted(reference.categories(spec.label).levels, key=class_order)
-    pairs = read_pairs(spec.task, pairs_of(joined), classes)
+    levels = () if spec.task == "regression" else reference.categories(spec.label).levels
+    pairs = read_pairs(spec.task, pairs_of(joined), ordered_classes(levels, spec.positive))
     suspicions = (
         source_suspicion(spec, asked, rows, reference),
         copies_suspicion(spec, rows, reference),

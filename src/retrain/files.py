@@ -7,7 +7,6 @@ their manifests name by URI: below the folder they are looked for by the end of 
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
 import json
@@ -27,7 +26,7 @@ from retrain.capture import Window, lines
 from retrain.clock import parse, render
 from retrain.errors import Refused
 from retrain.ground_truth import collected_hour
-from retrain.table import foreign_line, parse_flags, parse_numbers
+from retrain.table import BrokenRowError, foreign_line, numbered, other_separator, parse_flags, parse_numbers
 from retrain.transform import read_manifest, transformed
 
 ALWAYS: Window = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
@@ -306,22 +305,17 @@ def _open_csv(path: Path) -> Table:
     packed = path.suffix.lower() == ".gz"
 
     def read() -> Iterator[tuple[int, int, list[str]]]:
-        """Line number, bytes read so far, and values of every row."""
+        """The line in which it begins, bytes read so far, and values of every row."""
         with path.open("rb") as raw:
-            number = 0
             content = gzip.GzipFile(fileobj=raw) if packed else raw
-            reader = csv.reader(io.TextIOWrapper(content, encoding="utf-8-sig", newline=""), strict=True)
             try:
-                for row in reader:
-                    number = reader.line_num
-                    if row:
-                        yield number, raw.tell(), row
+                for number, row in numbered(io.TextIOWrapper(content, encoding="utf-8-sig", newline="")):
+                    yield number, raw.tell(), row
             except UnicodeDecodeError:
                 line = None if packed else foreign_line(path)
                 raise _unusable(path, line, "it is no UTF-8 text: save the file as UTF-8") from None
-            except csv.Error as error:
-                remedy = "close its quotes, write a quote within a value twice, separate values by commas"
-                raise _unusable(path, number + 1, f"{error}, in the row that begins here: {remedy}") from None
+            except BrokenRowError as error:
+                raise _unusable(path, error.line, str(error)) from None
             except (EOFError, zlib.error, gzip.BadGzipFile) as error:
                 raise _unusable(path, None, f"the gz file is damaged ({error}): copy it anew") from None
 
@@ -329,8 +323,8 @@ def _open_csv(path: Path) -> Table:
     _, _, header = next(begun, (0, 0, []))
     if not header:
         raise _unusable(path, None, "the file is empty: a header and rows are expected")
-    if len(header) == 1 and (other := next((sign for sign in ";\t|" if sign in header[0]), None)):
-        raise _unusable(path, 1, f"values are separated by {other!r}, there is no comma: save the file with commas")
+    if other := other_separator(header):
+        raise _unusable(path, 1, other)
 
     def rows(places: Sequence[int], advance: Advance) -> Iterator[list[str]]:
         done = 0

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from difflib import get_close_matches
-from itertools import islice
+from itertools import chain, islice
+from operator import ne
 
 import numpy as np
 
@@ -33,6 +34,12 @@ FEWEST = 100  # rows of a table that a model can be learned from
 _CELLS = 100_000  # values that are held at a time
 _LOOK = 2000  # values after which it is known that a column holds no numbers
 _ID = re.compile(r"(?i:(?:^|[^a-z])(?:id|key|number|nr|no|code|index|pk)$)|[a-z](?:Id|ID|Key|No|Nr|Number)$")
+_YEAR, _MONTH = r"(?:1[89]|20|21)\d\d", r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
+_DATE = re.compile(  # as people write them, and a time behind it
+    rf"(?i:{_YEAR}[-/.]\d\d?(?:[-/.]\d\d?)?|\d\d?[-/.]\d\d?[-/.]{_YEAR}|\d\d?/\d\d?/\d\d|\d\d?[-/]{_YEAR}"
+    rf"|(?:\d\d?[ -])?{_MONTH}[ -](?:\d\d?,? )?{_YEAR})(?:[T ,]+\d\d?:\d\d.*)?"
+)
+_COMMA = re.compile(r"[+-]?\d+(?:[.,]\d{3})*,\d+|[+-]?\d{1,3}(?:,\d{3})+\.\d+")
 _METRICS = {"regression": "rmse", "binary": "logloss", "multiclass": "mlogloss"}
 
 
@@ -63,7 +70,10 @@ class _Column:
     distinct: set[float] | None = field(default_factory=set)  # whole numbers, as long as none comes twice
     odd: tuple[int, str] | None = None  # row (the header is row 1) and text of the first value that is no number
     texts: Counter[str] | None = field(default_factory=Counter)
-    times: int = 0
+    runs: int = 0  # of the same text, one after the other, as long as texts are counted
+    text: str = ""  # the last one seen
+    times: int = 0  # in ISO form
+    dates: int = 0  # in any
 
     def read(self, values: Sequence[str]) -> None:
         stripped = [value.strip() for value in values]
@@ -71,9 +81,14 @@ class _Column:
         if self.numbers or self.rows < _LOOK or not self.present:
             self._count_numbers(stripped, empty)
         if self.rows < _LOOK:
-            self.times += sum(map(_is_time, stripped))
+            times = [_is_time(text) for text in stripped]
+            self.times += sum(times)
+            self.dates += sum(time or bool(_DATE.fullmatch(text)) for time, text in zip(times, stripped, strict=True))
         if self.texts is not None:
             self.texts.update(stripped)
+            if present := [text for text in stripped if text not in MISSING]:
+                self.runs += sum(map(ne, present, chain([self.text], present)))
+                self.text = present[-1]
             if len(self.texts) > MOST_LEVELS + len(MISSING):
                 self.texts = None
         self.rows += len(values)
@@ -187,11 +202,28 @@ def _kind(column: _Column) -> tuple[str, str]:
         return "boolean", column.seen
     if column.numeric:
         return _number(column)
-    if column.times > 0.95 * min(column.present, _LOOK):
-        return "time", "a time: what comes after it is unknown when the model is asked"
+    if found := _time_like(column):
+        return found
     if why := _text_rather(column):
         return "text", why
     return "categorical", column.seen
+
+
+def _time_like(column: _Column) -> tuple[str, str] | None:
+    """What holds times, or texts of which later rows have others; None for other columns."""
+    looked_at, levels = min(column.present, _LOOK), column.levels
+    if column.times > 0.95 * looked_at:
+        return "time", "a time: what comes after it is unknown when the model is asked"
+    if column.dates > 0.95 * looked_at:
+        return "useless", f"a date, like {_quoted(column.text)}: later ones are unknown. TIME= takes ISO times only"
+    if levels is None or len(levels) < 3 or _many_levels(column) or column.runs > 1.1 * len(levels):
+        return None
+    return "useless", f"its {len(levels)} values come one after the other and don't return: later ones are unknown"
+
+
+def _many_levels(column: _Column) -> bool:
+    """Whether its texts are too many for categories."""
+    return column.levels is None or len(column.levels) * LEAST_PER_LEVEL > column.present
 
 
 def _number(column: _Column) -> tuple[str, str]:
@@ -224,10 +256,12 @@ def _text_rather(column: _Column) -> str | None:
             f"{column.numbers:,} of {column.present:,} values are numbers, row {row} has {_quoted(text)}: "
             "empty such cells, and write numeric"
         )
-    if column.levels is None or len(column.levels) * LEAST_PER_LEVEL > column.present:
-        many = f"more than {MOST_LEVELS:,}" if column.levels is None else f"{len(column.levels):,}"
-        return f"{many} values in {column.present:,} rows: an id or free text"
-    return None
+    if not _many_levels(column):
+        return None
+    if column.odd and _COMMA.fullmatch(column.odd[1]):
+        return f"numbers with a comma, like {_quoted(column.odd[1])}: write 1234.5, and numeric"
+    many = f"more than {MOST_LEVELS:,}" if column.levels is None else f"{len(column.levels):,}"
+    return f"{many} values in {column.present:,} rows: an id or free text"
 
 
 def _task(table: Table, label: _Column, task: str | None) -> tuple[str, str]:
@@ -236,7 +270,14 @@ def _task(table: Table, label: _Column, task: str | None) -> tuple[str, str]:
     classes = None if levels is None else len({class_name(level) for level in levels})
     if classes == 1:
         raise _unusable(table, f"{label.name}: every label is {_quoted(next(iter(levels or {})))}: nothing to learn")
+    row, text = label.odd or (2, "")
     if task is None:
+        few = classes is not None and classes <= MANY_NUMBERS + 1
+        if label.odd and not few and (label.numbers > 0.9 * label.present or _COMMA.fullmatch(text)):
+            raise _unusable(
+                table,
+                f"row {row}: {label.name}: {_quoted(text)} is no finite number: write 1234.5, or empty such cells",
+            )
         if label.numeric and (classes is None or classes > MANY_NUMBERS):
             task = "regression"
         elif classes is not None and classes <= MOST_CLASSES:
@@ -248,7 +289,6 @@ def _task(table: Table, label: _Column, task: str | None) -> tuple[str, str]:
             )
     if task == "regression":
         if not label.numeric:
-            row, text = label.odd or (2, "")
             raise _unusable(
                 table, f"row {row}: {label.name}: {_quoted(text)} is no number: --task {_classifier(classes)}"
             )
@@ -319,8 +359,8 @@ def _model(label: _Column, judged: tuple[str, str], counts: Counter[str], rarest
     task, why = judged
     gap = f"; {label.missing:,} rows without a label are left out" if label.missing else ""
     metric, said = _METRICS[task], "or mae, if large errors should count no more than in proportion"
+    named = sorted(counts.items(), key=lambda item: class_order(item[0]))
     if task != "regression":
-        named = sorted(counts.items(), key=lambda item: class_order(item[0]))
         said = ", ".join(f"{_quoted(name)} {count / label.present:.2%}" for name, count in named[:6])
         said += ", …" if named[6:] else ""
         if task == "binary" and rarest < RARE:
@@ -329,6 +369,15 @@ def _model(label: _Column, judged: tuple[str, str], counts: Counter[str], rarest
     yield _line("task", _string(task), why + gap)
     yield _line("metric", _string(metric), said)
     yield _line("direction", _string("max" if metric in HIGHER_IS_BETTER else "min"))
+    if task == "binary":
+        yield _line("positive", _string(_positive(counts)), "whose probability is answered: or write the other class")
+
+
+def _positive(counts: Counter[str]) -> str:
+    """Of two classes the one that says yes; of other words the rarer, of equals the last in order."""
+    if yes := [name for name in counts if FLAGS.get(name.lower())]:
+        return yes[0]
+    return min(sorted(counts, key=class_order, reverse=True), key=lambda name: counts[name])
 
 
 def _hyperparameters(task: str, rows: int, features: int, classes: int, rarest: float) -> Iterator[str]:

@@ -9,6 +9,8 @@ what comes out, and how a better model is told from a worse one. A complete file
     metric = "rmse"            # main metric; rmse, mae (regression) | logloss, auc, accuracy (binary) |
                                # mlogloss, accuracy (multiclass)
     direction = "min"          # where its better values are: follows from its name, may be said, must be right
+    # positive = "yes"         # binary: the class whose probability is answered. The last of the two in order (numbers
+                               # by size, before words) unless it is written
     [features]                 # the order is the column order of requests and captures, texts left out
     distance = "numeric"
     carrier = "categorical"
@@ -81,7 +83,7 @@ what comes out, and how a better model is told from a worse one. A complete file
 
 from __future__ import annotations
 
-import math
+import json
 import re
 import tomllib
 from collections.abc import Mapping
@@ -210,6 +212,7 @@ class Spec:
     gate: GateOptions = field(default_factory=GateOptions)
     monitor: MonitorOptions = field(default_factory=MonitorOptions)
     ignored: tuple[str, ...] = ()
+    positive: str | None = None  # of a binary task: the class whose probability is answered
 
     @property
     def direction(self) -> str:
@@ -232,27 +235,37 @@ _SHARE = (0.0, 1.0)
 _HEAVIEST = 1e6  # weight of a class
 # What XGBoost 3.2 takes for boosting trees, and the numbers it takes for it: (lowest, highest).
 _SHARE_OF_SOME = (1e-6, 1.0)
-_ANY = (-math.inf, math.inf)
-_HYPERPARAMETERS: Mapping[str, tuple[float, float] | None] = MappingProxyType(
+_HIGHEST = 3.4028234663852886e38  # it computes in float32
+_ANY, _POSITIVE = (-_HIGHEST, _HIGHEST), (0.0, _HIGHEST)
+_NUMBERS: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
         **dict.fromkeys(("eta", "learning_rate"), _SHARE_OF_SOME),
         **dict.fromkeys(("subsample", "colsample_bytree", "colsample_bylevel", "colsample_bynode"), _SHARE_OF_SOME),
-        **dict.fromkeys(("gamma", "min_split_loss", "min_child_weight", "max_delta_step"), (0.0, math.inf)),
-        **dict.fromkeys(("lambda", "reg_lambda", "alpha", "reg_alpha", "scale_pos_weight"), (0.0, math.inf)),
+        **dict.fromkeys(("gamma", "min_split_loss", "min_child_weight", "max_delta_step"), _POSITIVE),
+        **dict.fromkeys(("lambda", "reg_lambda", "alpha", "reg_alpha", "scale_pos_weight"), _POSITIVE),
         **dict.fromkeys(("max_depth", "max_leaves", "nthread"), (0, 10**6)),
         "max_bin": (2, 10**6),
         "num_parallel_tree": (1, 10**4),
         "max_cat_to_onehot": (0, 10**6),
-        "max_cat_threshold": (0, 10**6),
+        "max_cat_threshold": (1, 10**6),
+        "max_cached_hist_node": (1, 10**9),
         "num_class": (2, 10**4),
         "base_score": _ANY,
-        "huber_slope": (1e-12, math.inf),
+        "huber_slope": (1e-12, _HIGHEST),
         "tweedie_variance_power": (1.0, 2.0),
         "seed": (0, 2**31 - 1),
-        **dict.fromkeys(("objective", "tree_method", "grow_policy", "sampling_method", "interaction_constraints")),
-        **dict.fromkeys(("monotone_constraints", "multi_strategy", "device", "max_cached_hist_node")),
     }
 )
+_WORDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "tree_method": ("auto", "hist", "approx", "exact"),
+        "grow_policy": ("depthwise", "lossguide"),
+        "sampling_method": ("uniform", "gradient_based"),
+        "multi_strategy": ("one_output_per_tree", "multi_output_tree"),
+        "device": ("cpu", "cuda", "gpu"),
+    }
+)
+_CONSTRAINTS = ("monotone_constraints", "interaction_constraints")
 _WHOLE = frozenset(
     [
         "max_depth",
@@ -262,6 +275,7 @@ _WHOLE = frozenset(
         "num_parallel_tree",
         "max_cat_to_onehot",
         "max_cat_threshold",
+        "max_cached_hist_node",
         "num_class",
         "seed",
     ]
@@ -312,7 +326,10 @@ def read_spec(path: Path) -> Spec:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise InvalidSpec(f"{path.name} is missing: the initial data needs a {path.name} beside train.csv") from None
+        raise InvalidSpec(
+            f"{path}: there is no such file: `python -m retrain init` writes a model.toml; "
+            "the initial data needs it beside train.csv"
+        ) from None
     except UnicodeDecodeError as error:
         raise InvalidSpec(f"{path.name} is not UTF-8 text ({error}): save it as UTF-8") from error
     return parse_spec(text, path.name)
@@ -324,6 +341,10 @@ def parse_spec(text: str, file: str = "model.toml") -> Spec:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _broken(text, file, str(error)) from error
+    except (ValueError, RecursionError) as error:
+        number, line = max(enumerate(text.split("\n"), 1), key=lambda item: len(item[1]))
+        where = f"{file}, line {number}: {line.strip()[:60]}…"
+        raise InvalidSpec(f"{where}: too many digits or brackets: write what the option needs") from error
     return _Reader(text, file, document).spec()
 
 
@@ -342,16 +363,16 @@ class _Reader:
                 raise self.error(name, None, f"unknown section: one of {', '.join(known)} is expected")
         model = self.section("model", required=True)
         for key in model:
-            if key not in {"label", "task", "metric", "direction"}:
-                raise self.error("model", key, "unknown key: label, task, metric and direction are expected")
+            if key not in {"label", "task", "metric", "direction", "positive"}:
+                raise self.error("model", key, "unknown key: label, task, metric, direction and positive are expected")
         task = self.choice("model", "task", tuple(METRICS))
         metric = self.choice("model", "metric", METRICS[task])
         label = self.name("label", model.get("label"))
         self.direction(metric)
-        hyperparameters, rounds = self.hyperparameters(task)
         features, ignored = self.features(label)
         dataset, gate = self.options("dataset", DatasetOptions), self.options("gate", GateOptions)
         self.reference(dataset.max_reference_holdout_rows, gate.least_reference_rows)
+        hyperparameters, rounds = self.hyperparameters(task, features)
         return Spec(
             label=label,
             task=task,
@@ -364,14 +385,25 @@ class _Reader:
             gate=gate,
             monitor=self.monitor(features),
             ignored=ignored,
+            positive=self.positive(task),
         )
+
+    def positive(self, task: str) -> str | None:
+        said = self.document["model"].get("positive")
+        if said is not None and task != "binary":
+            raise self.error("model", "positive", f"a {task} model has no positive class: remove this line")
+        if said is not None and (not isinstance(said, str) or not said.strip()):
+            raise self.error("model", "positive", f"{_said(said)} is no class: write one of the label's, in quotes")
+        return said
 
     def direction(self, metric: str) -> None:
         said, right = self.document["model"].get("direction"), "max" if metric in HIGHER_IS_BETTER else "min"
-        if said not in {None, right}:
+        if said is not None and said != right:
             better = "higher" if right == "max" else "lower"
             raise self.error(
-                "model", "direction", f"{said!r}, but a {better} {metric} is better: write {right}, or remove this line"
+                "model",
+                "direction",
+                f"{_said(said)}, but a {better} {metric} is better: write {right}, or remove this line",
             )
 
     def reference(self, kept: int, needed: int) -> None:
@@ -389,9 +421,10 @@ class _Reader:
             raise self.error("features", None, 'no feature: write one line for each, like distance = "numeric"')
         for name, kind in section.items():
             if kind not in FEATURE_TYPES:
-                raise self.error(
-                    "features", name, f"{kind!r} is no feature type: write one of {', '.join(FEATURE_TYPES)}"
-                )
+                hint = f"write one of {', '.join(FEATURE_TYPES)}"
+                if isinstance(kind, dict):
+                    hint += ", and a name with a dot in quotes"
+                raise self.error("features", name, f"{_said(kind)} is no feature type: {hint}")
             if name == label:
                 raise self.error("features", name, "the label cannot be a feature: remove this line")
             if not name.strip():
@@ -403,40 +436,84 @@ class _Reader:
             raise self.error("features", None, "texts are ignored, and nothing else is here: add a feature")
         return used, tuple(name for name, kind in section.items() if kind == "text")
 
-    def hyperparameters(self, task: str) -> tuple[dict[str, Any], int]:
+    def hyperparameters(self, task: str, features: tuple[Feature, ...]) -> tuple[dict[str, Any], int]:
         section = self.section("hyperparameters")
         values = {"objective": OBJECTIVES[task], **section}
         rounds = values.pop("num_boost_round", 300)
-        if not isinstance(rounds, int) or isinstance(rounds, bool) or not 1 <= rounds <= 100_000:
-            raise self.error("hyperparameters", "num_boost_round", f"{rounds!r} is not a whole number from 1 to 100000")
+        if not _number(rounds, 1, 100_000, whole=True):
+            raise self.bad_number("hyperparameters", "num_boost_round", 1, 100_000, whole=True)
         for key, value in section.items():
-            if key != "num_boost_round":
+            if key in _CONSTRAINTS:
+                values[key] = self.constraint(key, value, [feature.name for feature in features])
+            elif key not in {"num_boost_round", "objective"}:
                 self.hyperparameter(key, value)
         if values["objective"] not in OTHER_OBJECTIVES[task]:
             hint = ", ".join(OTHER_OBJECTIVES[task])
             raise self.error(
-                "hyperparameters", "objective", f"{values['objective']!r} does not fit {task}: write {hint}"
+                "hyperparameters", "objective", f"{_said(values['objective'])} does not fit {task}: write {hint}"
             )
         if task == "multiclass" and "num_class" not in values:
             raise self.error("hyperparameters", None, "num_class is missing: a multiclass model needs its class count")
+        self.combined(task, values, any(feature.type == "categorical" for feature in features))
         return values, rounds
 
     def hyperparameter(self, key: str, value: Any) -> None:
         if key == "eval_metric":
             raise self.error("hyperparameters", key, "[model] metric is what training looks at: remove this line")
-        if key not in _HYPERPARAMETERS:
-            near = get_close_matches(key, _HYPERPARAMETERS, 1)
-            hint = f"did you mean {near[0]}?" if near else f"XGBoost knows {', '.join(sorted(_HYPERPARAMETERS))}"
+        if key in _WORDS:
+            known = _WORDS[key]
+            numbered = isinstance(value, str) and re.fullmatch(r"(cuda|gpu):\d{1,3}", value) and key == "device"
+            if value not in known and not numbered:
+                raise self.error("hyperparameters", key, f"{_said(value)} is unknown: write one of {', '.join(known)}")
+        elif key in _NUMBERS:
+            whole = key in _WHOLE
+            if not _number(value, *_NUMBERS[key], whole=whole):
+                raise self.bad_number("hyperparameters", key, *_NUMBERS[key], whole=whole)
+        else:
+            every = (*_NUMBERS, *_WORDS, *_CONSTRAINTS, "objective", "num_boost_round")
+            near = get_close_matches(key, every, 1)
+            hint = f"did you mean {near[0]}?" if near else f"XGBoost knows {', '.join(sorted(every))}"
             raise self.error("hyperparameters", key, f"unknown hyperparameter: {hint}")
-        limits = _HYPERPARAMETERS[key]
-        if limits is None:
-            if not isinstance(value, (str, int, list)) or isinstance(value, bool):
-                raise self.error("hyperparameters", key, f"{value!r}: a text or a list is expected")
-            return
-        kind = "whole number" if key in _WHOLE else "number"
-        allowed = isinstance(value, int if key in _WHOLE else (int, float)) and not isinstance(value, bool)
-        if not allowed or not math.isfinite(value) or not limits[0] <= value <= limits[1]:
-            raise self.error("hyperparameters", key, f"{value!r} is not a {kind} from {limits[0]:g} to {limits[1]:g}")
+
+    def constraint(self, key: str, value: Any, names: list[str]) -> str:
+        """The constraint as XGBoost reads it: `(1,0,-1)`, or `[[0,2],[1]]`. A list may be written as one, too."""
+        found = value
+        if isinstance(value, str):
+            try:
+                found = json.loads(value.strip().replace("(", "[").replace(")", "]"))
+            except (ValueError, RecursionError):
+                found = None
+        if key == "monotone_constraints":
+            signs = isinstance(found, list) and all(_number(sign, -1, 1, whole=True) for sign in found)
+            if not signs or len(found) > len(names):
+                most = f"for at most {len(names)} features, as in [1, 0, -1]"
+                raise self.error("hyperparameters", key, f"{_said(value)}: a list of -1, 0 or 1 is expected, {most}")
+            return f"({','.join(map(str, found))})"
+        groups = isinstance(found, list) and all(isinstance(group, list) for group in found)
+        if not groups or not all(
+            item in names or _number(item, 0, len(names) - 1, whole=True) for group in found for item in group
+        ):
+            which = f"some of {', '.join(names[:10])}{', …' if names[10:] else ''}"
+            raise self.error(
+                "hyperparameters", key, f"{_said(value)}: lists of features are expected, [[…], […]]: {which}"
+            )
+        return json.dumps([[names.index(item) if item in names else item for item in group] for group in found])
+
+    def combined(self, task: str, values: Mapping[str, Any], categorical: bool) -> None:
+        """Raises where hyperparameters do not fit the task, the features or each other."""
+        wrong: dict[str, str] = {}
+        if task != "multiclass" and "num_class" in values:
+            wrong["num_class"] = f"a {task} model has none: remove this line"
+        if task == "binary" and not 0 < values.get("base_score", 0.5) < 1:
+            wrong["base_score"] = f"{values['base_score']!r} is no probability: write a number between 0 and 1"
+        if values["objective"] == "reg:gamma" and values.get("base_score", 0.5) <= 0:
+            wrong["base_score"] = f"{values['base_score']!r}, but reg:gamma predicts numbers above 0: write one"
+        if values.get("tree_method") == "exact" and (categorical or values.get("max_depth") == 0):
+            wrong["tree_method"] = "exact knows neither categories nor unlimited depth: write hist"
+        if values.get("multi_strategy") == "multi_output_tree" and task == "multiclass" and categorical:
+            wrong["multi_strategy"] = "multi_output_tree knows no categories: write one_output_per_tree"
+        if wrong:
+            raise self.error("hyperparameters", *next(iter(wrong.items())))
 
     def options(self, name: str, kind: type[Options]) -> Options:
         section = self.section(name)
@@ -468,7 +545,7 @@ class _Reader:
         numbers = [one for one in weights if isinstance(one, (int, float)) and not isinstance(one, bool)]
         if not weights or len(numbers) < len(weights) or not all(0 < number <= _HEAVIEST for number in numbers):
             hint = f'"{BALANCED}" nor a weight above 0 and up to {_HEAVIEST:g} for classes, like {{ yes = 5.0 }}'
-            raise self.error("training", "class_weights", f"{value!r} is neither {hint}")
+            raise self.error("training", "class_weights", f"{_said(value)} is neither {hint}")
         return MappingProxyType({str(name): float(weight) for name, weight in value.items()})
 
     def monitor(self, features: tuple[Feature, ...]) -> MonitorOptions:
@@ -494,30 +571,34 @@ class _Reader:
     def number(self, section: str, key: str, value: Any, default: object) -> float:
         low, high = _LIMITS[f"{section}.{key}"]
         whole = isinstance(default, int)
-        allowed = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-        if not allowed or not math.isfinite(value) or not low <= value <= high:
-            kind = "whole number" if whole else "number"
-            raise self.error(section, key, f"{value!r} is not a {kind} from {low:g} to {high:g}")
+        if not _number(value, low, high, whole=whole):
+            raise self.bad_number(section, key, low, high, whole=whole)
         return int(value) if whole else float(value)
+
+    def bad_number(self, section: str, key: str, low: float, high: float, *, whole: bool) -> InvalidSpec:
+        kind, value = "whole number" if whole else "number", self.document[section][key]
+        return self.error(section, key, f"{_said(value)} is not a {kind} from {low:g} to {high:g}")
 
     def choice(self, section: str, key: str, allowed: tuple[str, ...]) -> str:
         value = self.document[section].get(key)
         if value not in allowed:
-            found = "missing" if value is None else f"{value!r} is unknown"
+            found = "missing" if value is None else f"{_said(value)} is unknown"
             raise self.error(section, key, f"{found}: write one of {', '.join(allowed)}")
         return str(value)
 
     def name(self, key: str, value: Any) -> str:
-        if not isinstance(value, str) or not value or value.startswith(RESERVED):
-            raise self.error("model", key, f"{value!r} is no column name: write the name of a column of train.csv")
+        if not isinstance(value, str) or not value.strip() or value.startswith(RESERVED):
+            raise self.error("model", key, f"{_said(value)} is no column name: write the name of a column of train.csv")
         return value
 
     def section(self, name: str, required: bool = False) -> Mapping[str, Any]:
         value = self.document.get(name)
         if value is None and not required:
             return {}
-        if not isinstance(value, dict):
+        if value is None:
             raise self.error(name, None, f"the section [{name}] is missing: add it")
+        if not isinstance(value, dict):
+            raise self.error(name, None, f"it is written once, as [{name}] on a line of its own, with its keys below")
         return value
 
     def error(self, section: str, key: str | None, message: str) -> InvalidSpec:
@@ -527,31 +608,49 @@ class _Reader:
         return InvalidSpec(f"{self.file}{f', line {line}' if line else ''}: {where}: {message}")
 
 
+def _number(value: Any, low: float, high: float, *, whole: bool) -> bool:
+    """Whether it is a number of that kind in [low, high]; true and false are none, nor are infinite ones."""
+    kinds = int if whole else (int, float)
+    return isinstance(value, kinds) and not isinstance(value, bool) and low <= value <= high
+
+
+def _said(value: Any) -> str:
+    """The value as it was written, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:60]}…"
+
+
+_GIVES = re.compile(r"""\s*(?:[A-Za-z0-9_.\s-]+|"[^"]*"|'[^']*')+=""")
+
+
 def _broken(text: str, file: str, error: str) -> InvalidSpec:
     """The error for a text that is no TOML, with its line, and what is wrong in words."""
     found = re.search(r"at line (\d+), column \d+", error)
-    number = int(found.group(1)) if found else len(text.splitlines())
-    lines = text.splitlines()
-    line = lines[number - 1].strip() if 0 < number <= len(lines) else ""
-    if "overwrite" in error or "declare" in error or "twice" in error:
-        message = f"{line.split('=')[0].strip()} is written twice: remove one of them"
+    lines = text.split("\n")
+    number = int(found.group(1)) if found else len(text.rstrip().split("\n"))
+    if "overwrite" in error or "declare" in error or "twice" in error:  # it is found where the value ends
+        while number > 1 and not _GIVES.match(lines[number - 1]) and not lines[number - 1].lstrip().startswith("["):
+            number -= 1
+        message = f"{lines[number - 1].split('=')[0].strip()} is written twice: remove one of them"
     else:
-        message = f"not valid TOML, {error}: {line[:60]!r}"
+        message = f"not valid TOML, {error}: {lines[number - 1].strip()[:60]!r}"
     return InvalidSpec(f"{file}, line {number}: {message}")
 
 
 def _line(text: str, section: str, key: str | None) -> int | None:
     """Number of the line that holds the key of the section, or the section's own if the key is not written."""
-    current, at = "", None
-    for number, raw in enumerate(text.splitlines(), 1):
+    at = None
+    header: list[str] = []
+    for number, raw in enumerate(text.split("\n"), 1):
         names = _names(raw.strip())
         if raw.strip().startswith("["):
-            current = names[0] if names else ""
-            if current == section and key is not None and names[1:2] == [key]:
+            header = place = names
+        else:
+            place = [*header, *names] if names else []
+        if place[:1] == [section]:
+            if key is not None and place[1:2] == [key]:
                 return number
-            at = number if current == section and at is None else at
-        elif key is not None and current == section and names[:1] == [key]:
-            return number
+            at = number if at is None else at
     return at
 
 
@@ -559,7 +658,7 @@ def _names(line: str) -> list[str]:
     """The names, from the outside in, that a line of TOML gives something to, [] if it does not begin with one."""
     try:
         found: Any = tomllib.loads(line)
-    except tomllib.TOMLDecodeError:  # the first line of a value that takes several
+    except ValueError:  # the first line of a value that takes several
         return [line.split("=", maxsplit=1)[0].strip().strip("\"'")] if "=" in line else []
     names = []
     while isinstance(found, dict) and len(found) == 1:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
+from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,7 +121,7 @@ def class_name(text: str) -> str:
     """
     text = text.strip()
     try:
-        number = float(text)
+        number = _float(text)
     except ValueError:
         return text
     return repr(number).removesuffix(".0") if abs(number) < 1e15 else text  # beyond, repr has an exponent
@@ -133,9 +134,19 @@ def class_order(name: str) -> tuple[float, str]:
     ['2', '10', 'other']
     """
     try:
-        return float(name), name
+        return _float(name), name
     except ValueError:
         return float("inf"), name
+
+
+def ordered_classes(names: Iterable[str], positive: str | None = None) -> tuple[str, ...]:
+    """The classes in the order of their numbers: as `class_order` sorts them, but a positive one is the last.
+
+    >>> ordered_classes(["legit", "fraud"]), ordered_classes(["legit", "fraud"], "fraud")
+    (('fraud', 'legit'), ('legit', 'fraud'))
+    """
+    last = None if positive is None else class_name(positive)
+    return tuple(sorted(names, key=lambda name: (name == last, class_order(name))))
 
 
 def thin(rows: int, most: int) -> Index:
@@ -155,13 +166,15 @@ def read_table(path: Path, kinds: Mapping[str, str], optional: Iterable[str] = (
     """The columns named in `kinds` (name → numeric | categorical | boolean) of a CSV file with a header.
 
     Other columns are left out, and so are blank lines. Columns in `optional` may be absent. Raises
-    `Refused("schema_mismatch", …)` naming file, row (the header is row 1) and column.
+    `Refused("schema_mismatch", …)` naming file, line and column.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = _records(csv.reader(file), path)
-        header = next(reader, [])
+        reader = _records(file, path)
+        _, header = next(reader, (0, []))
         if not header:
             raise Refused("schema_mismatch", f"{path.name} is empty: a header and rows are expected")
+        if other := other_separator(header):
+            raise Refused("schema_mismatch", f"{path.name}, line 1: {other}")
         if missing := [name for name in kinds if name not in header and name not in set(optional)]:
             raise Refused(
                 "schema_mismatch", f"{path.name} lacks the columns {', '.join(missing)}: it has {', '.join(header)}"
@@ -171,14 +184,14 @@ def read_table(path: Path, kinds: Mapping[str, str], optional: Iterable[str] = (
             raise Refused("schema_mismatch", f"{path.name} has columns of the same name: {', '.join(double)}")
         position = {name: header.index(name) for name in kinds if name in header}
         parts: dict[str, list[Column]] = {name: [] for name in position}
-        for first, rows in _chunks(reader, len(header), path):
+        for lines, rows in _chunks(reader, len(header), path):
             columns = list(zip(*rows, strict=True))
             for name, at in position.items():
                 texts = columns[at]
                 parts[name].append(
                     category(texts)
                     if kinds[name] == "categorical"
-                    else parse_column(texts, kinds[name], first, path.name, name)
+                    else parse_column(texts, kinds[name], f"{path.name}, line", lines, name)
                 )
     empty: dict[str, Column] = {
         name: Category(np.empty(0, np.int32), ()) if kinds[name] == "categorical" else np.empty(0) for name in position
@@ -196,18 +209,46 @@ def write_table(path: Path, table: Table) -> None:
             writer.writerows(zip(*(_texts(column, chunk) for column in table.columns.values()), strict=True))
 
 
-def _records(reader: Iterator[list[str]], path: Path) -> Iterator[list[str]]:
-    """The rows that are not blank."""
-    number = 0
+class BrokenRowError(csv.Error):
+    """A row that is no CSV; `line` is the one in which it begins."""
+
+    def __init__(self, line: int, why: str) -> None:
+        remedy = "close its quotes, write a quote within a value twice, separate values by commas"
+        super().__init__(f"{why}, in the row that begins here: {remedy}")
+        self.line = line
+
+
+def numbered(file: TextIO) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a CSV file that are not blank, each with the number of the line in which it begins.
+
+    Raises BrokenRowError; a quote that is not closed would otherwise swallow the rest of the file.
+    """
+    reader = csv.reader(file, strict=True)
+    begins = 1
     try:
-        for row in filter(None, reader):
-            number += 1
-            yield row
+        for row in reader:
+            if row:
+                yield begins, row
+            begins = reader.line_num + 1
+    except csv.Error as error:
+        raise BrokenRowError(begins, str(error)) from None
+
+
+def other_separator(header: Sequence[str]) -> str | None:
+    """What is wrong with a header of one column that is several, with another separator than a comma between them."""
+    found = next((sign for sign in ";\t|" if len(header) == 1 and sign in header[0]), None)
+    return found and f"its columns are separated by {found!r}: save the file with commas"
+
+
+def _records(file: TextIO, path: Path) -> Iterator[tuple[int, list[str]]]:
+    """As `numbered`. Raises Refused for what is no CSV."""
+    try:
+        yield from numbered(file)
     except UnicodeDecodeError:
         where = f"{path.name}, line {foreign_line(path)}"
         raise Refused("schema_mismatch", f"{where}: no UTF-8 text: save the file as UTF-8") from None
-    except csv.Error as error:
-        raise Refused("schema_mismatch", f"{path.name}, row {number + 1}: {error}: save the file as CSV") from None
+    except BrokenRowError as error:
+        raise Refused("schema_mismatch", f"{path.name}, line {error.line}: {error}") from None
 
 
 def foreign_line(path: Path) -> int:
@@ -221,16 +262,17 @@ def foreign_line(path: Path) -> int:
     return 0
 
 
-def _chunks(reader: Iterator[list[str]], width: int, path: Path) -> Iterator[tuple[int, list[list[str]]]]:
-    first = 2
-    while rows := list(islice(reader, _CHUNK)):
-        for number, row in enumerate(rows, first):
+def _chunks(
+    reader: Iterator[tuple[int, list[str]]], width: int, path: Path
+) -> Iterator[tuple[list[int], list[list[str]]]]:
+    """Some rows at a time, and the numbers of their lines."""
+    while found := list(islice(reader, _CHUNK)):
+        for number, row in found:
             if len(row) != width:
                 raise Refused(
-                    "schema_mismatch", f"{path.name}, row {number}: {len(row)} columns, the header has {width}"
+                    "schema_mismatch", f"{path.name}, line {number}: {len(row)} columns, the header has {width}"
                 )
-        yield first, rows
-        first += len(rows)
+        yield [number for number, _ in found], [row for _, row in found]
 
 
 def parse_number(text: str) -> float | None:
@@ -239,10 +281,17 @@ def parse_number(text: str) -> float | None:
     if text in MISSING:
         return float("nan")
     try:
-        value = float(text)
+        value = _float(text)
     except ValueError:
         return None
     return None if abs(value) > HIGHEST else value
+
+
+def _float(text: str) -> float:
+    """The number. Raises ValueError for 1_0 too, which is one in Python's source only."""
+    if "_" in text:
+        raise ValueError(text)
+    return float(text)
 
 
 def parse_numbers(texts: Sequence[str]) -> tuple[Numbers, NDArray[np.bool_]]:
@@ -250,7 +299,7 @@ def parse_numbers(texts: Sequence[str]) -> tuple[Numbers, NDArray[np.bool_]]:
     nan = float("nan")
     try:  # nearly always enough, and several times as fast
         values = np.array([float(text) if text else nan for text in texts])
-        if not np.any(np.abs(values) > HIGHEST):
+        if not np.any(np.abs(values) > HIGHEST) and "_" not in "".join(texts):
             return values, np.zeros(len(texts), dtype=bool)
     except ValueError:
         pass
@@ -274,16 +323,17 @@ def parse_flags(texts: Sequence[str]) -> tuple[Numbers, NDArray[np.bool_]]:
     return np.array([value[text] for text in texts]), bad
 
 
-def parse_column(texts: Sequence[str], kind: str, first: int, file: str, name: str) -> Numbers:
-    """The texts of a numeric or boolean column; `first` is the row that they begin with, `file` and `name` are theirs.
+def parse_column(texts: Sequence[str], kind: str, place: str, numbers: Sequence[int], name: str) -> Numbers:
+    """The texts of a numeric or boolean column.
 
-    Raises `Refused("schema_mismatch", …)` naming file, row and column of the first value that is of another kind.
+    Raises `Refused("schema_mismatch", …)` naming the first value of another kind by its `place`, such as "t.csv, row",
+    its number there and the column's name.
     """
     values, bad = (parse_flags if kind == "boolean" else parse_numbers)(texts)
     if bad.any():
         row = int(np.argmax(bad))
         wanted = "neither true nor false (yes, no, 1, 0)" if kind == "boolean" else "not a finite number"
-        raise Refused("schema_mismatch", f"{file}, row {first + row}: {name}: {texts[row][:40]!r} is {wanted}")
+        raise Refused("schema_mismatch", f"{place} {numbers[row]}: {name}: {texts[row][:40]!r} is {wanted}")
     return values
 
 

@@ -33,10 +33,17 @@ from retrain.errors import InvalidSpec, Refused
 from retrain.evaluation import score
 from retrain.jobs.inference import Encoder, Model
 from retrain.spec import BALANCED, Spec
-from retrain.table import Category, Index, Numbers, Table, class_order, thin
+from retrain.table import Category, Index, Numbers, Table, class_name, ordered_classes, thin
 
 EVAL_METRIC = {"accuracy": {"binary": "error", "multiclass": "merror"}}
 STAGE = 50
+# The lowest label of an objective, and whether it may be that itself.
+_LOWEST = {
+    "reg:gamma": (0.0, False),
+    "reg:tweedie": (0.0, True),
+    "count:poisson": (0.0, True),
+    "reg:squaredlogerror": (-1.0, False),
+}
 _BILLION = 1e9
 
 
@@ -101,6 +108,7 @@ def train_candidates(
     """
     encoder = _encoder(spec, rows, champion)
     y = truth(spec, encoder, rows)
+    _check_labels(spec, y)
     plans = _plans(spec, rows, champion)
     x = encode(encoder, rows)
     held_x, held_y = encode(encoder, validation), truth(spec, encoder, validation)
@@ -165,6 +173,20 @@ def truth(spec: Spec, encoder: Encoder, rows: Table) -> Numbers:
     return codes.astype(np.float64)
 
 
+def _check_labels(spec: Spec, y: Numbers) -> None:
+    """Raises `Refused` for values that the objective can't be learned from."""
+    objective = str(spec.hyperparameters["objective"])
+    lowest, included = _LOWEST.get(objective, (-np.inf, True))
+    wrong = y[y < lowest] if included else y[y <= lowest]
+    if len(wrong):
+        needed = f"{spec.label} {'from' if included else 'above'} {lowest:g}"
+        raise Refused(
+            "schema_mismatch",
+            f"{objective} of model.toml needs {needed}, {len(wrong)} of {len(y)} rows have others, like {wrong[0]:g}: "
+            'leave them out, or write objective = "reg:squarederror"',
+        )
+
+
 def _encoder(spec: Spec, rows: Table, champion: Model | None) -> Encoder:
     """The champion's encoder with what is new added behind, so that the codes its trees know keep their meaning.
 
@@ -203,12 +225,23 @@ def _encoder(spec: Spec, rows: Table, champion: Model | None) -> Encoder:
 def _classes(spec: Spec, rows: Table, champion: Model | None) -> tuple[str, ...]:
     if spec.task == "regression":
         return ()
+    positive = None if spec.positive is None else class_name(spec.positive)
     if champion:
+        if positive not in {None, champion.encoder.classes[-1]}:
+            raise Refused(
+                "schema_mismatch",
+                f"the champion answers the probability of {champion.encoder.classes[-1]}; model.toml says {positive}",
+            )
         return champion.encoder.classes
-    classes = tuple(sorted(rows.categories(spec.label).levels, key=class_order))
+    classes = ordered_classes(rows.categories(spec.label).levels, positive)
     wanted = 2 if spec.task == "binary" else int(spec.hyperparameters["num_class"])
     if len(classes) != wanted:
-        raise InvalidSpec(f"{spec.label} has {len(classes)} classes ({', '.join(classes[:10])}), {wanted} are expected")
+        raise InvalidSpec(
+            f"{spec.label} has {len(classes)} classes ({', '.join(classes[:10])}) in the rows to learn from, {wanted} "
+            "are expected. The newest rows are kept to judge by: a class that only they have can't be learned"
+        )
+    if positive is not None and positive not in classes:
+        raise InvalidSpec(f"[model] positive: {spec.label} has no class {positive}, only {', '.join(classes)}")
     return classes
 
 

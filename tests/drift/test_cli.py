@@ -440,7 +440,7 @@ class TestBadInput:
         [
             (["baseline", "no.csv", "--out", "o"], "no.csv: there is no such file: name a CSV with a header"),
             (["baseline", "{work}/train.csv", "--out", "o", "--leave-out", "x"], "--leave-out x: there is no such"),
-            (["baseline", "{work}/train.csv", "--out", "o", "--model", "m.toml"], "m.toml is missing"),
+            (["baseline", "{work}/train.csv", "--out", "o", "--model", "m.toml"], "m.toml: there is no such file"),
             (["baseline", "{work}/train.csv", "--out", "{work}/train.csv"], "train.csv: File exists"),
             (["baseline", "{work}/train.csv", "--out", "o", "--model", "m.toml", "--leave-out", "label"],
              "--leave-out: m.toml says the features: remove the column there"),

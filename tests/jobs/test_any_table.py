@@ -22,7 +22,7 @@ from retrain.files import open_table
 from retrain.gate import Decision, judge
 from retrain.ground_truth import Labels
 from retrain.jobs.evaluate import gather, score_rows
-from retrain.jobs.inference import Model, predict_fn
+from retrain.jobs.inference import Model, predict
 from retrain.propose import propose
 from retrain.spec import Spec
 from retrain.table import concat, read_table
@@ -109,7 +109,7 @@ def test_a_column_that_never_changes_can_be_a_feature_and_its_baseline_says_when
     dataset = bootstrap_dataset(spec, read_table(tmp_path / "train.csv", {**spec.kinds, "y": "numeric"}))
     model = train(spec, dataset.parts["train"], dataset.parts["validation"], None).model
     row = ["1", "", "Aa", "4"]
-    assert predict_fn([row], model) == predict_fn([[*row[:-1], "5"]], model)
+    assert predict([row], model) == predict([[*row[:-1], "5"]], model)
     statistics, constraints = baseline_of([[value] for value in made["constant"]], {"constant": "numeric"})
     assert read_statistics(statistics).features["constant"].present == 600
     assert read_constraints(constraints)
@@ -120,11 +120,11 @@ def test_a_category_that_nobody_had_seen_is_answered_learned_and_told(tmp_path: 
     made = columns(1000, 2)
     made["town"] = ["Du" if number % 3 == 0 else name for number, name in enumerate(made["town"])]
     made["y"] = [f"{float(y) + 5 * (town == 'Du'):.4f}" for y, town in zip(made["y"], made["town"], strict=True)]
-    assert np.isfinite(predict_fn([["0", "", "Du", "k"]], first.model)).all()
+    assert np.isfinite(predict([["0", "", "Du", "k"]], first.model)).all()
     dataset, model, decision = second_model(first, made)
     assert dataset.manifest["unseen_categories"] == {"town": ["Du"]}
     assert decision.decision == "promote"
-    [new], [old] = predict_fn([["0", "", "Du", "k"]], model), predict_fn([["0", "", "Bo", "k"]], model)
+    [new], [old] = predict([["0", "", "Du", "k"]], model), predict([["0", "", "Bo", "k"]], model)
     assert float(new) > float(old) + 2
 
 

@@ -20,7 +20,7 @@ from retrain.dataset import bootstrap_dataset, kinds
 from retrain.drift import Verdict
 from retrain.evaluation import model_quality
 from retrain.ground_truth import Coverage
-from retrain.jobs.inference import Model, predict_fn
+from retrain.jobs.inference import Model, predict
 from retrain.monitor import Analysis, analyse
 from retrain.quality import QualityAnalysis, judge_quality, pairs_of, read_baseline, read_pairs, suggest_constraints
 from retrain.spec import Spec, parse_spec
@@ -55,7 +55,7 @@ class Champion:
         """Both monitors on the month: what was asked and answered, and what came true."""
         places = [list(flights.FEATURES).index(name) for name in self.spec.names]
         asked = [[row.values[place] for place in places] for row in window.rows]
-        answers = predict_fn(asked, self.model)
+        answers = predict(asked, self.model)
         lines, labels = [], []
         for number, (row, values, answer) in enumerate(zip(window.rows, asked, answers, strict=True)):
             sides = {"endpointInput": ",".join(values), "endpointOutput": str(answer)}

@@ -13,7 +13,7 @@ from houses import table, texts
 
 from retrain.dataset import bootstrap_dataset
 from retrain.jobs import inference
-from retrain.jobs.inference import CSV, JSON, BadRequestError, input_fn, model_fn, output_fn, predict_fn
+from retrain.jobs.inference import CSV, JSON, BadRequestError, model_fn, transform_fn
 from retrain.training import encode, train
 
 ROWS = "50,3,Aa\n120.5,,Bo\n80,7,Nowhere\n"
@@ -43,7 +43,7 @@ def model(folder: Path):
 
 
 def answer(model, body, content_type=CSV, accept=CSV):
-    return output_fn(predict_fn(input_fn(body, content_type), model), accept)
+    return transform_fn(model, body, content_type, accept)
 
 
 def test_each_row_gets_one_line(model):
@@ -74,7 +74,14 @@ def test_serving_predicts_what_training_evaluated(model):
 
 
 @pytest.mark.parametrize(
-    "body", [ROWS.encode(), bytearray(ROWS.encode()), b"\xef\xbb\xbf" + ROWS.encode(), ROWS.replace("\n", "\r\n")]
+    "body",
+    [
+        ROWS.encode(),
+        bytearray(ROWS.encode()),
+        b"\xef\xbb\xbf" + ROWS.encode(),
+        ROWS.replace("\n", "\r\n"),
+        ROWS.replace("\n", "\r"),
+    ],
 )
 def test_a_body_may_come_as_text_or_bytes(model, body):
     assert answer(model, body) == answer(model, ROWS)
@@ -92,6 +99,10 @@ def test_csv_is_what_is_given_when_nothing_else_is_asked_for(model, accept):
         ("50,3,Aa\n50,3,Aa,1\n", CSV, 400, "row 2 has 4 columns, 3 are expected"),
         ("size,age,town\n50,3,Aa\n", CSV, 400, "row 1, column size: 'size' is not a number"),
         ("50,inf,Aa\n", CSV, 400, "row 1, column age: 'inf' is not a finite number"),
+        ("50,1_0,Aa\n", CSV, 400, "row 1, column age: '1_0' is not a number"),
+        ("50,3\r80,7\r", CSV, 400, "row 1 has 2 columns, 3 are expected"),
+        (f'50,3,"{"z" * 200_000}"\n', CSV, 400, "the body is not CSV: field larger than field limit"),
+        ("[" * 200_000, JSON, 400, "the body is not JSON: maximum recursion depth"),
         ("50,1e39,Aa\n", CSV, 400, "row 1, column age: '1e39' is not a finite number"),
         ("", CSV, 400, "the body holds no row"),
         (b"\xff\xfe", CSV, 400, "the body is not UTF-8 text"),
@@ -133,8 +144,7 @@ def test_an_answer_of_another_type_is_not_acceptable(model):
 def test_the_artefact_serves_with_nothing_beside_it(folder: Path):
     program = (
         "import inference, sys; m = inference.model_fn(sys.argv[1]); "
-        "p = inference.predict_fn(inference.input_fn(sys.argv[2], 'text/csv'), m); "
-        "print(inference.output_fn(p, 'text/csv')[0]); "
+        "print(inference.transform_fn(m, sys.argv[2], 'text/csv', 'text/csv')[0]); "
         "assert 'retrain' not in sys.modules"
     )
     command = [sys.executable, "-c", program, str(folder), ROWS]
@@ -156,7 +166,7 @@ def test_the_containers_toolkit_sees_its_own_error(folder: Path, monkeypatch):
     monkeypatch.setitem(sys.modules, "served", served)
     found.loader.exec_module(served)
     with pytest.raises(BaseInferenceToolkitError) as error:
-        served.input_fn("", "text/csv")
+        served.transform_fn(None, "", "text/csv", "text/csv")
     assert (error.value.status_code, error.value.phrase) == (400, "Bad Request")
     assert str(error.value) == "the body holds no row"
 

@@ -48,6 +48,9 @@ def proposed(folder: Path, label: list[Any] | None = None, task: str | None = No
         (["yes", "no"] * 500, "boolean"),
         (["0", "1", "", "1"] * 250, "boolean"),
         (["Aa", "Bo", "Ce", ""] * 250, "categorical"),
+        (["old"] * 700 + ["new"] * 300, "categorical"),
+        (["Aa"] * 300 + ["Bo"] * 300 + ["Aa"] * 300 + ["Ce"] * 100, "categorical"),
+        (["1-2-2", "12-34-56", "3-4-5"] * 333 + ["1-2-2"], "categorical"),
         ([f"free {number}" for number in range(ROWS)], "text"),
         ([f"v{number % 300}" for number in range(ROWS)], "text"),
         ([*X[1:], "?"], "text"),
@@ -67,6 +70,24 @@ def test_a_column_gets_the_type_of_what_it_holds(tmp_path: Path, values: list[st
         ([str(number + 4000) for number in range(ROWS)], "grows from row to row, 4000 to 4999: a number of the row"),
         ([str(1900 + number // 10) for number in range(ROWS)], "never falls, 1900 to 1999: a time"),
         ([f"2024-03-{number % 28 + 1:02d}T10:00" for number in range(ROWS)], "a time"),
+        ([f"2024-{number // 100 + 1:02d}" for number in range(ROWS)], "a date, like '2024-10': later ones are unknown"),
+        (
+            [f"{number // 100 + 1:02d}/{number % 28 + 1:02d}/2024" for number in range(ROWS)],
+            "a date, like '10/20/2024'",
+        ),
+        (
+            [f"{number % 28 + 1}.{number // 100 + 1}.2024 12:30" for number in range(ROWS)],
+            "a date, like '20.10.2024 12:30'",
+        ),
+        ([f"{number % 28 + 1} Mar {2000 + number // 100}" for number in range(ROWS)], "a date, like '20 Mar 2009'"),
+        (
+            [f"2024-Q{number // 250 + 1}" for number in range(ROWS)],
+            "its 4 values come one after the other and don't return",
+        ),
+        (
+            [f"week {number // 20}" if number % 7 else "" for number in range(ROWS)],
+            "its 50 values come one after the other",
+        ),
     ],
 )
 def test_what_nothing_can_be_learned_from_is_left_out_with_the_reason(
@@ -110,6 +131,30 @@ def test_the_task_follows_from_the_labels(tmp_path: Path, labels: list[str], tas
     assert (spec.task, spec.metric) == (task, metric)
 
 
+@pytest.mark.parametrize(
+    ("labels", "positive"),
+    [
+        (["fraud"] * 100 + ["legit"] * 900, "fraud"),
+        (["bad"] * 900 + ["good"] * 100, "good"),
+        (["yes", "no"] * 500, "yes"),
+        (["1.0", "0", "1"] * 333 + ["0"], "1"),
+        (["a", "b"] * 500, "b"),
+    ],
+)
+def test_the_class_that_says_yes_or_else_the_rarer_one_is_proposed_as_the_positive_one(
+    tmp_path: Path, labels: list[str], positive: str
+) -> None:
+    found = proposed(tmp_path, labels)
+    assert found.spec.positive == positive
+    assert "# whose probability is answered: or write the other class" in found.text
+
+
+def test_numbers_with_a_comma_are_told(tmp_path: Path) -> None:
+    found = proposed(tmp_path, x=X, z=[f"{number},5" for number in range(ROWS)])
+    assert found.spec.ignored == ("z",)
+    assert "numbers with a comma, like '0,5': write 1234.5, and numeric" in found.text
+
+
 def test_a_task_that_is_asked_for_is_taken_where_it_fits(tmp_path: Path) -> None:
     assert proposed(tmp_path, ["1", "2", "3", "4", "5"] * 200, "regression").spec.task == "regression"
 
@@ -127,6 +172,8 @@ def test_a_rare_class_needs_more_rows_but_never_more_than_the_table_can_give(tmp
         (["a", "b", "c", "d"] * 250, "binary", "y: 4 different labels, not binary: --task multiclass"),
         ([*X[1:], "much"], "regression", "row 1001: y: 'much' is no number: --task"),
         ([f"t{number}" for number in range(ROWS)], None, "different texts, no task fits"),
+        ([*X[1:], "inf"], None, "row 1001: y: 'inf' is no finite number: write 1234.5, or empty such cells"),
+        ([f"{number},5" for number in range(ROWS)], None, "row 2: y: '0,5' is no finite number: write 1234.5"),
         (X, "multiclass", "not multiclass: --task regression"),
         (["yes", "no", "NA", ""] * 250, None, "row 4: y: 'NA' would be a class: empty such cells, or rename it"),
         (["1"] * 99 + [""] * 901, None, "99 rows have a label, at least 100 are needed"),
@@ -206,6 +253,8 @@ def test_a_time_of_numbers_comes_with_a_number_of_rows_as_window(
         ("x,x,y\n1,2,3\n", "line 1: two columns have the name x: rename one"),
         ("x,yy\n1,2\n", "there is no column 'y': did you mean 'yy'?"),
         ("x,y\n1,2\n3\n", "line 3: 1 values, the header has 2"),
+        ('x,z,y\n1,2,3\n3,"4,5\n5,6,7\n', "line 3: unexpected end of data, in the row that begins here"),
+        ("x;y\n1;2\n", "line 1: its columns are separated by ';': save the file with commas"),
         (b"x,y\n1,\xff\n", "is no UTF-8 text: save the file as UTF-8"),
     ],
 )

@@ -1,7 +1,7 @@
 """Serving under the toolkits of SageMaker's containers: the artefact's own inference.py, in an environment of its own.
 
-sagemaker-inference is what hands requests to script-mode programs in the XGBoost images, sagemaker-containers what
-imports those programs there, and what served them in older images.
+Both are in the XGBoost images. sagemaker-containers, under gunicorn, serves a script-mode program; sagemaker-inference,
+under the multi-model server, does where SAGEMAKER_MULTI_MODEL is set (sagemaker_xgboost_container/serving.py).
 """
 
 import json
@@ -56,7 +56,7 @@ def base(tmp_path_factory) -> Path:
 def expected(base: Path) -> list[float]:
     """What the program itself says."""
     model = inference.model_fn(str(base / "model"))
-    return inference.predict_fn(inference.input_fn(ROWS, CSV), model)
+    return inference.predict(inference.read_rows(ROWS, CSV), model)
 
 
 def environment(base: Path) -> dict[str, str]:
@@ -145,7 +145,7 @@ BODIES = [
 
 
 @pytest.mark.parametrize(("body", "content_type"), BODIES)
-def test_the_images_handler_serves_csv_and_json(handle, expected, body, content_type):
+def test_the_multi_model_handler_serves_csv_and_json(handle, expected, body, content_type):
     status, kind, answer = handle(body, content_type, CSV)
     assert (status, kind) == (200, CSV)
     assert [float(line) for line in answer.split()] == expected
@@ -157,18 +157,22 @@ def test_json_is_answered_when_it_is_asked_for_and_by_default(handle, expected):
         assert (status, kind, json.loads(answer)) == (200, JSON, {"predictions": expected})
 
 
-@pytest.mark.parametrize(
+MISFITS = pytest.mark.parametrize(
     ("body", "content_type", "accept", "status", "says"),
     [
         ("50,3\n", CSV, CSV, 400, "row 1 has 2 columns, 3 are expected: size, age, town"),
         ("50,x,Aa\n", CSV, CSV, 400, "row 1, column age: 'x' is not a number"),
         ('[{"size": 1, "age": 2, "town": "Aa", "floor": 3}]', JSON, CSV, 400, "row 1 has unknown columns: floor"),
         ("{", JSON, CSV, 400, "the body is not JSON"),
+        ("[" * 200_000, JSON, CSV, 400, "the body is not JSON"),
         ("50,3,Aa", "text/plain", CSV, 415, "content type text/plain is not supported"),
         ("50,3,Aa", CSV, "text/html", 406, "accept text/html is not supported"),
     ],
 )
-def test_the_images_handler_maps_what_does_not_fit_to_a_4xx(handle, body, content_type, accept, status, says):
+
+
+@MISFITS
+def test_the_multi_model_handler_maps_what_does_not_fit_to_a_4xx(handle, body, content_type, accept, status, says):
     found, _, answer = handle(body, content_type, accept)
     assert found == status
     assert answer.startswith(says)
@@ -185,9 +189,12 @@ def test_a_worker_of_sagemaker_containers_answers_json(worker, expected):
     assert invoke(worker, ROWS, accept=JSON) == (200, JSON, json.dumps({"predictions": expected}))
 
 
-def test_a_worker_of_sagemaker_containers_knows_no_4xx_and_gives_no_score(worker, base):
-    """It wraps whatever a program raises into its own ClientError, which Flask answers with 500."""
-    status, kind, _ = invoke(worker, "50,3\n")
-    assert (status, kind) == (500, "text/html")
-    said = "ClientError: row 1 has 2 columns, 3 are expected: size, age, town"
-    assert said in (base / "worker.log").read_text()
+@MISFITS
+def test_a_worker_of_sagemaker_containers_answers_what_does_not_fit_with_a_4xx(
+    worker, base, body, content_type, accept, status, says
+):
+    """An error would be a 500 there, with a page that says nothing and the rows in the log."""
+    found, kind, answer = invoke(worker, body, content_type, accept)
+    assert (found, kind) == (status, "text/plain")
+    assert answer.startswith(says)
+    assert says not in (base / "worker.log").read_text()

@@ -72,6 +72,30 @@ def test_the_flights_file_is_good():
         (("b = ", "y = "), 8, "[features] y: the label cannot be a feature"),
         (("b = ", "__new = "), 8, "[features] __new: names that begin with __ are reserved"),
         (('label = "y"', "label = 3"), 2, "[model] label: 3 is no column name"),
+        (('label = "y"', 'label = "  "'), 2, "[model] label: '  ' is no column name"),
+        (('"rmse"', '"rmse"\ndirection = ["min"]'), 5, "direction: ['min'], but a lower rmse is better: write min"),
+        (('"rmse"', '"rmse"\npositive = "yes"'), 5, "[model] positive: a regression model has no positive class"),
+        (("[features]", "[[features]]"), 6, "[features]: it is written once, as [features] on a line of its own"),
+        (("[model]", "model = 3\n[dataset]"), 1, "[model]: it is written once, as [model] on a line of its own"),
+        (
+            (SMALL.split("\n\n", maxsplit=1)[0], 'model = {label = "y", task = "regresion", metric = "rmse"}'),
+            1,
+            "[model] task: 'regresion' is unknown",
+        ),
+        (
+            (SMALL.split("\n\n", maxsplit=1)[0], 'model.label = "y"\nmodel.task = "regresion"\nmodel.metric = "rmse"'),
+            2,
+            "[model] task: 'regresion' is unknown",
+        ),
+        (("[features]", "[gate]\nsegments = []\nsegments = [\n 'b',\n]\n[features]"), 8, "segments is written twice"),
+        (
+            ('b = "cat', 'b.c = "cat'),
+            8,
+            "[features] b: {'c': 'categorical'} is no feature type: write one of numeric, ca",
+        ),
+        (("[features]", f"[gate]\nseed = {'9' * 400}\n[features]"), 7, "[gate] seed: 9999"),
+        (("[features]", f"[gate]\nseed = {'9' * 5000}\n[features]"), 7, "too many digits or brackets: write what"),
+        (("[features]", f"[gate]\nseed = {'[' * 5000}\n[features]"), 7, "too many digits or brackets: write what"),
         (
             ("[features]", "[monitor]\nquality_tolerance = 3\n[features]"),
             7,
@@ -136,7 +160,29 @@ def test_texts_are_known_and_ignored():
         ("[hyperparameters]\neta = -0.1", "line 11: [hyperparameters] eta: -0.1 is not a number from 1e-06 to 1"),
         ("[hyperparameters]\nmax_depth = 2.5", "max_depth: 2.5 is not a whole number from 0 to 1e+06"),
         ("[hyperparameters]\nmax_dept = 3", "max_dept: unknown hyperparameter: did you mean max_depth?"),
-        ("[hyperparameters]\ntree_method = true", "tree_method: True: a text or a list is expected"),
+        (
+            "[hyperparameters]\ntree_method = true",
+            "tree_method: True is unknown: write one of auto, hist, approx, exact",
+        ),
+        ("[hyperparameters]\ntree_method = 'foo'", "line 11: [hyperparameters] tree_method: 'foo' is unknown"),
+        ("[hyperparameters]\ntree_method = 'exact'", "tree_method: exact knows neither categories nor unlimited depth"),
+        ("[hyperparameters]\ngrow_policy = 'x'", "grow_policy: 'x' is unknown: write one of depthwise, lossguide"),
+        ("[hyperparameters]\ndevice = 'cuda:x'", "device: 'cuda:x' is unknown: write one of cpu, cuda, gpu"),
+        ("[hyperparameters]\nmonotone_constraints = [1, 0, 1]", "a list of -1, 0 or 1 is expected, for at most 2 feat"),
+        ("[hyperparameters]\nmonotone_constraints = 'abc'", "monotone_constraints: 'abc': a list of -1, 0 or 1"),
+        ("[hyperparameters]\nmonotone_constraints = [2]", "monotone_constraints: [2]: a list of -1, 0 or 1"),
+        (
+            "[hyperparameters]\ninteraction_constraints = [[0, 7]]",
+            "[[0, 7]]: lists of features are expected, [[…], […]]",
+        ),
+        ("[hyperparameters]\ninteraction_constraints = [['a', 'c']]", "of a, b"),
+        ("[hyperparameters]\nnum_class = 2", "num_class: a regression model has none: remove this line"),
+        (f"[hyperparameters]\nlambda = {'9' * 400}", "is not a number from 0 to 3.40282e+38"),
+        ("[hyperparameters]\nmax_cat_threshold = 0", "max_cat_threshold: 0 is not a whole number from 1"),
+        (
+            "[hyperparameters]\nobjective = 'reg:gamma'\nbase_score = 0",
+            "base_score: 0, but reg:gamma predicts numbers ab",
+        ),
         ("[hyperparameters]\neval_metric = 'mae'", "eval_metric: [model] metric is what training looks at"),
         (
             "[hyperparameters]\nobjective = 'binary:logistic'",
@@ -161,6 +207,42 @@ def test_to_do_without_old_rows_is_said_twice():
     assert (spec.dataset.max_reference_holdout_rows, spec.gate.least_reference_rows) == (0, 0)
 
 
+@pytest.mark.parametrize(
+    ("added", "says"),
+    [
+        ("[hyperparameters]\nbase_score = 5.0", "base_score: 5.0 is no probability: write a number between 0 and 1"),
+        ("[hyperparameters]\nnum_class = 2", "num_class: a binary model has none: remove this line"),
+        (f"[training]\nclass_weights = {{a = {'9' * 400}}}", "class_weights: {'a': 9999"),
+    ],
+)
+def test_a_wrong_option_of_a_classifier_is_an_error(added, says):
+    with pytest.raises(InvalidSpec) as error:
+        parse_spec(f"{SMALL}\n{added}\n".replace("regression", "binary").replace("rmse", "auc"))
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize("positive", ["1", "true", '" "', "['yes']"])
+def test_the_positive_class_is_a_text(positive):
+    binary = SMALL.replace("regression", "binary").replace('"rmse"', f'"auc"\npositive = {positive}')
+    with pytest.raises(InvalidSpec, match=r"line 5: \[model\] positive: .* is no class: write one of the label's"):
+        parse_spec(binary)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("monotone_constraints = [1, -1]", "(1,-1)"),
+        ("monotone_constraints = '(0, 1)'", "(0,1)"),
+        ("interaction_constraints = [['b', 'a'], [0]]", "[[1, 0], [0]]"),
+        ("interaction_constraints = '[[0,1]]'", "[[0, 1]]"),
+        ("device = 'cuda:1'", "cuda:1"),
+    ],
+)
+def test_constraints_are_read_as_xgboost_takes_them(written, read):
+    found = parse_spec(f"{SMALL}[hyperparameters]\n{written}\n").hyperparameters
+    assert found[written.split(" ")[0]] == read
+
+
 def test_a_multiclass_model_needs_its_class_count():
     with pytest.raises(InvalidSpec, match="num_class is missing"):
         parse_spec(SMALL.replace("regression", "multiclass").replace("rmse", "mlogloss"))
@@ -172,7 +254,5 @@ def test_a_missing_section_is_an_error():
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path):
-    with pytest.raises(
-        InvalidSpec, match=r"model.toml is missing: the initial data needs a model.toml beside train.csv"
-    ):
-        read_spec(tmp_path / "model.toml")
+    with pytest.raises(InvalidSpec, match=r"typo.toml: there is no such file: `python -m retrain init` writes"):
+        read_spec(tmp_path / "typo.toml")

@@ -16,7 +16,7 @@ from retrain.ground_truth import Labels
 from retrain.quality import Pairs, read_pairs
 from retrain.spec import parse_spec
 from retrain.suspect import flips_suspicion
-from retrain.table import concat
+from retrain.table import category, concat
 
 SPEC = parse_spec(MODEL)
 BINARY = parse_spec(MODEL.replace("regression", "binary").replace("rmse", "auc"))
@@ -124,6 +124,24 @@ def test_labels_that_are_flipped_for_a_while_are_suspect():
     _, flipped = requests(rows.having("price", prices))
     assert "of 1000 rows contradict the champion's answers" in refused(asked, flipped)
     assert build(asked, flipped, parse_spec(MODEL.replace("[dataset]", "[dataset]\nmax_flipped_share = 0.2")))
+
+
+@pytest.mark.parametrize("positive", ["cheap", "dear"])
+def test_flipped_labels_are_seen_whichever_class_the_answers_are_of(positive):
+    spec = parse_spec(MODEL.replace("regression", "binary").replace('"rmse"', f'"auc"\npositive = "{positive}"'))
+
+    old, rows = table(500, seed=1), table(1000, seed=2)
+    named = category(["dear" if price > 450 else "cheap" for price in old.numbers("price")])
+    parts = bootstrap_dataset(spec, old.having("price", named)).parts
+    prices = rows.numbers("price")
+    asked, _ = requests(rows)
+    sure = np.clip(prices / 900, 0, 1)
+    said = sure if positive == "dear" else 1 - sure
+    asked = [replace(one, outputs=[[str(answer)]]) for one, answer in zip(asked, said, strict=True)]
+    stretch = np.concatenate([prices[:500], 900 - prices[500:600], prices[600:]])
+    labels = {one.id: ("dear" if price > 450 else "cheap",) for one, price in zip(asked, stretch, strict=True)}
+    with pytest.raises(Refused, match="of 1000 rows contradict the champion's answers"):
+        drift_dataset(spec, Read(asked, Labels(labels)), Reference(parts["train"], parts["holdout"]), (START, END))
 
 
 def test_a_world_that_turned_over_and_stayed_so_has_drifted():

@@ -6,7 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrain.errors import Refused
-from retrain.table import Category, Table, category, concat, parse_numbers, read_table, thin, write_table
+from retrain.table import (
+    Category,
+    Table,
+    category,
+    class_name,
+    concat,
+    ordered_classes,
+    parse_numbers,
+    read_table,
+    thin,
+    write_table,
+)
 
 KINDS = {"a": "numeric", "b": "categorical"}
 numbers = st.lists(st.floats(allow_nan=True, allow_infinity=False, width=32), max_size=30)
@@ -45,7 +56,7 @@ def test_thinning_keeps_order_and_never_repeats_a_row(rows, most):
     assert not len(kept) or kept[-1] < rows
 
 
-@pytest.mark.parametrize("text", ["abc", "inf", "1e39", "1,5", "0x10"])
+@pytest.mark.parametrize("text", ["abc", "inf", "1e39", "1,5", "0x10", "1_0"])
 def test_what_is_no_finite_number_is_marked(text):
     values, bad = parse_numbers(["1", text, "", "NA"])
     assert bad.tolist() == [False, True, False, False]
@@ -53,18 +64,31 @@ def test_what_is_no_finite_number_is_marked(text):
     assert np.isnan(values[1:]).all()
 
 
+def test_classes_with_an_underline_are_words():
+    assert [class_name(text) for text in ("1_0", "10.0")] == ["1_0", "10"]
+    assert ordered_classes(["1_0", "9"]) == ("9", "1_0")
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
         ("a\n1\n", "lacks the columns b: it has a"),
         ("a,b,a\n1,x,2\n", "columns of the same name: a"),
-        ("a,b\n1,x\n2\n", "t.csv, row 3: 1 columns, the header has 2"),
-        ("a,b\n1,x\nten,x\n", "t.csv, row 3: a: 'ten' is not a finite number"),
-        ("a,b\n1,x\n\nten,x\n", "t.csv, row 3: a: 'ten' is not a finite number"),
+        ("a,b\n1,x\n2\n", "t.csv, line 3: 1 columns, the header has 2"),
+        ("a,b\n1,x\nten,x\n", "t.csv, line 3: a: 'ten' is not a finite number"),
+        ("a,b\n1,x\n\nten,x\n", "t.csv, line 4: a: 'ten' is not a finite number"),
+        ('a,b\n1,"x\ny"\n2\n', "t.csv, line 4: 1 columns, the header has 2"),
+        ('a,b\n1,x\n2,"x\n3,x\n4,x\n5",x\n', "t.csv, line 3: 3 columns, the header has 2"),
+        ("a;b\n1;x\n", "t.csv, line 1: its columns are separated by ';': save the file with commas"),
+        ("a\tb\n1\tx\n", "t.csv, line 1: its columns are separated by '\\t': save the file with commas"),
         ("", "t.csv is empty: a header and rows are expected"),
         ("\n\n", "t.csv is empty: a header and rows are expected"),
         (b"a,b\n1,x\n2,\xfc\n", "t.csv, line 3: no UTF-8 text: save the file as UTF-8"),
-        ("a,b\n1,x\n2," + "x" * 200_000 + "\n", "t.csv, row 3: field larger than field limit (131072)"),
+        ("a,b\n1,x\n2," + "x" * 200_000 + "\n", "t.csv, line 3: field larger than field limit (131072)"),
+        (
+            'a,b\n1,x\n2,"y\n3,z\n',
+            "t.csv, line 3: unexpected end of data, in the row that begins here: close its quotes",
+        ),
     ],
 )
 def test_a_file_that_does_not_fit_says_where(tmp_path: Path, content, says):

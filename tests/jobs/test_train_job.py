@@ -169,3 +169,18 @@ def test_a_job_for_a_candidate_that_is_not_asked_for_leaves_no_model_and_none_is
     paths = ["--spec", str(data), "--output", str(tmp_path / "best"), "--message", str(tmp_path / "message")]
     assert choose.main([*folders, *paths]) == 1
     assert "bad_metric: no candidate has a finite rmse" in (tmp_path / "message").read_text()
+
+
+def test_what_only_xgboost_knows_to_be_wrong_is_told_as_a_mistake_in_model_toml(tmp_path: Path):
+    head, options = MODEL.replace("regression", "multiclass").replace("rmse", "mlogloss").split("[hyperparameters]")
+    wrong = 'num_class = 3\nmulti_strategy = "multi_output_tree"\nmonotone_constraints = [1]'  # not implemented
+    (tmp_path / "model.toml").write_text(f"{head.replace('categorical', 'numeric')}[hyperparameters]\n{wrong}{options}")
+    rows = "".join(f"{number},1,2,{'abc'[number % 3]},1,1\n" for number in range(60))
+    for name in ("train", "validation"):
+        (tmp_path / f"{name}.csv").write_text(f"size,age,town,price,{WEIGHT},{NEW}\n{rows}")
+    job = start(tmp_path, tmp_path, tmp_path / "none", bootstrap="true")
+    said = job.communicate(timeout=120)[0].splitlines()[-1]
+    assert job.returncode == 1
+    assert said.startswith(
+        "retrain.errors.InvalidSpec: XGBoost can't train with [hyperparameters] of model.toml: Monoton"
+    )

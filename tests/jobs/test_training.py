@@ -274,7 +274,7 @@ def test_a_weight_for_a_class_that_there_is_not_is_an_error(binary):
 def test_another_number_of_classes_than_the_task_has_is_an_error():
     spec = parse_spec(MODEL.replace("regression", "binary").replace("rmse", "auc"))
     rows = window(table(200, seed=1)).having("price", category(["a", "b", "c", "d"] * 50))
-    with pytest.raises(InvalidSpec, match=r"price has 4 classes \(a, b, c, d\), 2 are expected"):
+    with pytest.raises(InvalidSpec, match=r"price has 4 classes \(a, b, c, d\) in the rows to learn from, 2 are"):
         train(spec, rows, rows, None)
 
 
@@ -284,3 +284,50 @@ def test_a_class_that_the_champion_does_not_know_is_refused(spec):
     champion = train(binary, rows, rows, None).model
     with pytest.raises(Refused, match="schema_mismatch: classes that the model does not know: c"):
         train(binary, rows.having("price", category(["b", "c"] * 100)), rows, champion)
+
+
+@pytest.mark.parametrize(
+    ("objective", "lowest"),
+    [("reg:gamma", 0.0), ("reg:tweedie", -1.0), ("count:poisson", -1.0), ("reg:squaredlogerror", -1.0)],
+)
+def test_labels_that_the_objective_can_not_be_learned_from_are_refused(spec, drifted, objective, lowest):
+    rows, validation = drifted
+    labels = np.maximum(rows.numbers("price"), 1.0)
+    labels[5] = lowest
+    asked = replace(spec, hyperparameters={**spec.hyperparameters, "objective": objective})
+    says = f"{objective} of model.toml needs price .*, 1 of {len(rows)} rows have others, like {lowest:g}: leave"
+    with pytest.raises(Refused, match=says):
+        train(asked, rows.having("price", labels), validation, None)
+
+
+def answering(positive: str | None) -> Spec:
+    said = f'positive = "{positive}"\n' if positive else ""
+    return parse_spec(
+        MODEL.replace('"price"', '"dear"').replace("regression", "binary").replace('"rmse"\n', f'"auc"\n{said}')
+    )
+
+
+def dear(rows: Table) -> Table:
+    return rows.having("dear", category(np.where(rows.numbers("price") > 500, "yes", "no").tolist()))
+
+
+@pytest.mark.parametrize(
+    ("positive", "classes"), [(None, ("no", "yes")), ("yes", ("no", "yes")), ("no", ("yes", "no"))]
+)
+def test_the_answer_is_the_probability_of_the_positive_class(positive, classes):
+    asked, rows = answering(positive), window(dear(table(400, seed=1)), 1.0)
+    model = train(asked, rows.take(slice(0, 300)), rows.take(slice(300, None)), None).model
+    assert model.encoder.classes == classes
+    held = rows.take(slice(300, None))
+    said = model.predict(encode(model.encoder, held)) > 0.5
+    assert np.mean(said == (held.categories("dear").codes == held.categories("dear").levels.index(classes[1]))) > 0.9
+    with pytest.raises(
+        Refused, match=f"the champion answers the probability of {classes[1]}; model.toml says {classes[0]}"
+    ):
+        train(answering(classes[0]), rows, held, model)
+
+
+def test_a_positive_class_that_no_label_is_is_an_error():
+    rows = window(dear(table(400, seed=1)), 1.0)
+    with pytest.raises(InvalidSpec, match=r"\[model\] positive: dear has no class maybe, only no, yes"):
+        train(answering("maybe"), rows, rows, None)

@@ -14,7 +14,7 @@ from retrain.dataset import Read, bootstrap_dataset, drift_dataset, kinds, read_
 from retrain.errors import Refused
 from retrain.ground_truth import Labels
 from retrain.jobs import inference
-from retrain.jobs.inference import JSON, BadRequestError, Encoder, input_fn, predict_fn
+from retrain.jobs.inference import JSON, BadRequestError, Encoder, predict, read_rows
 from retrain.monitor import analyse
 from retrain.spec import parse_spec
 from retrain.table import parse_flags, read_table
@@ -85,7 +85,7 @@ def test_a_missing_boolean_is_missing_and_another_word_is_bad():
 
 
 def test_a_word_that_is_no_boolean_is_refused_with_its_place(spec, tmp_path):
-    with pytest.raises(Refused, match=r"train.csv, row 3: paid: 'maybe' is neither true nor false"):
+    with pytest.raises(Refused, match=r"train.csv, line 3: paid: 'maybe' is neither true nor false"):
         read_table(csv_of(tmp_path, ["yes", "maybe"], [True, True]), initial(spec))
 
 
@@ -99,21 +99,21 @@ def test_every_spelling_gets_the_same_answer_and_another_word_a_400(spec, first)
     model = train(spec, first.parts["train"], first.parts["validation"], None).model
     again = inference.Model(model.booster, Encoder.load(model.encoder.dump()))
     assert again.encoder == model.encoder
-    yes = {predict_fn([["3", text]], again)[0] for text in YES}
-    no = {predict_fn([["3", text]], again)[0] for text in NO}
+    yes = {predict([["3", text]], again)[0] for text in YES}
+    no = {predict([["3", text]], again)[0] for text in NO}
     assert len(yes) == len(no) == 1
     assert yes != no
     with pytest.raises(BadRequestError, match="row 1, column paid: 'maybe' is neither true nor false"):
-        predict_fn([["3", "maybe"]], again)
+        predict([["3", "maybe"]], again)
 
 
 def test_a_request_by_column_name_may_carry_the_text(spec, first):
     model = train(spec, first.parts["train"], first.parts["validation"], None).model
     row = {"x": 3, "paid": True}
-    rows = [input_fn(json.dumps(body), JSON) for body in (row, {**row, "remarks": "none"})]
-    assert predict_fn(rows[0], model) == predict_fn(rows[1], model)
+    rows = [read_rows(json.dumps(body), JSON) for body in (row, {**row, "remarks": "none"})]
+    assert predict(rows[0], model) == predict(rows[1], model)
     with pytest.raises(BadRequestError, match="unknown columns: other"):
-        predict_fn(input_fn(json.dumps({**row, "other": 1}), JSON), model)
+        predict(read_rows(json.dumps({**row, "other": 1}), JSON), model)
 
 
 def test_training_sees_what_serving_sees(spec, first):

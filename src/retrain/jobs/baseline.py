@@ -19,7 +19,7 @@ from retrain.baseline import baseline_of
 from retrain.dataset import NEW, verify_dataset
 from retrain.jobs.artifact import importance, load_model
 from retrain.jobs.entry import arguments, run
-from retrain.jobs.inference import Model, predict_fn
+from retrain.jobs.inference import Model, predict
 from retrain.spec import Spec, read_spec
 
 _BLOCK = 10_000  # rows that are in memory at a time
@@ -58,7 +58,7 @@ def _window_rows(dataset: Path, spec: Spec) -> Iterator[list[str]]:
 def _answers(rows: Iterator[list[str]], model: Model) -> Iterator[str | float]:
     """What the endpoint would answer to the rows."""
     while block := list(islice(rows, _BLOCK)):
-        yield from predict_fn(block, model)
+        yield from predict(block, model)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import csv
 import io
 import json
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -26,12 +27,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     class InferenceError(Exception):
+        status_code: int
         message: str
 
         def __init__(self, status_code: int, message: str, phrase: str) -> None: ...
 
 else:
-    try:  # the container's toolkit answers with this error's status; any other exception becomes a 500
+    try:  # what sagemaker-inference answers with its status; any other exception becomes a 500
         from sagemaker_inference.errors import BaseInferenceToolkitError as InferenceError
     except ImportError:
 
@@ -157,12 +159,26 @@ def model_fn(model_dir: str) -> Model:
     return Model(booster, Encoder.load((Path(model_dir) / ENCODER).read_text(encoding="utf-8")))
 
 
-def input_fn(body: str | bytes | bytearray, content_type: str) -> list[Any]:
+def transform_fn(model: Model, body: str | bytes | bytearray, content_type: str, accept: str) -> Any:
+    """The answer to a request: body and type. Raises BadRequestError.
+
+    Both toolkits of the container call it. sagemaker-inference takes a 4xx from the error; sagemaker-containers, which
+    is Flask, makes a 500 of any error, but hands on a response with its status.
+    """
+    try:
+        return answer(predict(read_rows(body, content_type), model), accept)
+    except BadRequestError as error:
+        flask = sys.modules.get("flask")
+        if flask is None or not flask.has_request_context():
+            raise
+        return flask.Response(f"{error}\n", status=error.status_code, mimetype="text/plain")
+
+
+def read_rows(body: str | bytes | bytearray, content_type: str) -> list[Any]:
     """The request's rows: lists of text in column order, or objects by column name (JSON only).
 
-    JSON is a row, a list of rows, or `{"instances": [rows]}`; a row may also be `{"features": row}`.
-
-    Their fit to the model is checked by `predict_fn`, which knows the model; the container hands it the rows next.
+    JSON is a row, a list of rows, or `{"instances": [rows]}`; a row may also be `{"features": row}`. Their fit to the
+    model is checked by `predict`, which knows the model.
     """
     try:
         text = body if isinstance(body, str) else bytes(body).decode("utf-8-sig")
@@ -170,7 +186,7 @@ def input_fn(body: str | bytes | bytearray, content_type: str) -> list[Any]:
         raise BadRequestError(f"the body is not UTF-8 text: {error}") from error
     kind = (content_type or CSV).split(";")[0].strip().lower()
     if kind == CSV:
-        rows: list[Any] = [row for row in csv.reader(io.StringIO(text)) if row]
+        rows = _csv_rows(text)
     elif kind == JSON:
         rows = _json_rows(text)
     else:
@@ -182,7 +198,7 @@ def input_fn(body: str | bytes | bytearray, content_type: str) -> list[Any]:
     return rows
 
 
-def predict_fn(rows: Iterable[Any], model: Model) -> list[Any]:
+def predict(rows: Iterable[Any], model: Model) -> list[Any]:
     """One prediction per row: a number, the positive class's probability, or the most probable class."""
     encoder = model.encoder
     output = model.predict(encoder.encode([_in_order(row, n, encoder) for n, row in enumerate(rows, 1)]))
@@ -192,7 +208,7 @@ def predict_fn(rows: Iterable[Any], model: Model) -> list[Any]:
     return [float(np.format_float_positional(np.float32(value), unique=True)) for value in output]
 
 
-def output_fn(predictions: list[Any], accept: str) -> tuple[str, str]:
+def answer(predictions: list[Any], accept: str) -> tuple[str, str]:
     """The answer's body and type: text/csv with a prediction per line, or JSON `{"predictions": […]}`."""
     kinds = [part.split(";")[0].strip().lower() for part in (accept or "").split(",")]
     if JSON in kinds:
@@ -202,10 +218,17 @@ def output_fn(predictions: list[Any], accept: str) -> tuple[str, str]:
     raise BadRequestError(f"accept {accept} is not supported: ask for {CSV} or {JSON}", HTTPStatus.NOT_ACCEPTABLE)
 
 
+def _csv_rows(text: str) -> list[list[str]]:
+    try:
+        return [row for row in csv.reader(io.StringIO(text, newline="")) if row]
+    except csv.Error as error:
+        raise BadRequestError(f"the body is not CSV: {error}") from error
+
+
 def _json_rows(text: str) -> list[Any]:
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadRequestError(f"the body is not JSON: {error}") from error
     if isinstance(document, dict):
         document = document.get("instances", [document])
@@ -260,7 +283,7 @@ def _number(text: str, number: int, name: str) -> float:
     if text in MISSING:
         return math.nan
     try:
-        value = float(text)
+        value = float(text.replace("_", "?"))  # 1_0 is a number in Python's source only
     except ValueError:
         raise BadRequestError(f"row {number}, column {name}: {text[:40]!r} is not a number") from None
     if not math.isfinite(value) or abs(value) > _HIGHEST:

@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import shutil
 from collections.abc import Sequence
 from hashlib import sha256 as digest
@@ -26,7 +27,7 @@ from xgboost import collective
 
 from retrain.checkpoint import Checkpoints
 from retrain.dataset import kinds, sha256
-from retrain.errors import Refused
+from retrain.errors import InvalidSpec, Refused
 from retrain.jobs import inference
 from retrain.jobs.artifact import LINEAGE, load_model
 from retrain.jobs.inference import Model
@@ -39,10 +40,20 @@ ALL = "all"
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The model folder holds the challenger. Raises `Refused`, which the toolkit puts into the failure file."""
+    """The model folder holds the challenger.
+
+    Raises `Refused` or `InvalidSpec`, which the toolkit puts into the failure file.
+    """
     options = _options().parse_args(arguments)
     with together(json.loads(options.hosts), options.current_host, options.port):
-        train(options)
+        try:
+            train(options)
+        except xgb.core.XGBoostError as error:
+            if collective.is_distributed():  # it may be of another machine's end
+                raise
+            said = next((line for line in str(error).splitlines() if line.strip()), "no reason given")
+            reason = re.sub(r"^\[[\d:]+\] \S+:\d+: ", "", said)
+            raise InvalidSpec(f"XGBoost can't train with [hyperparameters] of model.toml: {reason}") from error
 
 
 def train(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""The handler of the model server in SageMaker's XGBoost image, on sagemaker-inference, without the server around it.
+"""The handler of the multi-model server in SageMaker's XGBoost image, on sagemaker-inference, without the server.
 
 Reads one request per line of standard input, `{"body", "content_type", "accept"}`, and answers each with one line:
 `{"status", "content_type", "body"}`. The server itself is Java; it hands a request over as here and sends back what

@@ -1,4 +1,4 @@
-"""The serving program of a framework container, on sagemaker-containers: `gunicorn worker:app`.
+"""The serving program of SageMaker's XGBoost image, on sagemaker-containers: `gunicorn worker:app`.
 
 Imports the model's program as the container does, from SAGEMAKER_SUBMIT_DIRECTORY, and answers /ping and /invocations.
 """
@@ -12,6 +12,6 @@ from sagemaker_containers.beta.framework import env, modules, transformer, worke
 
 environment = env.ServingEnv()
 program = modules.import_module(environment.module_dir, environment.module_name)
-served = transformer.Transformer(program.model_fn, program.input_fn, program.predict_fn, program.output_fn)
+served = transformer.Transformer(model_fn=program.model_fn, transform_fn=program.transform_fn)
 served.initialize()
 app = worker.Worker(transform_fn=served.transform, module_name=environment.module_name)
