@@ -21,7 +21,7 @@ import numpy as np
 
 from retrain.errors import Refused
 from retrain.files import Table
-from retrain.spec import HIGHER_IS_BETTER, OBJECTIVES, RESERVED, Spec, parse_spec
+from retrain.spec import HIGHER_IS_BETTER, OBJECTIVES, RESERVED, DatasetOptions, Spec, parse_spec
 from retrain.table import FLAGS, MISSING, class_name, class_order, parse_numbers
 
 MOST_LEVELS = 1000  # different texts of a category; more are free text
@@ -341,8 +341,10 @@ def _lines(
         yield '# class_weights = "balanced"   # finds more of the rare class, and its probabilities are no longer true'
     dataset, gate = _least_rows(label.present, rarest)
     yield from ("", "[dataset]", _line("min_rows", str(dataset), "labelled rows that a drift window must have"))
+    if gate > DatasetOptions.max_reference_holdout_rows:  # of the rarest class, as many have to be among the old rows
+        yield _line("max_reference_holdout_rows", str(gate), "old rows that no model was trained on")
     hits = f", about {max(round(gate * rarest), 1)} of the rarest class" if rarest < RARE else ""
-    yield from ("", "[gate]", _line("margin", "0.01", "better by this share of the champion's metric, or not promoted"))
+    yield from ("", "[gate]", _line("margin", "0.01", "better by this share of the champion's error, or not promoted"))
     yield _line("min_rows", str(gate), f"holdout rows{hits}")
     if categorical := [name for name, (kind, _) in features.items() if kind == "categorical"]:
         yield _line(f"# segments = [{_string(categorical[0])}]", "", "served no worse, each; by default the first ten")
