@@ -142,8 +142,8 @@ class QualityAnalysis:
     """What is known about the quality of a window's answers; `values` are the metrics that are defined, by name.
 
     DRIFTED is what surely violates a constraint; too few labels are UNDECIDED(labels_insufficient), and never STABLE.
-    `intervals` say where the metrics may lie for all that the window's rows tell. `judged` are the demands whose metric
-    is defined, `violated` those of them that are surely not met, the worst first.
+    `intervals` say where the metrics may lie for all that the window's rows tell, `verdicts` what follows from that.
+    `judged` are the demands whose metric is defined, `violated` those of them that are surely not met, the worst first.
     """
 
     task: str
@@ -156,6 +156,7 @@ class QualityAnalysis:
     bad: Mapping[str, int]
     values: Mapping[str, float]
     intervals: Mapping[str, tuple[float, float]]
+    verdicts: Mapping[str, Verdict]
     judged: tuple[Demand, ...]
     violated: tuple[Demand, ...]
     block: Mapping[str, Any] = field(repr=False)
@@ -202,6 +203,7 @@ class QualityAnalysis:
         """analysis.json: every number of the analysis, in JSON's types."""
         return {
             "version": 1,
+            "task": self.task,
             "window_start": render(self.window[0]),
             "window_end": render(self.window[1]),
             "verdict": self.verdict.value,
@@ -217,7 +219,7 @@ class QualityAnalysis:
                     "name": demand.metric,
                     "value": self.values[demand.metric],
                     "interval": list(self.intervals[demand.metric]),
-                    "verdict": demand.verdict(self.values[demand.metric], self.intervals[demand.metric]).value,
+                    "verdict": self.verdicts[demand.metric].value,
                     "threshold": demand.threshold,
                     "comparison_operator": demand.operator,
                     "severity": demand.severity(self.values[demand.metric]),
@@ -416,7 +418,7 @@ def judge_quality(
     (reason, detail) what was read can't be relied upon, if it can't.
     """
     rules = rules or QualityRules()
-    good, bad = len(pairs.truth), sum(pairs.bad.values())
+    good = len(pairs.truth)
     block = model_quality(pairs.task, pairs.truth, pairs.output, pairs.classes) if good else {}
     scalars = block.get(f"{BLOCKS[pairs.task]}_metrics", {})
     values = _values(scalars)
@@ -428,27 +430,21 @@ def judge_quality(
             )
     judged = tuple(demand for demand in demands if demand.metric in values)
     between = intervals(pairs.task, pairs.truth, pairs.output, _CHANCE / len(judged)) if judged else {}
-    found = {demand: demand.verdict(values[demand.metric], between[demand.metric]) for demand in judged}
+    unfit = broken or _unfit(pairs, rows, rules)
+    if not unfit and not judged:
+        unfit = "not_judged", "no constraint names a metric that is defined for these rows"
+    found = {
+        demand: Verdict.UNDECIDED if unfit else demand.verdict(values[demand.metric], between[demand.metric])
+        for demand in judged
+    }
     violated = sorted(
         (demand for demand in judged if found[demand] is Verdict.DRIFTED),
         key=lambda demand: (-demand.severity(values[demand.metric]), demand.metric),
     )
     undecided = [demand for demand in judged if found[demand] is Verdict.UNDECIDED]
-    labelled = good + bad
-    verdict, reason, detail = Verdict.UNDECIDED, None, None
-    if broken:
-        reason, detail = broken
-    elif bad > rules.max_bad_share * labelled:
-        reasons = ", ".join(f"{name} {count}" for name, count in pairs.bad.items())
-        reason, detail = "suspect_data", f"{bad} of {labelled} labelled rows can't be used: {reasons}"
-    elif good < rules.min_labels or labelled < rules.min_label_coverage * rows:
-        reason = "labels_insufficient"
-        detail = (
-            f"{labelled} of {rows} rows have a label, {good} of them can be used; at least {rules.min_labels} and "
-            f"{rules.min_label_coverage:.0%} are needed"
-        )
-    elif not judged:
-        reason, detail = "not_judged", "no constraint names a metric that is defined for these rows"
+    verdict, reason, detail = Verdict.STABLE, None, None
+    if unfit:
+        verdict, (reason, detail) = Verdict.UNDECIDED, unfit
     elif violated:
         verdict = Verdict.DRIFTED
         detail = "; ".join(demand.said_of(values[demand.metric]) for demand in violated[:3])
@@ -458,9 +454,8 @@ def judge_quality(
             for demand in undecided[:3]
             for low, high in [between[demand.metric]]
         )
-        reason, detail = "labels_insufficient", f"{good} labelled rows do not decide: {told}"
-    else:
-        verdict = Verdict.STABLE
+        verdict, reason = Verdict.UNDECIDED, "labels_insufficient"
+        detail = f"{good} labelled rows do not decide: {told}"
     return QualityAnalysis(
         task=pairs.task,
         window=window,
@@ -468,14 +463,30 @@ def judge_quality(
         reason=reason,
         detail=detail,
         rows=rows,
-        labelled=labelled,
+        labelled=good + sum(pairs.bad.values()),
         bad=pairs.bad,
         values=values,
         intervals=between,
+        verdicts={demand.metric: found[demand] for demand in judged},
         judged=judged,
-        violated=tuple(violated) if verdict is Verdict.DRIFTED else (),
+        violated=tuple(violated),
         block=block,
     )
+
+
+def _unfit(pairs: Pairs, rows: int, rules: QualityRules) -> tuple[str, str] | None:
+    """Why (reason, detail) nothing can be concluded from the labels of so many rows, whatever the metrics are."""
+    good, bad = len(pairs.truth), sum(pairs.bad.values())
+    labelled = good + bad
+    if bad > rules.max_bad_share * labelled:
+        reasons = ", ".join(f"{name} {count}" for name, count in pairs.bad.items())
+        return "suspect_data", f"{bad} of {labelled} labelled rows can't be used: {reasons}"
+    if good < rules.min_labels or labelled < rules.min_label_coverage * rows:
+        return "labels_insufficient", (
+            f"{labelled} of {rows} rows have a label, {good} of them can be used; at least {rules.min_labels} and "
+            f"{rules.min_label_coverage:.0%} are needed"
+        )
+    return None
 
 
 def _values(scalars: Mapping[str, Any]) -> dict[str, float]:

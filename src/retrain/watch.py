@@ -12,7 +12,7 @@ from retrain import clock, names, stored
 from retrain.baseline import Statistics, read_constraints, read_statistics
 from retrain.capture import Window
 from retrain.drift import Verdict
-from retrain.episode import ignored, moment
+from retrain.episode import announce_window, ignored, moment
 from retrain.errors import InvalidSettings, MalformedEvent, RetrainError
 from retrain.monitor import MAX_FEATURE_METRICS, Analysis, judge
 from retrain.retraining import manifest
@@ -114,7 +114,7 @@ def watch_endpoint(
     if analysis.triage and begins:
         _tell(analysis, endpoint, store, report_uri, topic)
     ledger.mark_published(endpoint, end)
-    _announce(report_uri, watched.statistics_uri, endpoint, bus)
+    announce_window(report_uri, watched.statistics_uri, endpoint, bus)
     logger.info("window analysed", **{**said, **_effort(reading)})
     count("Window", reason=analysis.verdict.value)
     return {"status": analysis.verdict.value, "report_uri": report_uri}
@@ -323,16 +323,6 @@ def _digest(analysis: Analysis) -> dict[str, Any]:
         "rows": analysis.rows,
         "bad_rows": sum(analysis.bad_rows.values()),
     }
-
-
-def _announce(report_uri: str, baseline_uri: str, endpoint: str, bus: Bus) -> None:
-    """The report writer will hear of the analysis; a page that is not drawn changes no verdict."""
-    detail = {"endpoint_name": endpoint, "report_uri": report_uri, "baseline_uri": baseline_uri}
-    try:
-        bus.put(names.WINDOW_ANALYSED, detail)
-    except RetrainError as error:
-        logger.warning("the analysis was not announced", error=str(error))
-        count("AfterthoughtFailed", reason="announce_the_window")
 
 
 def _tell(analysis: Analysis, endpoint: str, store: Store, report_uri: str, topic: Topic) -> None:
