@@ -18,4 +18,5 @@ def handler(event: Any, _context: Any) -> dict[str, Any]:
         ledger=adapters.ledger(),
         store=adapters.store(),
         cloudwatch=adapters.cloudwatch(),
+        bus=adapters.bus(),
     )

@@ -164,6 +164,12 @@ def announce(episode_id: str, endpoint_name: str, bus: Bus) -> None:
     _try("announce the episode", lambda: bus.put(names.EPISODE_CHANGED, detail))
 
 
+def announce_window(report_uri: str, baseline_uri: str, endpoint_name: str, bus: Bus) -> None:
+    """The same of a monitor's analysis; a page that is not drawn changes no verdict."""
+    detail = {"endpoint_name": endpoint_name, "report_uri": report_uri, "baseline_uri": baseline_uri}
+    _try("announce the window", lambda: bus.put(names.WINDOW_ANALYSED, detail))
+
+
 def _start(trigger: Trigger, *, first: bool, ledger: Ledger, machine: StateMachine, bus: Bus) -> dict[str, Any]:
     """The episode's execution runs. Safe to repeat: the name and, byte for byte, the input are the ledger's."""
     item = ledger.episode(trigger.episode_id) or {}

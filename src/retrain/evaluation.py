@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,12 @@ from numpy.typing import NDArray
 
 Numbers = NDArray[np.float64]
 _FEW = 200  # Model Monitor gives no standard deviation below this many samples
+_GROUPS, _DRAWS = 500, 4000  # of a bootstrap: 0.05 s whatever the number of rows
 _EPSILON = 1e-15
 BINS = 10
+BLOCKS: Mapping[str, str] = MappingProxyType(
+    {"regression": "regression", "binary": "binary_classification", "multiclass": "multiclass_classification"}
+)  # Model Monitor's names of the tasks
 
 
 def score(metric: str, truth: Numbers, output: Numbers) -> float:
@@ -83,22 +88,16 @@ def model_quality(
     """The metrics block of Model Monitor's model-quality statistics for the task, as plain data.
 
     Each scalar is `{"value", "standard_deviation"}`; the deviation is that of five 80 % resamples, and the text "NaN"
-    for fewer than 200 rows.
+    for fewer than 200 rows. What these rows do not define, as the recall where nothing is positive, is "NaN" too.
     """
-    blocks: Mapping[str, tuple[str, Callable[[Numbers, Numbers], dict[str, float]]]] = {
-        "regression": ("regression_metrics", _regression),
-        "binary": ("binary_classification_metrics", _binary),
-        "multiclass": ("multiclass_classification_metrics", _multiclass),
-    }
-    name, metrics = blocks[task]
-    values = metrics(truth, output)
+    values = _measured(task, truth, output)
     deviations: dict[str, float] = {}
     if len(truth) >= _FEW:
         random = np.random.default_rng(seed)
         samples = []
         for _ in range(5):
             part = random.permutation(len(truth))[: int(len(truth) * 0.8)]
-            samples.append(metrics(truth[part], output[part]))
+            samples.append(_measured(task, truth[part], output[part]))
         deviations = {key: float(np.std([sample[key] for sample in samples])) for key in values}
     block: dict[str, Any] = {
         key: {"value": _json(value), "standard_deviation": _json(deviations.get(key, float("nan")))}
@@ -108,7 +107,25 @@ def model_quality(
         block["confusion_matrix"] = _confusion(truth, _decided(output), classes)
     if task == "binary":
         block.update(_curves(truth, output))
-    return {name: block}
+    return {f"{BLOCKS[task]}_metrics": block}
+
+
+def intervals(task: str, truth: Numbers, output: Numbers, tail: float, seed: int = 7) -> dict[str, tuple[float, float]]:
+    """The ends between which each metric of `model_quality` lies for all that these rows tell: `tail` is outside each.
+
+    Only of metrics that are defined, whose value lies between them. The Bayesian bootstrap (Rubin 1981) over at most
+    500 groups of rows. Of a binary model, half a row is added to each cell of the confusion matrix, as in Jeffreys's
+    interval of a share: three misses of three do not prove a recall of nothing.
+    """
+    groups = min(len(truth), _GROUPS)
+    tally = _tally(task, truth, output, np.arange(len(truth)) % groups, groups)
+    random = np.random.default_rng(seed)
+    sums = random.standard_exponential((_DRAWS, groups)) @ tally.sums
+    sums += random.standard_gamma(0.5, (_DRAWS, len(tally.halves))) @ tally.halves
+    drawn = _METRICS[task](sums)
+    values = {name: value for name, value in _measured(task, truth, output).items() if np.isfinite(value)}
+    ends = {name: np.nanquantile(drawn[name], [tail, 1 - tail]) for name in values}
+    return {name: (float(min(low, values[name])), float(max(high, values[name]))) for name, (low, high) in ends.items()}
 
 
 def resampled(metric: str, truth: Numbers, output: Numbers) -> Callable[[Numbers], Numbers]:
@@ -164,62 +181,130 @@ def _decided(output: Numbers) -> Numbers:
     return np.asarray(np.argmax(output, axis=1) if output.ndim == 2 else output >= 0.5, dtype=np.float64)
 
 
-def _regression(truth: Numbers, output: Numbers) -> dict[str, float]:
-    error = output - truth
-    mse = float(np.mean(error**2))
-    spread = float(np.mean((truth - truth.mean()) ** 2))
-    return {
-        "mae": float(np.mean(np.abs(error))),
-        "mse": mse,
-        "rmse": mse**0.5,
-        "r2": 1.0 - mse / spread if spread else float("nan"),
-    }
+@dataclass(frozen=True)
+class _Tally:
+    """What the metrics of a task are made of: `sums` of groups of rows (groups, columns), and rows that count half."""
+
+    sums: Numbers
+    halves: Numbers
 
 
-def _binary(truth: Numbers, output: Numbers) -> dict[str, float]:
-    decided = _decided(output)
-    values = _rates(truth, decided)
-    values["auc"] = score("auc", truth, output)
-    majority = np.full(len(truth), float(truth.mean() >= 0.5))
-    best = _rates(truth, majority)
-    best["auc"] = 0.5
+def _measured(task: str, truth: Numbers, output: Numbers) -> dict[str, float]:
+    """The metrics of the rows, NaN where they are not defined."""
+    every = _tally(task, truth, output, np.zeros(len(truth), dtype=np.intp), 1)
+    return {name: float(value[0]) for name, value in _METRICS[task](every.sums).items()}
+
+
+def _tally(task: str, truth: Numbers, output: Numbers, group: NDArray[np.intp], groups: int) -> _Tally:
+    if task == "multiclass":
+        return _of_classes(truth, output, group, groups)
+    columns, halves = _of_values(truth, output) if task == "regression" else _of_two(truth, output)
+    sums = [np.bincount(group, weights=column, minlength=groups) for column in columns]
+    return _Tally(np.column_stack(sums), halves)
+
+
+def _of_values(truth: Numbers, output: Numbers) -> tuple[list[Numbers], Numbers]:
+    error, from_mean = output - truth, truth - truth.mean()
+    return [np.ones(len(truth)), np.abs(error), error**2, from_mean, from_mean**2], np.empty((0, 5))
+
+
+def _of_two(truth: Numbers, output: Numbers) -> tuple[list[Numbers], Numbers]:
+    """The confusion matrix, and per row what AUC is the mean of: the share of the other class that is on its side.
+
+    AUC is the mean of that over the positive rows. How much it moves with the negative ones is what theirs deviate
+    (DeLong, DeLong and Clarke-Pearson 1988).
+    """
+    positive = truth == 1
+    place = np.empty(len(truth))
+    for own, other in ((positive, ~positive), (~positive, positive)):
+        others = np.sort(output[other])
+        below, upto = (np.searchsorted(others, output[own], side) for side in ("left", "right"))
+        with np.errstate(invalid="ignore"):
+            place[own] = (below + upto) / 2 / len(others) if len(others) else np.nan
+    place[~positive] = 1 - place[~positive]
+    auc = place[positive].mean() if positive.any() else np.nan
+    cells = [cell.astype(np.float64) for cell in _cells(positive, _decided(output) == 1)]
+    columns = [*cells, np.where(positive, place, 0.0), np.where(positive, 0.0, place - auc)]
+    # One for each cell; who decides rightly ranks rightly.
+    halves = np.column_stack([np.eye(4), [1.0, 0.0, 0.0, 0.0], [0.0, -auc, 0.0, 1 - auc]])
+    return columns, halves
+
+
+def _cells(truth: NDArray[np.bool_], decided: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], ...]:
+    """True positive, false positive, false negative, true negative."""
+    return truth & decided, ~truth & decided, truth & ~decided, ~truth & ~decided
+
+
+def _of_classes(truth: Numbers, output: Numbers, group: NDArray[np.intp], groups: int) -> _Tally:
+    """Of each class how often it was found, decided, and true."""
+    count, decided = output.shape[1], _decided(output)
+    found = [
+        np.bincount(group[rows] * count + of[rows].astype(np.intp), minlength=groups * count).reshape(groups, count)
+        for of, rows in ((truth, decided == truth), (decided, slice(None)), (truth, slice(None)))
+    ]
+    return _Tally(np.hstack(found).astype(np.float64), np.empty((0, 3 * count)))
+
+
+def _regression(sums: Numbers) -> dict[str, Numbers]:
+    rows, absolute, squared, from_mean, spread = sums.T
+    mse, variance = squared / rows, spread / rows - (from_mean / rows) ** 2
+    return {"mae": absolute / rows, "mse": mse, "rmse": np.sqrt(mse), "r2": 1.0 - _ratio(mse, variance)}
+
+
+def _binary(sums: Numbers) -> dict[str, Numbers]:
+    tp, fp, fn, tn, ranked, moved = sums.T
+    positive, negative = tp + fn, fp + tn
+    auc = np.clip(_ratio(ranked, positive) + _ratio(moved, negative), 0.0, 1.0)
+    majority = positive >= negative
+    best = _rates(
+        np.where(majority, positive, 0.0),
+        np.where(majority, negative, 0.0),
+        np.where(majority, 0.0, positive),
+        np.where(majority, 0.0, negative),
+    ) | {"auc": np.full(len(auc), 0.5)}
+    values = _rates(tp, fp, fn, tn) | {"auc": auc}
     return values | {f"{key}_best_constant_classifier": value for key, value in best.items() if "rate" not in key}
 
 
-def _rates(truth: Numbers, decided: Numbers) -> dict[str, float]:
-    tp = float(np.sum((decided == 1) & (truth == 1)))
-    fp = float(np.sum((decided == 1) & (truth == 0)))
-    fn = float(np.sum((decided == 0) & (truth == 1)))
-    tn = float(np.sum((decided == 0) & (truth == 0)))
-    recall, precision = _ratio(tp, tp + fn), _ratio(tp, tp + fp)
+def _rates(tp: Numbers, fp: Numbers, fn: Numbers, tn: Numbers) -> dict[str, Numbers]:
+    """NaN is the share of nothing; with no positive row to find, the F measures are, too."""
+    positive, decided = tp + fn, tp + fp
+    recall = _ratio(tp, positive)
+    f = {
+        name: np.where(positive > 0, _ratio((1 + beta**2) * tp, beta**2 * positive + decided), np.nan)
+        for name, beta in (("f0_5", 0.5), ("f1", 1.0), ("f2", 2.0))
+    }
     return {
         "recall": recall,
-        "precision": precision,
+        "precision": _ratio(tp, decided),
         "accuracy": _ratio(tp + tn, tp + fp + fn + tn),
         "true_positive_rate": recall,
         "true_negative_rate": _ratio(tn, tn + fp),
         "false_positive_rate": _ratio(fp, fp + tn),
         "false_negative_rate": _ratio(fn, fn + tp),
-        **{name: _f(precision, recall, beta) for name, beta in (("f0_5", 0.5), ("f1", 1.0), ("f2", 2.0))},
+        **f,
     }
 
 
-def _multiclass(truth: Numbers, output: Numbers) -> dict[str, float]:
-    decided = _decided(output)
-    totals = {
-        "weighted_recall": 0.0,
-        "weighted_precision": 0.0,
-        "weighted_f0_5": 0.0,
-        "weighted_f1": 0.0,
-        "weighted_f2": 0.0,
+def _multiclass(sums: Numbers) -> dict[str, Numbers]:
+    """Means over the classes that occur, by how often they do; a class that is never decided has a precision of 0."""
+    found, decided, true = np.split(sums, 3, axis=1)
+    rows = true.sum(axis=1)
+
+    def weighted(part: Numbers, whole: Numbers) -> Numbers:
+        return np.asarray((true * np.nan_to_num(_ratio(part, whole))).sum(axis=1) / rows)
+
+    f = {
+        f"weighted_{name}": weighted((1 + beta**2) * found, beta**2 * true + decided)
+        for name, beta in (("f0_5", 0.5), ("f1", 1.0), ("f2", 2.0))
     }
-    for number in range(output.shape[1]):
-        share = float(np.mean(truth == number))
-        if share:
-            rates = _rates((truth == number).astype(float), (decided == number).astype(float))
-            for key in totals:
-                totals[key] += share * rates[key.removeprefix("weighted_")]
-    return {"accuracy": float(np.mean(decided == truth)), **totals}
+    accuracy = found.sum(axis=1) / rows
+    return {"accuracy": accuracy, "weighted_recall": accuracy, "weighted_precision": weighted(found, decided), **f}
+
+
+_METRICS: Mapping[str, Callable[[Numbers], dict[str, Numbers]]] = MappingProxyType(
+    {"regression": _regression, "binary": _binary, "multiclass": _multiclass}
+)
 
 
 def _confusion(truth: Numbers, decided: Numbers, classes: tuple[str, ...]) -> dict[str, dict[str, int]]:
@@ -231,26 +316,23 @@ def _confusion(truth: Numbers, decided: Numbers, classes: tuple[str, ...]) -> di
 
 
 def _curves(truth: Numbers, output: Numbers, points: int = 51) -> dict[str, Any]:
-    """ROC and precision-recall curves at evenly spaced thresholds, strictest first."""
-    rates = [_rates(truth, (output >= limit).astype(float)) for limit in np.linspace(1.0, 0.0, points)]
+    """ROC and precision-recall curves at evenly spaced thresholds, strictest first; the share of nothing is 0 there."""
+    limits = np.linspace(1.0, 0.0, points)
+    cells = [[cell.sum() for cell in _cells(truth == 1, output >= limit)] for limit in limits]
+    rates = {name: np.nan_to_num(rate).tolist() for name, rate in _rates(*np.array(cells, dtype=np.float64).T).items()}
     return {
         "receiver_operating_characteristic_curve": {
-            "false_positive_rates": [_json(rate["false_positive_rate"]) for rate in rates],
-            "true_positive_rates": [_json(rate["true_positive_rate"]) for rate in rates],
+            "false_positive_rates": rates["false_positive_rate"],
+            "true_positive_rates": rates["true_positive_rate"],
         },
-        "precision_recall_curve": {
-            "precisions": [_json(rate["precision"]) for rate in rates],
-            "recalls": [_json(rate["recall"]) for rate in rates],
-        },
+        "precision_recall_curve": {"precisions": rates["precision"], "recalls": rates["recall"]},
     }
 
 
-def _f(precision: float, recall: float, beta: float) -> float:
-    return _ratio((1 + beta**2) * precision * recall, beta**2 * precision + recall)
-
-
-def _ratio(part: float, whole: float) -> float:
-    return part / whole if whole else 0.0
+def _ratio(part: Numbers, whole: Numbers) -> Numbers:
+    """NaN where the whole is nothing."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(whole != 0, part / whole, np.nan)
 
 
 def _json(value: float) -> float | str:

@@ -210,8 +210,9 @@ class Analysis:
 
         Their time is `at`, or the window's end.
 
-        The aggregates carry the dimension Endpoint, those of the `most_features` first features Model Monitor's two.
-        What was not decided is not published: a distance from too few rows would raise somebody's alarm.
+        The aggregates carry the dimension Endpoint, those of the `most_features` first features Model Monitor's two:
+        distance, completeness and, of numbers, a statistic set of their values. What was not decided is not published:
+        a distance from too few rows would raise somebody's alarm.
         """
         endpoint = [{"Name": "Endpoint", "Value": endpoint_name}]
         schedule = [*endpoint, {"Name": "MonitoringSchedule", "Value": schedule_name}]
@@ -233,6 +234,12 @@ class Analysis:
             if self.rows:
                 name = _metric_name("feature_non_null_", feature.name)
                 found.append(_metric(name, feature.completeness, "None", schedule, time))
+            column = self.prediction_profile if feature is self.prediction else self.profile.columns[feature.name]
+            if isinstance(column, NumericProfile) and column.present:
+                name = _metric_name("feature_data_", feature.name)
+                values = {"SampleCount": float(column.present), "Sum": column.total}
+                values |= {"Minimum": column.minimum, "Maximum": column.maximum}
+                found.append(_metric(name, values, "None", schedule, time))
         return found
 
 
@@ -585,8 +592,12 @@ def _feature_document(feature: FeatureDrift) -> dict[str, Any]:
     }
 
 
-def _metric(name: str, value: float, unit: str, dimensions: list[dict[str, str]], time: datetime) -> dict[str, Any]:
-    return {"MetricName": name, "Dimensions": dimensions, "Timestamp": time, "Value": float(value), "Unit": unit}
+def _metric(
+    name: str, value: float | dict[str, float], unit: str, dimensions: list[dict[str, str]], time: datetime
+) -> dict[str, Any]:
+    """One number, or a statistic set of many."""
+    told = {"StatisticValues": value} if isinstance(value, dict) else {"Value": float(value)}
+    return {"MetricName": name, "Dimensions": dimensions, "Timestamp": time, **told, "Unit": unit}
 
 
 def _metric_name(prefix: str, feature: str) -> str:

@@ -79,6 +79,11 @@ def drift_page(analysis: str) -> str:
     return f"{analysis.rpartition('/')[0]}/drift.html"
 
 
+def quality_page(analysis: str) -> str:
+    """The same of an analysis of the quality monitor."""
+    return f"{analysis.rpartition('/')[0]}/quality.html"
+
+
 def console_link(bucket: str, key: str, region: str) -> str:
     """Where the object is in AWS's console, for people who may sign in there; "Open" shows it.
 

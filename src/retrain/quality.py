@@ -4,6 +4,11 @@ Data may keep its distribution while the truth behind it changes. No distance be
 metrics of evaluation do, on captures that found their ground truth. Reads and writes Model Monitor's model-quality
 files: one block of statistics, one of constraints, each with a threshold and an operator per metric.
 
+A threshold is what quality may cost, not a significance level, and a window's metric is uncertain. So a window has
+drifted if a metric is beyond its threshold wherever the metric may lie for all that the window's rows tell; it is
+stable if all metrics are within, and none may be so far beyond that an error has doubled or a score halved; otherwise
+nothing is known.
+
 Format: "Model Quality Metrics" and "Schema for constraints", SageMaker Developer Guide.
 """
 
@@ -15,7 +20,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,19 +28,18 @@ from retrain.capture import Window
 from retrain.clock import render
 from retrain.drift import Verdict
 from retrain.errors import NoBaseline
-from retrain.evaluation import Numbers, model_quality
+from retrain.evaluation import BLOCKS, Numbers, intervals, model_quality
 from retrain.ground_truth import Labelled
 from retrain.table import class_name, parse_number
 
-BLOCKS: Mapping[str, str] = MappingProxyType(
-    {"regression": "regression", "binary": "binary_classification", "multiclass": "multiclass_classification"}
-)
 GREATER, LESS = "GreaterThanThreshold", "LessThanThreshold"  # what violates the constraint
 DEFAULT_TOLERANCE = 0.25
 _ERRORS = frozenset({"mae", "mse", "rmse"})  # better when smaller
 _SAID_BY_OTHERS = frozenset({"mse", "r2"})  # by rmse; r2 also moves with the spread of the labels
 _CONSTANT = "_best_constant_classifier"
 _OWN = "drift_retrain"  # our members beside Model Monitor's
+_CHANCE = 0.01  # of DRIFTED where a metric lies on its threshold; shared by the metrics (Bonferroni)
+_PERFECT = 6.0  # rows: how many may be wrong later of as many as a holdout had, if none of those was (99.8 %)
 
 Pair = tuple[str, Sequence[str]]  # label, and the model's answer: a value, a class, or probabilities of the classes
 
@@ -110,6 +113,20 @@ class Demand:
         # Rounding must not bring it to the other side of what the alarm looks at.
         return max(severity, math.nextafter(1.0, math.inf)) if self.violated(value) else min(severity, 1.0)
 
+    def verdict(self, value: float, interval: tuple[float, float]) -> Verdict:
+        """What is known, if the metric is that value and lies in the interval.
+
+        >>> demand = Demand("rmse", 10.0, GREATER)
+        >>> [str(demand.verdict(*seen)) for seen in [(22.0, (12.0, 30.0)), (12.0, (9.0, 15.0)), (9.0, (8.0, 12.0))]]
+        ['DRIFTED', 'UNDECIDED', 'STABLE']
+        """
+        best, worst = interval if self.operator == GREATER else interval[::-1]
+        if self.violated(best):
+            return Verdict.DRIFTED
+        ruined = 2.0 if self.operator == GREATER else 1.5  # the error has doubled, the score halved
+        hidden = self.violated(value) or self.severity(worst) > ruined
+        return Verdict.UNDECIDED if hidden else Verdict.STABLE
+
     def said_of(self, value: float) -> str:
         """The value and what is demanded, for people.
 
@@ -124,8 +141,9 @@ class Demand:
 class QualityAnalysis:
     """What is known about the quality of a window's answers; `values` are the metrics that are defined, by name.
 
-    DRIFTED is what violates a constraint; too few labels are UNDECIDED(labels_insufficient), and never STABLE.
-    `judged` are the demands whose metric is defined, `violated` those of them that are not met, the worst first.
+    DRIFTED is what surely violates a constraint; too few labels are UNDECIDED(labels_insufficient), and never STABLE.
+    `intervals` say where the metrics may lie for all that the window's rows tell, `verdicts` what follows from that.
+    `judged` are the demands whose metric is defined, `violated` those of them that are surely not met, the worst first.
     """
 
     task: str
@@ -137,6 +155,8 @@ class QualityAnalysis:
     labelled: int
     bad: Mapping[str, int]
     values: Mapping[str, float]
+    intervals: Mapping[str, tuple[float, float]]
+    verdicts: Mapping[str, Verdict]
     judged: tuple[Demand, ...]
     violated: tuple[Demand, ...]
     block: Mapping[str, Any] = field(repr=False)
@@ -146,7 +166,7 @@ class QualityAnalysis:
         """The worst metric in units of its threshold, above 1 exactly if the verdict is DRIFTED; None if UNDECIDED."""
         if self.verdict is Verdict.UNDECIDED:
             return None
-        return max(demand.severity(self.values[demand.metric]) for demand in self.judged)
+        return max(demand.severity(self.values[demand.metric]) for demand in self.violated or self.judged)
 
     @property
     def label_coverage(self) -> float:
@@ -183,6 +203,7 @@ class QualityAnalysis:
         """analysis.json: every number of the analysis, in JSON's types."""
         return {
             "version": 1,
+            "task": self.task,
             "window_start": render(self.window[0]),
             "window_end": render(self.window[1]),
             "verdict": self.verdict.value,
@@ -197,6 +218,8 @@ class QualityAnalysis:
                 {
                     "name": demand.metric,
                     "value": self.values[demand.metric],
+                    "interval": list(self.intervals[demand.metric]),
+                    "verdict": self.verdicts[demand.metric].value,
                     "threshold": demand.threshold,
                     "comparison_operator": demand.operator,
                     "severity": demand.severity(self.values[demand.metric]),
@@ -299,10 +322,12 @@ def suggest_constraints(
 
     What may grow by the tolerance, a share, is the loss: an error itself, or what a score lacks to 1. It may grow by
     more where so few rows tell nothing finer: by three standard errors, each twice the standard deviation of Model
-    Monitor's 80 % resamples, which vary half as much as new samples would. Of the binary rates only recall is held, of
-    regression neither mse nor r2, of the constant classifier nothing: the other metrics say the same.
+    Monitor's 80 % resamples, which vary half as much as new samples would; and by six of a classifier's rows, because
+    a holdout without a mistake shows no deviation. Of the binary rates only recall is held, of regression neither mse
+    nor r2, of the constant classifier nothing: the other metrics say the same.
     """
     scalars = statistics.get(f"{BLOCKS[task]}_metrics", {})
+    rows = [sum(row.values()) for row in scalars.get("confusion_matrix", {}).values()]
     demands = []
     for name, value in _values(scalars).items():
         if name.endswith((_CONSTANT, "_rate")) or name in _SAID_BY_OTHERS:
@@ -310,6 +335,9 @@ def suggest_constraints(
         deviation = scalars[name].get("standard_deviation")
         noise = 6 * deviation if isinstance(deviation, (int, float)) else 0.0
         smaller = name in _ERRORS
+        of_class = task == "binary" and name != "accuracy"
+        if told := (min(rows) if of_class else sum(rows)) if rows else 0:
+            noise = max(noise, _PERFECT / told)
         leeway = max(tolerance * abs(value if smaller else 1 - value), noise)
         demands.append(Demand(name, value + leeway, GREATER) if smaller else Demand(name, value - leeway, LESS))
     return {**constraints_of(task, demands), _OWN: {"classes": list(classes), **asdict(rules or QualityRules())}}
@@ -385,12 +413,12 @@ def judge_quality(
 ) -> QualityAnalysis:
     """The verdict on the answers of the window, in which `rows` rows were captured. Raises NoBaseline.
 
-    DRIFTED if a constraint is violated, STABLE if all that could be computed are met, else UNDECIDED(reason):
-    labels_insufficient, suspect_data, not_judged, or that of `broken`: why (reason, detail) what was read can't be
-    relied upon, if it can't.
+    DRIFTED if a constraint is surely violated, STABLE if all that could be computed are met and so many rows would have
+    shown a ruin, else UNDECIDED(reason): labels_insufficient, suspect_data, not_judged, or that of `broken`: why
+    (reason, detail) what was read can't be relied upon, if it can't.
     """
     rules = rules or QualityRules()
-    good, bad = len(pairs.truth), sum(pairs.bad.values())
+    good = len(pairs.truth)
     block = model_quality(pairs.task, pairs.truth, pairs.output, pairs.classes) if good else {}
     scalars = block.get(f"{BLOCKS[pairs.task]}_metrics", {})
     values = _values(scalars)
@@ -401,30 +429,33 @@ def judge_quality(
                 f"constraints.json: {demand.metric}: a {pairs.task} model has no such metric, only {known}"
             )
     judged = tuple(demand for demand in demands if demand.metric in values)
+    between = intervals(pairs.task, pairs.truth, pairs.output, _CHANCE / len(judged)) if judged else {}
+    unfit = broken or _unfit(pairs, rows, rules)
+    if not unfit and not judged:
+        unfit = "not_judged", "no constraint names a metric that is defined for these rows"
+    found = {
+        demand: Verdict.UNDECIDED if unfit else demand.verdict(values[demand.metric], between[demand.metric])
+        for demand in judged
+    }
     violated = sorted(
-        (demand for demand in judged if demand.violated(values[demand.metric])),
+        (demand for demand in judged if found[demand] is Verdict.DRIFTED),
         key=lambda demand: (-demand.severity(values[demand.metric]), demand.metric),
     )
-    labelled = good + bad
-    verdict, reason, detail = Verdict.UNDECIDED, None, None
-    if broken:
-        reason, detail = broken
-    elif bad > rules.max_bad_share * labelled:
-        reasons = ", ".join(f"{name} {count}" for name, count in pairs.bad.items())
-        reason, detail = "suspect_data", f"{bad} of {labelled} labelled rows can't be used: {reasons}"
-    elif good < rules.min_labels or labelled < rules.min_label_coverage * rows:
-        reason = "labels_insufficient"
-        detail = (
-            f"{labelled} of {rows} rows have a label, {good} of them can be used; at least {rules.min_labels} and "
-            f"{rules.min_label_coverage:.0%} are needed"
-        )
-    elif not judged:
-        reason, detail = "not_judged", "no constraint names a metric that is defined for these rows"
+    undecided = [demand for demand in judged if found[demand] is Verdict.UNDECIDED]
+    verdict, reason, detail = Verdict.STABLE, None, None
+    if unfit:
+        verdict, (reason, detail) = Verdict.UNDECIDED, unfit
     elif violated:
         verdict = Verdict.DRIFTED
         detail = "; ".join(demand.said_of(values[demand.metric]) for demand in violated[:3])
-    else:
-        verdict = Verdict.STABLE
+    elif undecided:
+        told = "; ".join(
+            f"{demand.said_of(values[demand.metric])}, and it may lie between {low:.4g} and {high:.4g}"
+            for demand in undecided[:3]
+            for low, high in [between[demand.metric]]
+        )
+        verdict, reason = Verdict.UNDECIDED, "labels_insufficient"
+        detail = f"{good} labelled rows do not decide: {told}"
     return QualityAnalysis(
         task=pairs.task,
         window=window,
@@ -432,13 +463,30 @@ def judge_quality(
         reason=reason,
         detail=detail,
         rows=rows,
-        labelled=labelled,
+        labelled=good + sum(pairs.bad.values()),
         bad=pairs.bad,
         values=values,
+        intervals=between,
+        verdicts={demand.metric: found[demand] for demand in judged},
         judged=judged,
-        violated=tuple(violated) if verdict is Verdict.DRIFTED else (),
+        violated=tuple(violated),
         block=block,
     )
+
+
+def _unfit(pairs: Pairs, rows: int, rules: QualityRules) -> tuple[str, str] | None:
+    """Why (reason, detail) nothing can be concluded from the labels of so many rows, whatever the metrics are."""
+    good, bad = len(pairs.truth), sum(pairs.bad.values())
+    labelled = good + bad
+    if bad > rules.max_bad_share * labelled:
+        reasons = ", ".join(f"{name} {count}" for name, count in pairs.bad.items())
+        return "suspect_data", f"{bad} of {labelled} labelled rows can't be used: {reasons}"
+    if good < rules.min_labels or labelled < rules.min_label_coverage * rows:
+        return "labels_insufficient", (
+            f"{labelled} of {rows} rows have a label, {good} of them can be used; at least {rules.min_labels} and "
+            f"{rules.min_label_coverage:.0%} are needed"
+        )
+    return None
 
 
 def _values(scalars: Mapping[str, Any]) -> dict[str, float]:

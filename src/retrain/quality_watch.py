@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from retrain import capture, clock, ground_truth, names
 from retrain.capture import Quarantine, Window
-from retrain.episode import ignored, moment
+from retrain.episode import announce_window, ignored, moment
 from retrain.errors import InvalidSettings, MalformedEvent
 from retrain.ground_truth import Coverage, Sample
 from retrain.quality import QualityAnalysis, QualityBaseline, judge_quality, pairs_of, read_baseline, read_pairs
@@ -24,6 +24,7 @@ from retrain.window import HOUR, window_ending
 
 if TYPE_CHECKING:
     from retrain.aws.cloudwatch import CloudWatch
+    from retrain.aws.events import Bus
     from retrain.aws.ledger import Ledger
     from retrain.aws.s3 import Store
 
@@ -47,13 +48,14 @@ class QualityWatchRules:
 
 
 def watch_quality(
-    event: Any, *, rules: QualityWatchRules, ledger: Ledger, store: Store, cloudwatch: CloudWatch
+    event: Any, *, rules: QualityWatchRules, ledger: Ledger, store: Store, cloudwatch: CloudWatch, bus: Bus
 ) -> dict[str, Any]:
     """The answers of the window that ended a label delay before the event's time are judged by their labels.
 
     The window's files are in the bucket, the ledger has the analysis, the metrics are published. The same time again,
     or an earlier one, is ignored: `analysed_already`; and so is a window that holds the files of the last analysis and
-    no others: `nothing_new`. A champion without quality constraints is UNDECIDED: `no_baseline`.
+    no others: `nothing_new`. Retryable while another run publishes it. A champion without quality constraints is
+    UNDECIDED: `no_baseline`.
     """
     if not isinstance(event, Mapping):
         raise MalformedEvent(f"expected an object, got {type(event).__name__}")
@@ -91,6 +93,7 @@ def watch_quality(
         return ignored("analysed_already")
     cloudwatch.put_metrics(analysis.metrics(endpoint, names.quality_schedule_name(endpoint), now))
     ledger.mark_published(endpoint, now, of="QUALITY")
+    announce_window(report_uri, str(baseline_uri), endpoint, bus)
     logger.info("quality analysed", **_digest(analysis), files=len(captures), label_files=len(labels))
     count("QualityWindow", reason=analysis.verdict.value)
     return {"status": analysis.verdict.value, "report_uri": report_uri}

@@ -15,6 +15,7 @@ from retrain.episode import ignored
 from retrain.errors import MalformedEvent, NoArtifact
 from retrain.report.drift_page import render_drift
 from retrain.report.episode_page import Evidence, render_episode
+from retrain.report.quality_page import render_quality
 from retrain.report.words import when
 
 if TYPE_CHECKING:
@@ -32,19 +33,25 @@ def draw_page(event: Any, *, endpoint_name: str, ledger: Ledger, store: Store) -
         return ignored("unknown_endpoint")
     kind = event.get("detail-type")
     if kind == names.WINDOW_ANALYSED:
-        return draw_drift(_uri(detail, "report_uri"), _uri(detail, "baseline_uri"), endpoint_name, store)
+        return draw_analysis(_uri(detail, "report_uri"), _uri(detail, "baseline_uri"), endpoint_name, store)
     if kind == names.EPISODE_CHANGED and isinstance(episode_id := detail.get("episode_id"), str):
         return draw_episode(episode_id, ledger=ledger, store=store)
     raise MalformedEvent(f"{telemetry.short(str(kind), 100)} is no news that a page is drawn of")
 
 
-def draw_drift(report_uri: str, baseline_uri: str, endpoint_name: str, store: Store) -> dict[str, Any]:
+def draw_analysis(report_uri: str, baseline_uri: str, endpoint_name: str, store: Store) -> dict[str, Any]:
     """The analysis has its page beside it."""
     folder = store.uri(f"monitor/{endpoint_name}/")
     if not report_uri.startswith(folder):
         raise MalformedEvent(f"no analysis of this endpoint lies below {folder}")
-    key = names.drift_page(report_uri.removeprefix(store.uri("")))
-    return _drawn(store.put(key, _drift_page(store, report_uri, baseline_uri, endpoint_name), HTML))
+    analysis = json.loads(store.read(report_uri))
+    return _drawn(
+        store.put(
+            _page_of(analysis, report_uri.removeprefix(store.uri(""))),
+            _page(store, analysis, report_uri, baseline_uri, endpoint_name),
+            HTML,
+        )
+    )
 
 
 def draw_episode(episode_id: str, *, ledger: Ledger, store: Store) -> dict[str, Any]:
@@ -64,7 +71,7 @@ def draw_episode(episode_id: str, *, ledger: Ledger, store: Store) -> dict[str, 
         episode_id=episode_id,
         item=item,
         analysis=analysis,
-        drift_link=store.link(store.uri(names.drift_page(kept))) if _has_features(analysis) else None,
+        analysis_link=store.link(store.uri(_page_of(analysis, kept))) if analysis else None,
         manifest=_document(store, store.uri(f"{folder}/dataset/manifest.json")),
         evaluation=_document(store, store.uri(f"{folder}/evaluation/evaluation.json")),
     )
@@ -79,19 +86,23 @@ def _keep(item: Mapping[str, Any], key: str, ledger: Ledger, store: Store) -> Ma
     analysis = _document(store, report_uri)
     if analysis is None or analysis.get("window_end") != item["window_end"]:
         return None  # a later window of the hour came first; what it says opened nothing
-    if _has_features(analysis):
-        drawn = _drift_page(store, report_uri, champion["statistics_uri"], item["endpoint_name"])
-        store.put(names.drift_page(key), drawn, HTML)
+    drawn = _page(store, analysis, report_uri, champion["statistics_uri"], item["endpoint_name"])
+    store.put(_page_of(analysis, key), drawn, HTML)
     store.put(key, json.dumps(analysis, sort_keys=True))
     return analysis
 
 
-def _drift_page(store: Store, report_uri: str, baseline_uri: str, endpoint_name: str) -> str:
-    document = json.loads(store.read(report_uri))
+def _page(store: Store, analysis: Mapping[str, Any], report_uri: str, baseline_uri: str, endpoint_name: str) -> str:
+    source = f"endpoint {endpoint_name}, {when(analysis['window_start'])} to {when(analysis['window_end'])}"
+    if not _of_drift(analysis):
+        return render_quality(analysis, source)
     window_uri = f"{report_uri.rpartition('/')[0]}/statistics.json"
     baseline, window = (read_statistics(store.read(uri), uri) for uri in (baseline_uri, window_uri))
-    source = f"endpoint {endpoint_name}, {when(document['window_start'])} to {when(document['window_end'])}"
-    return render_drift(document, baseline, window, source)
+    return render_drift(analysis, baseline, window, source)
+
+
+def _page_of(analysis: Mapping[str, Any], key: str) -> str:
+    return names.drift_page(key) if _of_drift(analysis) else names.quality_page(key)
 
 
 def _document(store: Store, uri: str) -> Mapping[str, Any] | None:
@@ -103,9 +114,9 @@ def _document(store: Store, uri: str) -> Mapping[str, Any] | None:
     return document
 
 
-def _has_features(analysis: Mapping[str, Any] | None) -> bool:
-    """Whether the analysis is the drift monitor's; the quality monitor's has metrics."""
-    return analysis is not None and "features" in analysis
+def _of_drift(analysis: Mapping[str, Any]) -> bool:
+    """Whether the analysis is the drift monitor's; the quality monitor's has metrics instead."""
+    return "features" in analysis
 
 
 def _uri(detail: Mapping[str, Any], name: str) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from retrain import clock, names, stored
 from retrain.baseline import Statistics, read_constraints, read_statistics
 from retrain.capture import Window
-from retrain.episode import ignored, moment
+from retrain.drift import Verdict
+from retrain.episode import announce_window, ignored, moment
 from retrain.errors import InvalidSettings, MalformedEvent, RetrainError
 from retrain.monitor import MAX_FEATURE_METRICS, Analysis, judge
 from retrain.retraining import manifest
@@ -78,8 +79,9 @@ def watch_endpoint(
     """The window that ends at the event's time is analysed against the champion's baseline.
 
     Its four files are in the bucket, the ledger has the analysis, the metrics are published. The same time again, or
-    an earlier one, is ignored: `analysed_already`. Broken data is told to people when it begins; so is a volume that
-    collapsed, in windows of a day or longer.
+    an earlier one, is ignored: `analysed_already`; while another run publishes it, it is Retryable. Broken data is told
+    to people when it begins; so is a volume that collapsed, in windows of a day or longer, and that a window has no
+    captures at all, unless the champion or the end of a cool-down cut it short.
 
     Where the captures that nobody has read yet are too many for this function, the window ends with the last full
     hour, and a Processing job reads them; until it has, the event is ignored: `window_in_processing`.
@@ -100,19 +102,21 @@ def watch_endpoint(
     window, reading = read
     end = window[1]
     analysis = watched.judge(reading, window, expected_rows(previous, window))
-    report_uri = _file(analysis, reading, endpoint, end, store)
+    said = _digest(analysis)
+    begins = not previous.get("published") or any(previous[key] != said[key] for key in ("verdict", "reason", "triage"))
+    report_uri = _file(analysis, reading, endpoint, store, keep=begins and _matters(analysis))
     known = {"report_uri": report_uri, "usual_rows": usual_rows(previous, analysis)}
-    if not ledger.record_analysis(endpoint, {**_digest(analysis), **known}, end):
+    if not ledger.record_analysis(endpoint, {**said, **known}, end):
         return ignored("analysed_already")
     schedule = names.schedule_name(endpoint)
     # CloudWatch's alarms look at recent data points only, so their time is that of the analysis.
     cloudwatch.put_metrics(analysis.metrics(endpoint, schedule, rules.most_features, now))
-    _announce(report_uri, watched.statistics_uri, endpoint, bus)
-    ledger.mark_published(endpoint, end)
-    logger.info("window analysed", **{**_digest(analysis), **_effort(reading)})
-    count("Window", reason=analysis.verdict.value)
-    if analysis.triage and not (previous.get("triage") and previous.get("reason") == analysis.reason):
+    if analysis.triage and begins:
         _tell(analysis, endpoint, store, report_uri, topic)
+    ledger.mark_published(endpoint, end)
+    announce_window(report_uri, watched.statistics_uri, endpoint, bus)
+    logger.info("window analysed", **{**said, **_effort(reading)})
+    count("Window", reason=analysis.verdict.value)
     return {"status": analysis.verdict.value, "report_uri": report_uri}
 
 
@@ -137,7 +141,7 @@ class _Watched:
         return window, reading
 
     def judge(self, reading: Reading, window: Window, expected: int | None) -> Analysis:
-        return judge(
+        analysis = judge(
             reading.intake,
             self._statistics,
             self._constraints,
@@ -145,6 +149,9 @@ class _Watched:
             alarm_threshold=self.rules.drift_threshold,
             expected_rows=expected,
         )
+        # A shorter window follows a roll-out or a cool-down, and may well be empty.
+        stopped = analysis.reason == "capture_missing" and window[1] - window[0] >= self.rules.window
+        return replace(analysis, triage=analysis.triage or stopped)
 
 
 def _analysed(end: datetime, previous: Item) -> bool:
@@ -276,18 +283,29 @@ def _effort(reading: Reading) -> dict[str, int]:
     return {"files": reading.files, "files_read": reading.files_read, "bytes_read": reading.bytes_read}
 
 
-def _file(analysis: Analysis, reading: Reading, endpoint: str, end: datetime, store: Store) -> str:
-    """The window's files are where Model Monitor would put them; analysis.json's URI."""
-    folder = f"monitor/{endpoint}/{names.schedule_name(endpoint)}/{end:%Y/%m/%d/%H}"
+def _matters(analysis: Analysis) -> bool:
+    """Whether a person or an episode may want to see the analysis later."""
+    return analysis.triage or analysis.verdict is Verdict.DRIFTED
+
+
+def _file(analysis: Analysis, reading: Reading, endpoint: str, store: Store, *, keep: bool) -> str:
+    """The window's files are where Model Monitor would put them; analysis.json's URI.
+
+    Later windows of the hour replace them there. What is kept lies below, in a folder of its minute, and its URI is
+    that one.
+    """
+    folder = f"monitor/{endpoint}/{names.schedule_name(endpoint)}/{analysis.window_end:%Y/%m/%d/%H}"
     documents = {
         "statistics": analysis.statistics(),
         "constraints": analysis.constraints(),
         "constraint_violations": analysis.constraint_violations(),
         "analysis": {**analysis.document(), "reading": _effort(reading)},
     }
-    for name, document in documents.items():
-        store.put(f"{folder}/{name}.json", json.dumps(document, sort_keys=True))
-    return store.uri(f"{folder}/analysis.json")
+    folders = [folder, f"{folder}/{analysis.window_end:%M}"][: 1 + keep]
+    for place in folders:
+        for name, document in documents.items():
+            store.put(f"{place}/{name}.json", json.dumps(document, sort_keys=True))
+    return store.uri(f"{folders[-1]}/analysis.json")
 
 
 def _digest(analysis: Analysis) -> dict[str, Any]:
@@ -305,16 +323,6 @@ def _digest(analysis: Analysis) -> dict[str, Any]:
         "rows": analysis.rows,
         "bad_rows": sum(analysis.bad_rows.values()),
     }
-
-
-def _announce(report_uri: str, baseline_uri: str, endpoint: str, bus: Bus) -> None:
-    """The report writer will hear of the analysis; a page that is not drawn changes no verdict."""
-    detail = {"endpoint_name": endpoint, "report_uri": report_uri, "baseline_uri": baseline_uri}
-    try:
-        bus.put(names.WINDOW_ANALYSED, detail)
-    except RetrainError as error:
-        logger.warning("the analysis was not announced", error=str(error))
-        count("AfterthoughtFailed", reason="announce_the_window")
 
 
 def _tell(analysis: Analysis, endpoint: str, store: Store, report_uri: str, topic: Topic) -> None:

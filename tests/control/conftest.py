@@ -57,9 +57,23 @@ def dynamodb(client: Any) -> Iterator[Any]:
         yield client
 
 
+class Seconds:
+    """What the ledger takes for the time of day."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @pytest.fixture
-def ledger(dynamodb: Any) -> Ledger:
-    return Ledger(Atomic(dynamodb), "ledger")
+def seconds() -> Seconds:
+    return Seconds()
+
+
+@pytest.fixture
+def ledger(dynamodb: Any, seconds: Seconds) -> Ledger:
+    return Ledger(Atomic(dynamodb), "ledger", seconds)
 
 
 @pytest.fixture

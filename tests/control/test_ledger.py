@@ -13,7 +13,7 @@ from control_plane import ALARM, NOW, opened, past_end, trigger
 from retrain.aws.ledger import Ledger
 from retrain.clock import parse
 from retrain.episode import Episode
-from retrain.errors import Refused, Throttled
+from retrain.errors import Refused, Retryable, Throttled
 
 LATER = NOW + timedelta(hours=2)
 WINDOW = (NOW - timedelta(days=1), NOW)
@@ -147,9 +147,26 @@ def test_an_analysis_that_was_published_is_not_replaced_by_the_same_or_an_older_
     assert (ledger.analysis("flights") or {})["verdict"] == "DRIFTED"
 
 
-def test_an_analysis_whose_metrics_never_got_out_is_repeated(ledger: Ledger) -> None:
+def test_one_of_many_runs_publishes_an_analysis(ledger: Ledger) -> None:
+    def claim(_: int) -> bool:
+        try:
+            return ledger.record_analysis("flights", {"verdict": "DRIFTED"}, NOW)
+        except Retryable:
+            return False
+
+    with ThreadPoolExecutor(8) as runs:
+        assert sorted(runs.map(claim, range(8))) == [False] * 7 + [True]
+
+
+def test_an_analysis_whose_metrics_never_got_out_is_repeated_after_a_minute(ledger: Ledger, seconds: Any) -> None:
     assert ledger.record_analysis("flights", {"verdict": "DRIFTED"}, NOW)
+    seconds.now = 59
+    with pytest.raises(Retryable, match="another run publishes the analysis of flights"):
+        ledger.record_analysis("flights", {"verdict": "DRIFTED"}, NOW)
+    assert not ledger.record_analysis("flights", {"verdict": "DRIFTED"}, NOW - timedelta(hours=1))
+    seconds.now = 60
     assert ledger.record_analysis("flights", {"verdict": "DRIFTED"}, NOW)
+    assert ledger.record_analysis("flights", {"verdict": "STABLE"}, NOW + timedelta(minutes=5)), "a later one is free"
 
 
 class Conflicted:

@@ -29,7 +29,7 @@ def lines(records: list[dict[str, Any]]) -> str:
 
 
 @pytest.fixture
-def world(ledger: Any, store: Any, cloudwatch: Any) -> Any:
+def world(ledger: Any, store: Any, cloudwatch: Any, bus: Any) -> Any:
     """A champion whose rmse may be 10 at most, and ways to ask it things, to learn the truth, and to look back."""
 
     class World:
@@ -64,7 +64,7 @@ def world(ledger: Any, store: Any, cloudwatch: Any) -> Any:
 
         def look(self, time: str = NOW, rules: QualityWatchRules = RULES) -> dict[str, Any]:
             return watch_quality(
-                {**EVENT, "time": time}, rules=rules, ledger=ledger, store=store, cloudwatch=cloudwatch
+                {**EVENT, "time": time}, rules=rules, ledger=ledger, store=store, cloudwatch=cloudwatch, bus=bus
             )
 
         def published(self, name: str) -> list[float]:
@@ -103,6 +103,21 @@ def test_answers_that_got_worse_are_filed_published_and_in_the_ledger(world: Any
     assert world.published("quality_max") == [pytest.approx(rmse / 10)]
     assert world.published("label_coverage") == [1.0]
     assert {point["Timestamp"] for point in cloudwatch.published} == {parse(NOW)}, "an alarm looks at what is new"
+
+
+def test_the_report_writer_hears_of_it_and_may_be_deaf(world: Any, bus: Any) -> None:
+    world.ask(800, error=20)
+    world.learn()
+    world.look()
+    detail = {
+        "endpoint_name": "flights",
+        "report_uri": f"{FOLDER}/analysis.json",
+        "baseline_uri": "s3://bucket/old/quality/constraints.json",
+    }
+    assert bus.events == [("Window Analysed", detail)]
+    bus.down = True
+    world.ask(10, error=20, name="b")
+    assert world.look("2013-04-01T01:00:00Z")["status"] == "DRIFTED"
 
 
 def test_answers_as_good_as_ever_are_stable(world: Any) -> None:
@@ -159,7 +174,7 @@ def test_the_same_files_are_judged_once(world: Any, cloudwatch: Any, store: Any)
     assert world.look("2013-04-01T02:00:00Z")["status"] == "DRIFTED"
 
 
-def test_a_monitor_that_died_before_publishing_is_made_up_for(world: Any, cloudwatch: Any) -> None:
+def test_a_monitor_that_died_before_publishing_is_made_up_for(world: Any, cloudwatch: Any, seconds: Any) -> None:
     world.ask(800, error=20)
     world.learn()
     publish = cloudwatch.put_metrics
@@ -171,6 +186,7 @@ def test_a_monitor_that_died_before_publishing_is_made_up_for(world: Any, cloudw
     cloudwatch.put_metrics = dies
     with pytest.raises(Throttled):
         world.look()
+    seconds.now += 60
     assert world.look()["status"] == "DRIFTED"
     assert len(world.published("quality_max")) == 1
 
@@ -239,15 +255,15 @@ def test_more_answers_than_fit_are_sampled_and_the_report_says_so(
     assert analysis["label_coverage"] == 1.0
 
 
-def test_an_endpoint_without_a_champion_is_not_watched(ledger: Any, store: Any, cloudwatch: Any) -> None:
-    answer = watch_quality(EVENT, rules=RULES, ledger=ledger, store=store, cloudwatch=cloudwatch)
+def test_an_endpoint_without_a_champion_is_not_watched(ledger: Any, store: Any, cloudwatch: Any, bus: Any) -> None:
+    answer = watch_quality(EVENT, rules=RULES, ledger=ledger, store=store, cloudwatch=cloudwatch, bus=bus)
     assert answer == {"action": "ignored", "reason": "no_champion"}
 
 
 @pytest.mark.parametrize("event", [[], {"no": "time"}, {"time": "noon"}, {"time": 3}])
-def test_an_event_without_a_time_is_malformed(event: Any, ledger: Any, store: Any, cloudwatch: Any) -> None:
+def test_an_event_without_a_time_is_malformed(event: Any, ledger: Any, store: Any, cloudwatch: Any, bus: Any) -> None:
     with pytest.raises(MalformedEvent):
-        watch_quality(event, rules=RULES, ledger=ledger, store=store, cloudwatch=cloudwatch)
+        watch_quality(event, rules=RULES, ledger=ledger, store=store, cloudwatch=cloudwatch, bus=bus)
 
 
 @pytest.mark.parametrize(("said", "rows"), [(0, 400), (24 * 20, 0), (None, 400)])

@@ -13,6 +13,7 @@ from retrain.baseline import baseline_of, read_constraints, read_statistics
 from retrain.clock import parse
 from retrain.errors import MalformedEvent, NoArtifact
 from retrain.monitor import analyse
+from retrain.quality import GREATER, Demand, Pairs, judge_quality, read_pairs
 from retrain.reporting import draw_page
 
 FOLDER = "monitor/flights/flights-drift/2013/04/01/00"
@@ -56,6 +57,65 @@ def test_an_analysis_has_its_page_beside_it_and_again_the_same(tell: Any, filed:
     assert b"Drifted: distance moved by" in page
     tell("Window Analysed", **news)
     assert store.read(answer["page_uri"]) == page
+
+
+@pytest.fixture
+def judged(store: Any) -> str:
+    """The URI of an analysis of answers that got worse, as the quality monitor files it."""
+    random = np.random.default_rng(1)
+    truth = random.normal(100, 20, 800)
+    pairs = Pairs("regression", truth, truth + random.normal(0, 20, 800), (), {})
+    analysis = judge_quality(pairs, 1000, [Demand("mae", 30.0, GREATER), Demand("rmse", 10.0, GREATER)], WINDOW)
+    return store.put("monitor/flights/flights-quality/2013/04/02/00/analysis.json", json.dumps(analysis.document()))
+
+
+def test_answers_that_got_worse_have_a_page_with_every_metric_and_where_it_may_lie(
+    tell: Any, judged: str, store: Any
+) -> None:
+    answer = tell("Window Analysed", report_uri=judged, baseline_uri="s3://bucket/old/quality/constraints.json")
+    assert answer["page_uri"] == judged.replace("analysis.json", "quality.html")
+    page = store.read(answer["page_uri"]).decode()
+    document = json.loads(store.read(judged))
+    for metric in document["metrics"]:
+        low, high = metric["interval"]
+        assert f"{low:.4g} and {high:.4g}" in page
+    assert f"Drifted: rmse is {document['metrics'][1]['value']:.4g}, where at most 10 is allowed." in page
+    assert "80.0 %" in page
+    assert 'class="plot"' in page
+    assert "https://" not in page.split("<script", maxsplit=1)[0], "it needs nothing from the network"
+
+
+@pytest.mark.parametrize(
+    ("pairs", "broken", "says"),
+    [
+        ([], None, "Undecided: there are too few labels to tell."),
+        ([], ("capture_corrupt", "9 of 9 capture lines can't be used"), "Undecided: too much of the captures can"),
+        ([("1", ["1"])] * 300, None, "Stable: the metric that is judged is within what is allowed."),
+    ],
+)
+def test_answers_that_did_not_get_worse_or_nobody_knows_have_one_too(
+    tell: Any, store: Any, pairs: Any, broken: Any, says: str
+) -> None:
+    demands = [Demand("mae", 1.0, GREATER)]
+    analysis = judge_quality(read_pairs("regression", pairs), len(pairs), demands, WINDOW, broken=broken)
+    uri = store.put("monitor/flights/flights-quality/2013/04/02/00/analysis.json", json.dumps(analysis.document()))
+    assert (
+        says in store.read(tell("Window Analysed", report_uri=uri, baseline_uri="s3://bucket/c")["page_uri"]).decode()
+    )
+
+
+def test_an_episode_that_answers_opened_links_their_page(tell: Any, judged: str, ledger: Any, store: Any) -> None:
+    crowned(ledger)
+    episode = opened(ledger)
+    document = {**json.loads(store.read(judged)), "window_end": ledger.episode(episode.episode_id)["window_end"]}
+    store.put(judged.removeprefix("s3://bucket/"), json.dumps(document))
+    ledger.note(episode, report_uri=judged)
+    tell("Episode Changed", episode_id=episode.episode_id)
+    folder = f"s3://bucket/episodes/{episode.episode_id}"
+    assert b"Drifted: rmse is" in store.read(f"{folder}/drift/quality.html")
+    page = store.read(f"{folder}/episode.html").decode()
+    assert "The quality report of that window" in page
+    assert f"episodes/{episode.episode_id}/drift/quality.html" in page
 
 
 def test_an_analysis_that_is_not_the_endpoints_is_not_drawn(tell: Any) -> None:

@@ -241,8 +241,45 @@ def test_the_drift_alarm_watches_what_the_monitor_publishes() -> None:
     quality = of_type("AWS::CloudWatch::Alarm")["QualityAlarm"]
     assert (quality["Namespace"], quality["MetricName"], quality["Threshold"]) == ("DriftRetrain", "quality_max", 1)
     assert quality["TreatMissingData"] == "notBreaching"
-    silence = of_type("AWS::CloudWatch::Alarm")["SilenceAlarm"]
-    assert silence["TreatMissingData"] == "breaching"
+
+
+def test_a_monitor_that_is_silent_and_labels_that_never_come_are_told() -> None:
+    alarms = of_type("AWS::CloudWatch::Alarm")
+    for name, metric in (("SilenceAlarm", "rows_analyzed"), ("QualitySilenceAlarm", "label_coverage")):
+        alarm = alarms[name]
+        assert (alarm["Namespace"], alarm["MetricName"]) == ("DriftRetrain", metric)
+        assert alarm["TreatMissingData"] == "breaching"
+        assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "Notifications"}]
+        parameter = TEMPLATE["Parameters"][alarm["EvaluationPeriods"]["Ref"]]
+        # CloudWatch looks back a day, or from a period of an hour on a week.
+        assert parameter["MaxValue"] * alarm["Period"] <= (86_400 if alarm["Period"] < 3600 else 7 * 86_400)
+    quality = alarms["QualitySilenceAlarm"]
+    none = quality["Statistic"], quality["Threshold"], quality["ComparisonOperator"]
+    assert none == ("Maximum", 0, "LessThanOrEqualToThreshold"), "a coverage of 0 is no label at all"
+    parameters = TEMPLATE["Parameters"]
+    needed = parameters["LabelDelayHours"]["Default"] + parameters["CooldownHours"]["Default"]
+    assert parameters["QualitySilenceHours"]["Default"] > needed, "or each episode would end in an alarm"
+
+
+def test_what_belongs_to_a_native_schedule_is_refused_without_one() -> None:
+    def holds(expression: Resource, given: dict[str, str]) -> bool:
+        [(function, operands)] = expression.items()
+        if function == "Fn::Not":
+            return not holds(operands[0], given)
+        return given[operands[0]["Ref"]] == operands[1]
+
+    def refused(**given: str) -> list[str]:
+        values = dict.fromkeys(("NativeMonitoringSchedule", "NativeMonitoringRole", "NativeDriftMetrics"), "") | given
+        return [
+            name
+            for name, rule in TEMPLATE["Rules"].items()
+            if holds(rule["RuleCondition"], values)
+            and not all(holds(assertion["Assert"], values) for assertion in rule["Assertions"])
+        ]
+
+    assert refused() == refused(NativeMonitoringSchedule="s", NativeMonitoringRole="r", NativeDriftMetrics="m") == []
+    assert refused(NativeDriftMetrics="m") == ["NativeMetricsHaveASchedule"]
+    assert refused(NativeMonitoringSchedule="s") == ["NativeScheduleHasARole"]
 
 
 def test_what_native_model_monitor_needs_is_there_only_with_its_schedule() -> None:
@@ -285,10 +322,18 @@ def test_every_output_is_described() -> None:
     assert all(output["Description"] for output in TEMPLATE["Outputs"].values())
 
 
-def test_the_dashboard_is_json() -> None:
+@pytest.mark.parametrize("there", [True, False])
+def test_the_dashboard_is_json_and_shows_every_alarm_that_there_is(there: bool) -> None:
     [dashboard] = of_type("AWS::CloudWatch::Dashboard").values()
-    body = json.loads(re.sub(r"\$\{[\w.:]+\}", "1", dashboard["DashboardBody"]["Fn::Sub"]))
+    text, conditional = dashboard["DashboardBody"]["Fn::Sub"]
+    for name, choice in conditional.items():
+        chosen = choice["Fn::If"][1 if there else 2]
+        text = text.replace(f"${{{name}}}", chosen["Fn::Sub"] if there else chosen)
+    body = json.loads(re.sub(r"\$\{([\w.:]+)\}", lambda found: found[1] if "Arn" in found[1] else "1", text))
     assert len(body["widgets"]) == 8
+    shown = [arn.removesuffix(".Arn") for arn in body["widgets"][0]["properties"]["alarms"]]
+    alarms = {name: item for name, item in translated().items() if item["Type"] == "AWS::CloudWatch::Alarm"}
+    assert sorted(shown) == sorted(name for name, item in alarms.items() if there or "Condition" not in item)
 
 
 def test_no_account_id_is_in_the_template() -> None:

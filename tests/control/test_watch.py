@@ -15,7 +15,7 @@ from control_plane import crowned, opened, trigger
 
 from retrain.baseline import MonitorOptions, baseline_of
 from retrain.clock import parse, render
-from retrain.errors import InvalidSettings, MalformedEvent, NoBaseline, Throttled
+from retrain.errors import InvalidSettings, MalformedEvent, NoBaseline, Retryable, Throttled
 from retrain.jobs.intake import main as intake_job
 from retrain.monitor import analyse
 from retrain.watch import IntakeJobs, WatchRules, usual_rows, watch_endpoint
@@ -92,7 +92,8 @@ def test_a_drifted_window_is_filed_published_and_in_the_ledger(
         json.loads(store.read(f"{folder}/{name}.json"))
     item = ledger.analysis("flights")
     assert (item["verdict"], item["worst_feature"], item["published"]) == ("DRIFTED", "distance", True)
-    assert item["report_uri"] == answer["report_uri"] == f"{folder}/analysis.json"
+    assert item["report_uri"] == answer["report_uri"] == f"{folder}/00/analysis.json"
+    assert store.read(f"{folder}/00/statistics.json") == store.read(f"{folder}/statistics.json")
     [drift_max] = metric(cloudwatch, "drift_max")
     assert drift_max > RULES.drift_threshold
     assert topic.messages == []
@@ -119,8 +120,26 @@ def test_the_same_time_is_published_once(watch: Any, champion: None, store: Any,
     assert len(cloudwatch.published) == published
 
 
+def test_two_runs_at_the_same_time_publish_once(
+    watch: Any, champion: None, store: Any, cloudwatch: Any, topic: Any
+) -> None:
+    put(store, captures([row[:1] for row in rows(2)]))
+    publish = cloudwatch.put_metrics
+
+    def meanwhile(metrics: Any) -> None:
+        cloudwatch.put_metrics = publish
+        with pytest.raises(Retryable):  # Lambda will ask again, and find it published
+            watch()
+        publish(metrics)
+
+    cloudwatch.put_metrics = meanwhile
+    watch()
+    assert watch() == {"action": "ignored", "reason": "analysed_already"}
+    assert (len(metric(cloudwatch, "rows_analyzed")), len(topic.messages)) == (1, 1)
+
+
 def test_a_monitor_that_died_before_publishing_is_made_up_for(
-    watch: Any, champion: None, store: Any, cloudwatch: Any
+    watch: Any, champion: None, store: Any, cloudwatch: Any, seconds: Any
 ) -> None:
     put(store, captures(rows(2, middle=1500)))
     publish = cloudwatch.put_metrics
@@ -132,6 +151,7 @@ def test_a_monitor_that_died_before_publishing_is_made_up_for(
     cloudwatch.put_metrics = dies
     with pytest.raises(Throttled):
         watch()
+    seconds.now += 60
     assert watch()["status"] == "DRIFTED"
     assert len(metric(cloudwatch, "drift_max")) == 1
 
@@ -171,8 +191,36 @@ def test_broken_data_is_told_once_and_publishes_no_drift(
         assert watch(time)["status"] == "UNDECIDED"
     [(subject, text)] = topic.messages
     assert "schema_mismatch" in subject
-    assert "s3://bucket/monitor/flights/flights-drift/2013/04/01/00/drift.html" in text
+    folder = "s3://bucket/monitor/flights/flights-drift/2013/04/01/00"
+    assert f"{folder}/00/drift.html" in text
+    assert json.loads(store.read(f"{folder}/00/analysis.json"))["window_end"] == "2013-04-01T00:00:00Z"
+    assert json.loads(store.read(f"{folder}/analysis.json"))["window_end"] == "2013-04-01T00:05:00Z"
+    assert not store.keys("monitor/flights/flights-drift/2013/04/01/00/05/")
     assert metric(cloudwatch, "drift_max") == []
+
+
+def test_captures_that_stop_are_told_once_whatever_the_windows_length(
+    watch: Any, champion: None, store: Any, ledger: Any, topic: Any
+) -> None:
+    put(store, captures(rows(2)))
+    for hour in range(12, 23):
+        watch(f"2013-03-15T{hour}:00:00Z", window=timedelta(hours=6))
+    item = ledger.analysis("flights")
+    assert (item["verdict"], item["reason"], item["triage"]) == ("UNDECIDED", "capture_missing", True)
+    [(subject, text)] = topic.messages
+    assert subject == "flights: broken data, capture_missing"
+    assert "Window   2013-03-15T11:00:00Z to 2013-03-15T17:00:00Z" in text
+
+
+def test_a_window_that_a_cooldown_cut_short_may_be_empty(watch: Any, champion: None, ledger: Any, topic: Any) -> None:
+    episode = opened(ledger, trigger(parse("2013-03-20T00:00:00Z")))
+    end = parse("2013-03-20T06:00:00Z")
+    ledger.close(episode, closed_at=end, rearm_at=end, outcome="champion_kept", reason="", detail="")
+    for time in ("2013-03-20T05:00:00Z", "2013-03-20T09:00:00Z"):
+        assert watch(time, window=timedelta(hours=6))["status"] == "UNDECIDED"
+    assert topic.messages == []
+    watch("2013-03-20T12:00:00Z", window=timedelta(hours=6))
+    assert len(topic.messages) == 1
 
 
 def test_a_volume_that_collapses_is_told_and_raises_no_drift(

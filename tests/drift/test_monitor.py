@@ -310,12 +310,26 @@ class TestPublishing:
             "feature_baseline_drift__prediction",
         ][: 1 + (self.DRIFTED.prediction.verdict is not Verdict.UNDECIDED)]
 
+    def test_the_values_of_numbers_are_a_statistic_set(self):
+        metrics = {metric["MetricName"]: metric for metric in self.DRIFTED.metrics("e", "s")}
+        column = self.DRIFTED.profile.columns["age"]
+        assert metrics["feature_data_age"]["StatisticValues"] == {
+            "SampleCount": column.present,
+            "Sum": column.total,
+            "Minimum": column.minimum,
+            "Maximum": column.maximum,
+        }
+        assert "Value" not in metrics["feature_data_age"]
+        assert "feature_data_channel" not in metrics, "categories have no sum"
+        few = {metric["MetricName"] for metric in self.DRIFTED.metrics("e", "s", most_features=1)}
+        assert {name for name in few if "data" in name} == {"feature_data_age", "feature_data__prediction"}
+
     def test_names_that_cloudwatch_would_not_take(self):
         features = {"größe in cm": "numeric", "x" * 300: "numeric", "y" * 300: "numeric"}
         table = [[str(number)] * 3 for number in range(1000)]
         found = analyse([("a", captures_of(table))], *baseline_of(table, features), WINDOW)
         names = [metric["MetricName"] for metric in found.metrics("e", "s")]
-        assert len(set(names)) == len(names) == 5 + 2 * 3 + 1
+        assert len(set(names)) == len(names) == 5 + 3 * 3 + 2
         assert all(name.isascii() and len(name) <= 255 and " " not in name for name in names)
 
     def test_the_same_window_gives_the_same_files(self):

@@ -13,14 +13,17 @@ from retrain import capture, ground_truth
 from retrain.baseline import baseline_of
 from retrain.drift import Verdict
 from retrain.errors import NoBaseline
+from retrain.evaluation import model_quality
 from retrain.monitor import analyse
 from retrain.quality import (
     GREATER,
     LESS,
     Demand,
+    Pairs,
     QualityRules,
     judge_quality,
     pairs_of,
+    read_baseline,
     read_constraints,
     read_pairs,
     suggest_constraints,
@@ -95,6 +98,112 @@ class TestVerdicts:
         assert not any(name.endswith("constant_classifier") for name in published)
 
 
+def errors(random, count, ruined=False):
+    """Errors with heavy tails; twice as large when ruined."""
+    truth = random.normal(0, 30, count)
+    return truth, truth + random.standard_t(4, count) * (10 if ruined else 5)
+
+
+def calibrated(middle):
+    """Answers that are the very chance of their labels; every second label has nothing to do with them when ruined."""
+
+    def answers(random, count, ruined=False):
+        score = random.normal(middle, 2.5, count)
+        chance = 1 / (1 + np.exp(-score))
+        truth = (random.random(count) < chance).astype(float)
+        return np.where(random.random(count) < 0.5 * ruined, random.permutation(truth), truth), chance
+
+    return answers
+
+
+def of_four(random, count, ruined=False):
+    """One answer in nine is wrong; four in nine when ruined."""
+    truth = random.integers(0, 4, count)
+    guessed = np.where(random.random(count) < (0.6 if ruined else 0.15), random.integers(0, 4, count), truth)
+    return truth.astype(float), np.eye(4)[guessed]
+
+
+HOUSES = {
+    "regression": ("regression", errors, ()),
+    "half positive": ("binary", calibrated(0.0), ("0", "1")),
+    "one in ten positive": ("binary", calibrated(-4.0), ("0", "1")),
+    "one in forty positive": ("binary", calibrated(-6.5), ("0", "1")),
+    "four classes": ("multiclass", of_four, tuple("abcd")),
+}
+
+
+@pytest.mark.parametrize("labels", [200, 500, 1000])
+@pytest.mark.parametrize("house", HOUSES)
+class TestWindowsOfEverySize:
+    """GIVEN a holdout of 5,000 rows and 40 windows of the same world, or of one that went bad."""
+
+    def verdicts(self, house, labels, ruined=False):
+        task, make, classes = HOUSES[house]
+        random = np.random.default_rng(labels)
+        statistics = model_quality(task, *make(random, 5000), classes)
+        baseline = read_baseline(suggest_constraints(statistics, task, classes=classes))
+        found = []
+        for _ in range(40):
+            pairs = Pairs(task, *make(random, labels, ruined), classes, {})
+            analysis = judge_quality(pairs, labels, baseline.demands, WINDOW, rules=baseline.rules)
+            drifted = analysis.quality_max is not None and analysis.quality_max > 1
+            assert drifted == (analysis.verdict is Verdict.DRIFTED) == bool(analysis.violated)
+            found.append(analysis.verdict)
+        return found
+
+    def test_where_nothing_changed_hardly_any_has_drifted(self, house, labels):
+        assert self.verdicts(house, labels).count(Verdict.DRIFTED) <= 1
+
+    def test_where_half_is_lost_hardly_any_is_stable_and_they_have_drifted_if_there_is_enough_to_see(
+        self, house, labels
+    ):
+        found = self.verdicts(house, labels, ruined=True)
+        assert found.count(Verdict.STABLE) <= 4  # those that happen to have no positive row among them
+        few = {"one in forty positive": 10**9, "one in ten positive": 500}  # five positives of 200 tell nothing
+        if labels >= few.get(house, 0):
+            assert found.count(Verdict.DRIFTED) >= 36
+
+
+class TestUncertainty:
+    @pytest.mark.parametrize(
+        ("wrong", "verdict"), [(10, Verdict.STABLE), (40, Verdict.UNDECIDED), (100, Verdict.DRIFTED)]
+    )
+    def test_a_threshold_within_the_interval_leaves_it_undecided(self, wrong, verdict):
+        pairs = read_pairs("multiclass", [("a", ["b"])] * wrong + [("a", ["a"])] * (300 - wrong), ("a", "b"))
+        found = judge_quality(pairs, 300, [Demand("accuracy", 0.9, LESS)], WINDOW)
+        [metric] = found.document()["metrics"]
+        low, high = metric["interval"]
+        assert low < metric["value"] < high
+        assert (found.verdict, metric["verdict"]) == (verdict, verdict)
+        assert (found.quality_max is None) == (verdict is Verdict.UNDECIDED)
+
+    def test_what_is_undecided_is_said_with_its_numbers(self):
+        pairs = read_pairs("multiclass", [("a", ["b"])] * 40 + [("a", ["a"])] * 260, ("a", "b"))
+        found = judge_quality(pairs, 300, [Demand("accuracy", 0.9, LESS)], WINDOW)
+        assert found.reason == "labels_insufficient"
+        assert found.detail.startswith(
+            "300 labelled rows do not decide: accuracy is 0.8667, at least 0.9 is needed, and it may lie between 0.8"
+        )
+
+    def test_a_few_rows_that_count_prove_neither_that_all_is_well_nor_that_it_is_not(self):
+        for answer in ("0.9", "0.1"):
+            pairs = read_pairs("binary", [("1", [answer])] * 2 + [("0", ["0.1"])] * 298)
+            found = judge_quality(pairs, 300, [Demand("recall", 0.6, LESS)], WINDOW)
+            assert (found.verdict, found.reason) == (Verdict.UNDECIDED, "labels_insufficient")
+
+    def test_the_same_rows_give_the_same_interval(self):
+        pairs = read_pairs("binary", binary(400, 0.1))
+        first, second = (judge_quality(pairs, 400, [Demand("auc", 0.8, LESS)], WINDOW) for _ in range(2))
+        assert first.intervals == second.intervals
+
+    def test_the_first_mistake_after_a_holdout_without_one_is_no_drift(self):
+        statistics = model_quality("binary", np.arange(600) % 2.0, np.arange(600) % 2.0, ("0", "1"))
+        baseline = read_baseline(suggest_constraints(statistics, "binary", classes=("0", "1")))
+        truth = np.arange(1000) % 2.0
+        pairs = Pairs("binary", truth, np.where(np.arange(1000) == 500, 1.0, truth), ("0", "1"), {})
+        assert judge_quality(pairs, 1000, baseline.demands, WINDOW).verdict is Verdict.STABLE
+
+
 class TestPairs:
     @pytest.mark.parametrize(
         ("task", "pair", "reason"),
@@ -150,10 +259,21 @@ class TestConstraints:
         with pytest.raises(NoBaseline, match="auc: a regression model has no such metric, only mae, mse, rmse, r2"):
             judge_quality(read_pairs("regression", regression(300, 5)), 300, [Demand("auc", 0.7, LESS)], WINDOW)
 
-    def test_a_metric_that_is_not_defined_here_decides_nothing(self):
-        pairs = read_pairs("binary", [("1", ["0.9"])] * 300)  # one class only: there is no AUC
-        found = judge_quality(pairs, 300, [Demand("auc", 0.7, LESS)], WINDOW)
+    @pytest.mark.parametrize(
+        ("label", "answer", "metrics"),
+        [
+            ("1", "0.9", ["auc", "true_negative_rate"]),  # one class only: there is no AUC
+            ("0", "0.1", ["auc", "recall", "precision", "f0_5", "f1", "f2"]),  # nothing to find, and nothing found
+        ],
+    )
+    def test_a_metric_that_is_not_defined_here_decides_nothing(self, label, answer, metrics):
+        pairs = read_pairs("binary", [(label, [answer])] * 300)
+        found = judge_quality(pairs, 300, [Demand(metric, 0.6, LESS) for metric in metrics], WINDOW)
         assert (found.verdict, found.reason) == (Verdict.UNDECIDED, "not_judged")
+        scalars = json.loads(json.dumps(found.statistics(), allow_nan=False))["binary_classification_metrics"]
+        assert {scalars[metric]["value"] for metric in metrics} == {"NaN"}
+        demands = [Demand(metric, 0.6, LESS) for metric in [*metrics, "accuracy"]]
+        assert judge_quality(pairs, 300, demands, WINDOW).verdict is Verdict.STABLE
 
 
 def test_a_truth_that_changed_is_seen_where_no_feature_moved() -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrain.evaluation import bias, calibration_error, curve, model_quality, score
+from retrain.evaluation import bias, calibration_error, curve, intervals, model_quality, score
 
 RANDOM = np.random.default_rng(1)
 TRUTH = RANDOM.normal(100, 30, 400)
@@ -81,6 +81,25 @@ def test_statistics_have_model_monitors_names(task, output, block, names):
 def test_few_rows_have_no_standard_deviation():
     few = model_quality("regression", TRUTH[:199], TRUTH[:199] + 1, ())
     assert few["regression_metrics"]["mae"] == {"value": pytest.approx(1.0), "standard_deviation": "NaN"}
+
+
+def test_a_metric_lies_within_its_interval_as_often_as_was_asked_for():
+    beyond = 0
+    for seed in range(200):
+        random = np.random.default_rng(seed)
+        truth = (random.random(300) < 0.1).astype(float)
+        output = np.where(random.random(300) < 0.7, truth, 1 - truth)
+        low, high = intervals("binary", truth, output, 0.05)["recall"]
+        beyond += not low <= 0.7 <= high
+    assert 0.04 < beyond / 200 < 0.16
+
+
+def test_the_interval_of_auc_is_that_of_resampled_rows():
+    truth = (RANDOM.random(400) < 0.3).astype(float)
+    output = 0.3 * truth + 0.7 * RANDOM.random(400)
+    picks = [RANDOM.integers(0, 400, 400) for _ in range(1000)]
+    expected = np.quantile([score("auc", truth[pick], output[pick]) for pick in picks], [0.05, 0.95])
+    assert intervals("binary", truth, output, 0.05)["auc"] == pytest.approx(expected, abs=0.01)
 
 
 def test_the_curve_has_ten_bins_of_equally_many_rows_by_growing_prediction():

@@ -99,7 +99,8 @@ def test_a_schedules_metrics_are_lines_that_sagemaker_publishes(root: Path) -> N
     run(root, wanted(root, hour=15))
     file = root / "output" / "metrics" / "cloudwatch" / "cloudwatch_metrics.jsonl"
     metrics = [json.loads(line) for line in file.read_text().splitlines()]
-    assert all(metric.keys() == {"MetricName", "Dimensions", "Timestamp", "Value"} for metric in metrics)
+    common = {"MetricName", "Dimensions", "Timestamp"}
+    assert all(metric.keys() - common in ({"Value"}, {"StatisticValues"}) for metric in metrics)
     by_name = {metric["MetricName"]: metric for metric in metrics}
     assert by_name["feature_baseline_drift_x"] == {
         "MetricName": "feature_baseline_drift_x",
@@ -110,6 +111,39 @@ def test_a_schedules_metrics_are_lines_that_sagemaker_publishes(root: Path) -> N
         ],
         "Value": 1.0,
     }
+    assert by_name["feature_data_x"]["StatisticValues"] == {
+        "SampleCount": 600.0,
+        "Sum": 600 * 124.5,
+        "Minimum": 100.0,
+        "Maximum": 149.0,
+    }
+
+
+def test_metrics_have_two_switches(root: Path) -> None:
+    file = root / "baseline" / "constraints.json"
+    document = json.loads(file.read_text())
+    document["monitoring_config"]["emit_metrics"] = "Disabled"
+    file.write_text(json.dumps(document))
+    assert run(root, wanted(root))[0] == 0
+    assert not (root / "output" / "metrics").exists()
+
+
+def test_an_hour_that_cannot_be_read_is_a_violation(root: Path) -> None:
+    (root / "endpoint" / "flights" / "AllTraffic" / "2026" / "11" / "22" / "14" / "b.jsonl").write_text("{\n" * 100)
+    code, message = run(root, wanted(root))
+    assert code == 0
+    assert message.startswith("CompletedWithViolations: 1 violation. UNDECIDED (capture_corrupt): 100 lines")
+    [violation] = found(root, "constraint_violations")["violations"]
+    assert (violation["feature_name"], violation["constraint_check_type"]) == (" ", "capture_corrupt")
+
+
+@pytest.mark.parametrize(("folder", "hour"), [("endpoint", 16), ("empty", 14)])
+def test_an_hour_without_captures_is_undecided(root: Path, folder: str, hour: int) -> None:
+    (root / "empty").mkdir()
+    code, message = run(root, wanted(root, hour, dataset_source=str(root / folder)))
+    assert code == 0
+    assert message == "Completed: nothing was decided. UNDECIDED (capture_missing): the window has no captured row"
+    assert found(root, "analysis")["verdict"] == "UNDECIDED"
 
 
 def test_an_ordinary_job_writes_no_metrics(root: Path) -> None:
@@ -129,7 +163,13 @@ def test_a_table_is_judged_whatever_the_hour(root: Path) -> None:
     (root / "table").mkdir()
     lines = ["kind,x", *(f"{kind},{x}" for x, kind in rows(0))]
     (root / "table" / "part-0.csv").write_text("\n".join(lines) + "\n")
-    code, message = run(root, wanted(root, dataset_source=str(root / "table")))
+    said = wanted(root, dataset_source=str(root / "table"), dataset_format='{"csv": {"header": true}}')
+    code, message = run(root, said)
+    assert run(root, said | {"dataset_format": '{"csv": {"header": false}}'}) == (
+        1,
+        "InvalidSettings: dataset_format asks for csv without a header: name the columns in the first line, and say "
+        '{"header": true}',
+    )
     assert (code, message.split(":")[0]) == (0, "Completed")
     assert found(root, "analysis")["rows"] == 600
 
@@ -143,7 +183,8 @@ def test_batch_transform_captures_are_found_by_their_manifests(root: Path) -> No
         (folder / "batch" / side).mkdir(parents=True)
     (folder / "batch" / "input" / "a.csv").write_text("".join(f"{x},{kind}\n" for x, kind in rows(0)))
     (folder / "batch" / "output" / "a.csv.out").write_text("0.5\n" * 600)
-    code, message = run(root, wanted(root, dataset_source=str(folder)))
+    said = wanted(root, dataset_source=str(folder), dataset_format='{"csv": {"header": false}}')
+    code, message = run(root, said)
     assert (code, message.split(":")[0]) == (0, "Completed")
     assert found(root, "analysis")["rows"] == 600
     (folder / "batch" / "output" / "a.csv.out").unlink()
@@ -160,6 +201,14 @@ def test_batch_transform_captures_are_found_by_their_manifests(root: Path) -> No
         ({"start_time": "yesterday"}, "InvalidSettings: start_time is 'yesterday': a time such as"),
         ({"end_time": "2026-11-22T14:00:00Z"}, "InvalidSettings: end_time is 2026-11-22T14:00:00Z, which is not after"),
         ({"dataset_source": "gone"}, "capture_missing: gone: there is no such file or folder"),
+        (
+            {"analysis_type": "MODEL_QUALITY"},
+            "InvalidSettings: analysis_type is MODEL_QUALITY: this container",
+        ),
+        ({"dataset_format": "csv"}, "InvalidSettings: dataset_format is 'csv': an object such as"),
+        ({"dataset_format": '{"csv": {"header": true}}'}, "InvalidSettings: dataset_format asks for csv, and "),
+        ({"dataset_format": '{"json": {"line": true}}'}, "InvalidSettings: dataset_format asks for json: sagemakerCa"),
+        ({"dataset_format": '{"parquet": {}}'}, "InvalidSettings: dataset_format asks for parquet, and "),
     ],
 )
 def test_what_is_missing_is_named_and_nothing_is_written(root: Path, change: dict[str, str], message: str) -> None:

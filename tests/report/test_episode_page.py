@@ -11,7 +11,7 @@ from retrain.report.episode_page import Evidence, headline, render_episode
 
 
 def draw(item: Any, manifest: Any = None, evaluation: Any = None, **changes: Any) -> str:
-    found = {"analysis": None, "drift_link": None, "manifest": manifest, "evaluation": evaluation, **changes}
+    found = {"analysis": None, "analysis_link": None, "manifest": manifest, "evaluation": evaluation, **changes}
     return render_episode(Evidence(episode_id="flights-1", item=item, **found))
 
 
@@ -47,7 +47,7 @@ def test_names_are_shown_and_not_run_and_a_token_is_not_shown(item: Any, manifes
 
 def test_nothing_is_loaded_and_only_the_console_is_linked(item: Any, manifest: Any, evaluation: Any) -> None:
     link = "https://us-east-1.console.aws.amazon.com/s3/object/bucket?region=us-east-1&prefix=a"
-    page = own(draw(item, manifest, evaluation, drift_link=link))
+    page = own(draw(item, manifest, evaluation, analysis_link=link))
     assert re.findall(r'(?:src|href|action)\s*=\s*"([^"]*)"', page) == ["data:,", link.replace("&", "&amp;")]
     assert not re.search(r"url\(|@import|<(?:iframe|object|img)\b", page)
 

@@ -11,7 +11,7 @@ The fence only ever grows. Expired is decided by comparing times, never by Dynam
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from botocore.exceptions import ClientError
 
 from retrain import clock
 from retrain.aws.calls import classified, code_of
-from retrain.errors import Refused, Throttled
+from retrain.errors import Refused, Retryable, Throttled
 
 if TYPE_CHECKING:
     from retrain.episode import Episode, Trigger
@@ -40,15 +40,16 @@ ARMED = "(attribute_not_exists(#at) OR #at <= :now)"  # the last episode's cool-
 NEWER = "(attribute_not_exists(last_transition) OR last_transition <= :at)"  # not older than what we know already
 UNDECIDED = "attribute_not_exists(decision)"
 NOT_COUNTED = "(attribute_not_exists(also_raised_by) OR NOT contains(also_raised_by, :other))"
-# A later window than the known one; or the same, if whoever analysed it died before its metrics were out.
+# A later window than the known one; or the same, if whoever claimed it died before its metrics were out.
 NEWER_ANALYSIS = (
     "(attribute_not_exists(window_end_epoch) OR window_end_epoch < :end"
-    " OR (window_end_epoch = :end AND published = :no))"
+    " OR (window_end_epoch = :end AND published = :no AND claimed_until <= :now))"
 )
 SAME_ANALYSIS = "window_end_epoch = :end"
 
 _ALIASES = {"#owner": "owner", "#status": "status", "#at": "at"}
 _CONFLICT = "TransactionConflict"
+_CLAIM = 60  # seconds; Lambda tries a failed invocation again after no less
 _ATTEMPTS = 5
 
 _serialize = TypeSerializer().serialize
@@ -58,9 +59,11 @@ _deserialize = TypeDeserializer().deserialize
 class Ledger:
     """The ledger in a table with keys pk and sk, and an index by_endpoint (endpoint_name, opened_at)."""
 
-    def __init__(self, dynamodb: Any, table: str) -> None:
+    def __init__(self, dynamodb: Any, table: str, seconds: Callable[[], float] = time.time) -> None:
+        """`seconds` tells the time that claims run out by, and decides nothing else."""
         self._dynamodb = dynamodb
         self._table = table
+        self._seconds = seconds
 
     # Reading ----------------------------------------------------------------------------------------------------------
 
@@ -271,19 +274,30 @@ class Ledger:
     def record_analysis(
         self, endpoint_name: str, analysis: Mapping[str, Any], window_end: datetime, of: str = "ANALYSIS"
     ) -> bool:
-        """The latest analysis is this one; False if one of this window end, or a later one, was there already.
+        """The latest analysis is this one, and the caller alone publishes it, for a minute; False if one of this window
+        end, or a later one, is out already.
 
-        For of="QUALITY", whose windows end a label delay earlier, it is the time of the analysis that counts.
+        Retryable while another run has a minute to publish it: it may die on the way. Then it is published again, by
+        whoever comes next: its metrics are out at least once, and twice only if the run died, or took longer than a
+        minute, between the last of them and `mark_published`. For of="QUALITY", whose windows end a label delay
+        earlier, it is the time of the analysis that counts.
         """
+        now, end = int(self._seconds()), clock.epoch(window_end)
         item = {
             **analysis,
             "pk": _endpoint(endpoint_name),
             "sk": of,
-            "window_end_epoch": clock.epoch(window_end),
+            "window_end_epoch": end,
             "published": False,
+            "claimed_until": now + _CLAIM,
         }
-        put = self._put(item, NEWER_ANALYSIS, {":end": clock.epoch(window_end), ":no": False})
-        return self._conditionally("PutItem", self._dynamodb.put_item, put["Put"])
+        put = self._put(item, NEWER_ANALYSIS, {":end": end, ":no": False, ":now": now})
+        if self._conditionally("PutItem", self._dynamodb.put_item, put["Put"]):
+            return True
+        known = self.analysis(endpoint_name, of) or {}
+        if known.get("window_end_epoch") == end and not known.get("published"):
+            raise Retryable(f"another run publishes the analysis of {endpoint_name} at {clock.render(window_end)}")
+        return False
 
     def mark_published(self, endpoint_name: str, window_end: datetime, of: str = "ANALYSIS") -> None:
         """The metrics of that analysis are out; it is not repeated."""

@@ -40,7 +40,7 @@ class Evidence:
     episode_id: str
     item: Mapping[str, Any]
     analysis: Mapping[str, Any] | None
-    drift_link: str | None
+    analysis_link: str | None
     manifest: Mapping[str, Any] | None
     evaluation: Mapping[str, Any] | None
 
