@@ -166,7 +166,7 @@ def test_a_rare_class_needs_more_rows_but_never_more_than_the_table_can_give(tmp
 
 
 def test_of_a_very_rare_class_as_many_old_rows_are_kept_as_are_held_out(tmp_path: Path) -> None:
-    spec = proposed(tmp_path, ["1"] * 80 + ["0"] * 79_920).spec
+    spec = proposed(tmp_path, (["1"] + ["0"] * 999) * 80, x=X * 80).spec
     assert spec.dataset.max_reference_holdout_rows == spec.gate.min_rows == 4_000
 
 
