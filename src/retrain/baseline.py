@@ -609,6 +609,7 @@ def _steps(statistics: Mapping[str, Any], name: str, file: str) -> Steps | None:
         if not buckets:
             return None
         bounds = np.array([bucket["upper_bound"] for bucket in buckets], dtype=np.float64)
+        least = float(buckets[0].get("lower_bound", -math.inf))
         counts = np.array([bucket["count"] for bucket in buckets], dtype=np.float64)
     except (TypeError, ValueError, KeyError, AttributeError):
         raise _unusable(
@@ -616,7 +617,8 @@ def _steps(statistics: Mapping[str, Any], name: str, file: str) -> Steps | None:
         ) from None
     upto = np.cumsum(counts)
     last = np.append(bounds[1:] != bounds[:-1], True)
-    return Steps(bounds[last], upto[last], float(upto[-1]), exact=False) if upto[-1] > 0 else None
+    one_value = bool((bounds == least).all())
+    return Steps(bounds[last], upto[last], float(upto[-1]), exact=one_value) if upto[-1] > 0 else None
 
 
 def _sketch_steps(levels: Sequence[np.ndarray[Any, np.dtype[np.float64]]]) -> Steps:

@@ -40,13 +40,20 @@ class Verdict(StrEnum):
 class Steps:
     """A baseline's cumulative distribution: `upto` of `weight` values are at most as large as each of `points`.
 
-    `exact` is False if it is known at the points only and not constant between them (ten buckets, no sketch).
+    `exact` is False if it is known at the points only and not constant between them (ten buckets, no sketch). The
+    points are then the buckets' upper bounds, which the buckets do not hold, the last one excepted: `upto` counts the
+    values that are smaller than each point, at the last one also those that are equal.
     """
 
     points: Numbers
     upto: Numbers
     weight: float
     exact: bool = True
+
+    def counted(self, window: AtPoints) -> Numbers:
+        """The window's values at the points, counted as `upto` counts the baseline's."""
+        counts = window.upto if self.exact else np.append(window.below[:-1], window.upto[-1])
+        return counts.astype(np.float64)
 
 
 def steps_of(sketch: Sketch) -> Steps:
@@ -70,7 +77,7 @@ def numeric_distance(baseline: Steps, window: AtPoints, count: int) -> float:
     if not count or not baseline.weight:
         return math.nan
     cdf = baseline.upto / baseline.weight
-    at = np.abs(cdf - window.upto / count)
+    at = np.abs(cdf - baseline.counted(window) / count)
     if not baseline.exact:
         return float(at.max())
     before = np.abs(np.concatenate(([0.0], cdf[:-1])) - window.below / count)
@@ -215,7 +222,7 @@ def bin_counts(baseline: Steps, window: AtPoints, count: int) -> tuple[Numbers, 
 
     The outer bins are open. If the baseline is one single value, the bins are below, at and above it.
     """
-    if len(baseline.points) == 1:
+    if len(baseline.points) == 1 and baseline.exact:
         below, upto = float(window.below[0]), float(window.upto[0])
         return np.array([0.0, baseline.weight, 0.0]), np.array([below, upto - below, count - upto])
     shares = np.arange(1, BINS) / BINS * baseline.weight
@@ -223,7 +230,7 @@ def bin_counts(baseline: Steps, window: AtPoints, count: int) -> tuple[Numbers, 
     edges = edges[edges < len(baseline.points) - 1]
     return (
         np.diff(np.concatenate(([0.0], baseline.upto[edges], [baseline.weight]))),
-        np.diff(np.concatenate(([0.0], window.upto[edges].astype(np.float64), [float(count)]))),
+        np.diff(np.concatenate(([0.0], baseline.counted(window)[edges], [float(count)]))),
     )
 
 

@@ -11,6 +11,7 @@ from scipy import special, stats
 from scipy.spatial.distance import jensenshannon
 
 from retrain import drift
+from retrain.baseline import baseline_of, read_statistics
 from retrain.profile import merge_columns, numbers_of, sketch_of
 
 A = {"a": 11, "b": 20, "c": 25, "d": 10, "e": 10}, {"a": 10, "b": 20, "c": 25, "d": 10, "e": 5}
@@ -147,6 +148,48 @@ class TestAgainstScipy:
         baseline, window = {"a": 500, "b": 300, "c": 200}, {"a": 90, "b": 70, "c": 40, "new": 13}
         expected = stats.chisquare([90, 70, 40], [100, 60, 40]).pvalue
         assert drift.chi_square_p_value(baseline, window) == pytest.approx(expected, rel=1e-12)
+
+
+def bucketed(values):
+    """The distribution as a statistics.json has it that was written without a sketch."""
+    statistics, _ = baseline_of([[repr(value)] for value in values], {"x": "numeric"})
+    del statistics["features"][0]["numerical_statistics"]["distribution"]["kll"]["sketch"]
+    return read_statistics(statistics).features["x"].steps
+
+
+class TestBuckets:
+    """GIVEN ten buckets and no sketch: a bucket holds its lower bound, the last one its upper bound too."""
+
+    @pytest.mark.parametrize(
+        "values",
+        [
+            [5] * 60 + list(range(11)) * 4,
+            list(range(1, 12)),
+            [10.0 * value for value in range(11)],
+            [0.1 * value for value in range(12)],
+            [7.0],
+        ],
+    )
+    def test_the_same_values_are_at_no_distance(self, values):
+        steps = bucketed(values)
+        window = numbers_of(np.array(values * 3, dtype=float), steps.points)
+        assert drift.numeric_distance(steps, window.at, window.present) == pytest.approx(0, abs=1e-12)
+        expected, actual = drift.bin_counts(steps, window.at, window.present)
+        assert actual.tolist() == (3 * expected).tolist()
+
+    def test_at_the_bounds_the_distance_is_that_of_all_values(self):
+        random = np.random.default_rng(5)
+        before, now = random.integers(0, 11, 900).tolist(), random.integers(0, 9, 700).astype(float)
+        steps = bucketed(before)
+        window = numbers_of(now, steps.points)
+        expected = stats.ks_2samp(before, now).statistic
+        assert drift.numeric_distance(steps, window.at, window.present) == pytest.approx(expected, abs=1e-12)
+
+    def test_one_value_is_told_from_what_lies_below_it(self):
+        steps = bucketed([7.0] * 5)
+        window = numbers_of(np.array([6.0, 7.0]), steps.points)
+        assert drift.numeric_distance(steps, window.at, window.present) == 0.5
+        assert [part.tolist() for part in drift.bin_counts(steps, window.at, window.present)] == [[0, 5, 0], [1, 1, 0]]
 
 
 class TestChiSquareRules:
