@@ -10,10 +10,10 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -33,7 +33,7 @@ from retrain.baseline import (
     render_constraints,
     render_statistics,
 )
-from retrain.capture import BadLine, Window
+from retrain.capture import DAMAGED, BadLine, Window
 from retrain.clock import render
 from retrain.drift import Verdict
 from retrain.intake import Intake, read_captures
@@ -46,10 +46,12 @@ from retrain.profile import (
 
 NAMESPACE = "DriftRetrain"
 MAX_FEATURE_METRICS = 20
+_NAMED = 5  # features or columns in a sentence
 _MOST_SEVERE = 1e6  # of a threshold of zero
 TRIAGE = frozenset({"schema_mismatch", "capture_corrupt", "volume_collapse"})
 _METRIC_NAME = re.compile(r"[^A-Za-z0-9_.\-/#]")
 _METRIC_NAME_LIMIT = 255
+_Key = TypeVar("_Key", str, int)
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,14 +357,21 @@ class _Judgement:
     def _triage(self, bad: Counter[str], expected_rows: int | None) -> tuple[str | None, str | None]:
         """Why the window is a case for a person, if it is."""
         total, limit = bad.total(), self.options.max_bad_share
+        lines = self.quarantine.lines - self.quarantine.outside_window
         misfits = bad["column_count"]
         if misfits > limit * (self.rows + misfits):
-            width = Counter(self.intake.widths).most_common(1)[0][0]
+            width = _most(self.intake.widths)[0][0]
             self.broken.insert(0, f"{misfits} rows have another number of columns, most of them {width}")
         if self.broken:
             return "schema_mismatch", "; ".join(self.broken)
+        if bad[DAMAGED]:
+            where = next((f", {item.source} first" for item in self.quarantine.examples if item.reason == DAMAGED), "")
+            detail = f"{bad[DAMAGED]} gz files are damaged or cut{where}: what they held beyond is lost"
+            return "capture_corrupt", f"{detail}, and nobody knows how much that is"
+        reasons = ", ".join(f"{reason} {count}" for reason, count in _most(bad))
+        if self.quarantine.bad > limit * lines:  # lines against lines: one of them may hold a hundred rows
+            return "capture_corrupt", f"{self.quarantine.bad} of {lines} lines can't be used: {reasons}"
         if total > limit * (self.rows + total):
-            reasons = ", ".join(f"{reason} {count}" for reason, count in bad.most_common())
             return "capture_corrupt", f"{total} lines or rows beside {self.rows} good ones can't be used: {reasons}"
         if expected_rows and self.rows < self.options.min_volume_share * expected_rows:
             return "volume_collapse", f"{self.rows} rows, about {expected_rows} were expected"
@@ -382,7 +391,7 @@ class _Judgement:
             return Verdict.STABLE, None, None
         if not matter:
             return Verdict.UNDECIDED, "not_judged", "no feature could be judged"
-        named = ", ".join(f"{item.name} ({item.reason})" for item in matter[:5])
+        named = ", ".join(f"{item.name} ({item.reason})" for item in matter[:_NAMED])
         return Verdict.UNDECIDED, matter[0].reason, f"{len(matter)} features are undecided: {named}"
 
     def _reach(self, feature: FeatureDrift) -> float:
@@ -403,19 +412,26 @@ class _Judgement:
         return feature
 
     def _prediction(self) -> FeatureDrift | None:
-        if not self.intake.prediction.rows:
+        answers = self.intake.prediction.rows
+        unreadable = self.quarantine.unreadable_answers
+        if not answers and not unreadable:
             return None
         column = self.intake.prediction.columns[PREDICTION]
         baseline = self.statistics.prediction
         if baseline is None:  # nothing to compare with: its numbers are in statistics.json
             baseline = NumericBaseline(PREDICTION, "Unknown", 0, 0, None)
         demanded = self.constraints.feature(PREDICTION)
-        return _compare(baseline, column, demanded, self.constraints, judged=False)
+        found = _compare(baseline, column, demanded, self.constraints, judged=False)
+        # A capture has one answer or none, of one row or of several.
+        if unreadable > self.options.max_bad_share * min(self.intake.records, answers + unreadable):
+            usable = found.completeness * answers / (answers + unreadable)
+            return replace(found, verdict=Verdict.UNDECIDED, reason="capture_corrupt", completeness=usable)
+        return found
 
     def _check_columns(self) -> None:
         """Columns that rows lack or have too many of."""
         expected = len(self.statistics.features)
-        for width, count in Counter(self.intake.widths).most_common(1):
+        for width, count in _most(self.intake.widths)[:1]:
             check = "missing_column_check" if width < expected else "extra_column_check"
             words = "missing" if width < expected else "extra"
             description = (
@@ -423,14 +439,22 @@ class _Judgement:
                 f"Number of columns in baseline constraints: {expected} ({count} rows)"
             )
             self.violations.append(Violation(" ", check, description))
-        for columns, check, words in (
-            (self.quarantine.missing_columns, "missing_column_check", "lack"),
-            (self.quarantine.extra_columns, "extra_column_check", "have the unknown column"),
-        ):
-            for name, count in sorted(columns.items()):
-                self.violations.append(Violation(name, check, f"{count} of {self.rows} rows {words} {name}"))
-                if count > self.options.max_bad_share * self.rows:
-                    self.broken.append(f"{count} of {self.rows} rows {words} {name}")
+        found, limit = self.quarantine, self.options.max_bad_share * self.rows
+        for name, count in sorted(found.missing_columns.items()):
+            words = f"{count} of {self.rows} rows lack {name}"
+            self.violations.append(Violation(name, "missing_column_check", words))
+            if count > limit:
+                self.broken.append(words)
+        for name, count in sorted(found.extra_columns.items()):
+            words = f"{count} of {self.rows} rows have the unknown column {name}"
+            self.violations.append(Violation(name, "extra_column_check", words))
+        if found.extra_others:
+            words = f"{found.extra_others} values are in unknown columns of other names, too many to list"
+            self.violations.append(Violation(" ", "extra_column_check", words))
+        if found.extra_rows > limit:
+            named = ", ".join(name for name, _ in _most(found.extra_columns)[:_NAMED])
+            named += ", …" if len(found.extra_columns) > _NAMED else ""
+            self.broken.append(f"{found.extra_rows} of {self.rows} rows have columns unknown to the model: {named}")
 
     def _check_values(self, baseline: FeatureBaseline, column: ColumnProfile, demanded: FeatureConstraints) -> None:
         """Type, completeness and domain: what Model Monitor calls a violation, and what is broken beyond drift."""
@@ -543,6 +567,11 @@ def _compare(
         jensen_shannon=_known(extras, "jensen_shannon"),
         wasserstein=_known(extras, "wasserstein"),
     )
+
+
+def _most(counts: Mapping[_Key, int]) -> list[tuple[_Key, int]]:
+    """The most frequent first, whatever order they were counted in."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _known(values: Mapping[str, float], name: str) -> float | None:

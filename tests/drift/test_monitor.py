@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import tracemalloc
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from retrain.baseline import MonitorOptions, baseline_of, read_statistics
 from retrain.drift import Verdict
 from retrain.errors import NoBaseline
 from retrain.monitor import Analysis, analyse
+from retrain.report.words import consequence
 
 WINDOW = datetime(2026, 11, 22, 14, tzinfo=UTC), datetime(2026, 11, 22, 15, tzinfo=UTC)
 FEATURES = {"age": "numeric", "income": "numeric", "channel": "categorical"}
@@ -202,6 +204,7 @@ class TestTriage:
         [
             (lambda row: {"age": row[0], "channel": row[2]}, "missing_column_check"),
             (lambda row: {"age": row[0], "income": row[1], "channel": row[2], "more": 1}, "extra_column_check"),
+            (lambda row: {"age": row[0], "income": row[1], "channel": row[2], row[0]: 1}, "extra_column_check"),
         ],
     )
     def test_missing_and_extra_columns_by_name(self, change, check):
@@ -240,7 +243,41 @@ class TestTriage:
         assert analysis_of([*captures_of(rows(1000, seed=2)), *[b"{"] * 50]).verdict is Verdict.STABLE
 
     def test_a_folder_of_nothing_but_bad_lines(self):
-        self.check(analysis_of([b"{"] * 10), "capture_corrupt", "10 lines or rows beside 0 good ones")
+        self.check(analysis_of([b"{"] * 10), "capture_corrupt", "10 of 10 lines can't be used: not_json 10")
+
+    def test_bad_lines_are_held_against_lines_however_many_rows_a_good_one_has(self):
+        table = rows(3000, seed=2)
+        good = [line("\n".join(map(",".join, table[at : at + 100]))) for at in range(0, 3000, 100)]
+        assert analysis_of([*good, b"{"]).verdict is Verdict.STABLE
+        self.check(analysis_of([*good, *[b"{"] * 2]), "capture_corrupt", "2 of 32 lines can't be used: not_json 2")
+
+    def test_good_lines_of_another_time_do_not_make_up_for_bad_ones(self):
+        lines = [*captures_of(rows(600, seed=2)), *captures_of(rows(9000), time="2026-11-22T15:00:00Z")]
+        self.check(analysis_of([*lines, *[b"{"] * 60]), "capture_corrupt", "60 of 660 lines")
+
+    def test_bad_lines_and_misfitting_rows_count_together(self):
+        lines = [*captures_of(rows(1000, seed=2)), *captures_of([row[:2] for row in rows(40)]), *[b"{"] * 40]
+        self.check(analysis_of(lines), "capture_corrupt", "80 lines or rows beside 1000 good ones")
+
+    def test_reasons_that_are_as_frequent_come_in_one_order(self):
+        texts = [b"{"] * 9, [b"[1]"] * 9
+        for lines in (texts[0] + texts[1], texts[1] + texts[0]):
+            self.check(analysis_of(lines), "capture_corrupt", "can't be used: not_an_object 9, not_json 9")
+
+    def test_what_a_cut_gz_file_lost_nobody_knows(self):
+        packed = gzip.compress(b"".join(captures_of(rows(3000, seed=2))))
+        assert analysis_of([packed]).verdict is Verdict.STABLE
+        self.check(analysis_of([packed[:-99]]), "capture_corrupt", "1 gz files are damaged or cut, a.jsonl first")
+
+    def test_columns_of_ever_new_names_are_counted_and_not_all_listed(self):
+        table = rows(2000, seed=2)
+        named = [dict(zip(FEATURES, row, strict=True)) | {f"key {n}": 1} for n, row in enumerate(table)]
+        found = analysis_of([line(json.dumps(row), encoding="JSON") for row in named])
+        self.check(found, "schema_mismatch", "2000 of 2000 rows have columns unknown to the model: key ")
+        extra = [item for item in found.violations if item.constraint_check_type == "extra_column_check"]
+        assert len(extra) == 101
+        assert extra[-1].description == "1900 values are in unknown columns of other names, too many to list"
+        assert len(json.dumps(found.document())) < 30_000
 
     def test_collapsed_volume(self):
         found = analysis_of(captures_of(rows(600, seed=2)), expected_rows=10_000)
@@ -268,6 +305,27 @@ class TestPrediction:
         assert (found.prediction.verdict, found.prediction.reason) == (Verdict.UNDECIDED, "no_baseline")
         assert found.prediction.distance is None
         assert found.statistics()["features"][-1]["numerical_statistics"]["mean"] == 5.0
+
+    @pytest.mark.parametrize(("unreadable", "verdict"), [(40, "STABLE"), (60, "UNDECIDED"), (1000, "UNDECIDED")])
+    def test_too_many_unreadable_answers_leave_it_undecided(self, unreadable, verdict):
+        answers = np.random.default_rng(4).normal(0, 1, 5000).astype(str)
+        documents = baseline(predictions=answers[:4000].tolist())
+        lines = captures_of(rows(unreadable, seed=2), output='{"oops', output_encoding="JSON")
+        for row, answer in zip(rows(1000 - unreadable, seed=3), answers[4000:], strict=False):
+            lines.append(line(",".join(row), output=f"{answer}\n"))
+        elsewhere = captures_of(rows(900), output='{"oops', output_encoding="JSON", time="2026-11-22T15:00:00Z")
+        found = analysis_of([*lines, *elsewhere], documents)
+        assert (found.verdict, found.prediction.verdict) == (Verdict.STABLE, verdict)
+        assert (found.prediction.reason == "capture_corrupt") == (verdict == "UNDECIDED")
+        assert found.notes == {"output_not_json": unreadable}
+        words = f"Of 1,000 captures the answers of {unreadable:,} can't be read"
+        assert (words in consequence(found.document())) == (verdict == "UNDECIDED")
+
+    def test_answers_are_held_against_answers_however_many_rows_a_good_one_has(self):
+        many = "\n".join(["0.5"] * 100)
+        lines = [line(",".join(row), output=many) for row in rows(900, seed=2)]
+        lines += captures_of(rows(100, seed=3), output='{"oops', output_encoding="JSON")
+        assert analysis_of(lines, baseline(predictions=["0.5"] * 4000)).prediction.reason == "capture_corrupt"
 
     def test_classes_by_name(self):
         documents = baseline(predictions=["yes", "no"] * 2000)
