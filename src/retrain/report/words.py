@@ -11,7 +11,9 @@ from retrain.capture import UNREADABLE_ANSWER
 METHODS: Mapping[str, str] = {
     "linf_simple": "largest difference",
     "linf_robust": "largest difference less chance",
-    "chi_squared": "chi-square",
+    "chi_squared": "largest difference, and chi-square's p-value",
+    "psi": "population stability index",
+    "jensen_shannon": "Jensen-Shannon distance",
 }
 _REASONS: Mapping[str, str] = {
     "too_few_rows": "there are too few rows to tell drift from chance",
@@ -64,6 +66,8 @@ def headline(document: Mapping[str, Any]) -> str:
         drifted = [feature for feature in judged if feature["verdict"] == "DRIFTED"]
         worst = next((feature for feature in drifted if feature["name"] == document["worst_feature"]), drifted[0])
         most = f"by {worst['distance']:.2f} where {worst['threshold']:.2f} is allowed"
+        if worst["distance"] <= worst["threshold"]:
+            most = f"by {worst['distance']:.2f}, which chance does with p = {worst['p_value']:.2g}"
         if len(drifted) == 1:
             return f"Drifted: {worst['name']} moved {most}."
         return f"Drifted: {len(drifted)} of {len(judged)} features moved too far, {worst['name']} the most ({most})."
