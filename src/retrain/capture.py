@@ -24,7 +24,6 @@ from itertools import chain
 from typing import Any
 
 from retrain.clock import parse
-from retrain.names import cut
 
 zlib: Any
 try:  # the same, and faster
@@ -106,7 +105,9 @@ class Quarantine:
         self.extra_rows += rows
         for name in names:
             readable = name.encode("utf-8", "replace").decode()  # it may hold half a surrogate pair
-            self.extra_columns[cut(readable, _LONGEST_NAME)] += rows
+            if len(readable) > _LONGEST_NAME:
+                readable = f"{readable[: _LONGEST_NAME - 17]}~{_name_hash(readable).hex()[:16]}"
+            self.extra_columns[readable] += rows
         self.extra_others += _drop_names(self.extra_columns)
 
 

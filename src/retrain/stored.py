@@ -44,7 +44,7 @@ from retrain.window import HOUR, CaptureFile, prefixes
 
 _MAGIC = b"retrain-intake-1\n"
 _SUFFIX = ".intake"
-_READING = ("baseline", "capture", "clock", "columns", "intake", "names", "profile", "stored", "table")
+_READING = ("baseline", "capture", "clock", "columns", "intake", "profile", "stored", "table")
 _EVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
