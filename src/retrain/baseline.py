@@ -16,11 +16,11 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
-from retrain.drift import Steps
+from retrain.drift import ALPHA, Steps
 from retrain.errors import InvalidSpec, NoBaseline, Refused
 from retrain.profile import (
     C,
@@ -41,11 +41,15 @@ BUCKETS = 10
 MAX_BUCKETS = 2_000  # categories that statistics.json lists, the most frequent first
 MAX_DOMAIN = 500  # a column with more categories has no domain: new ones are its nature
 OPTIONS_KEY = "drift_retrain"  # our options within monitoring_config
-METHODS = MappingProxyType({"simple": "Simple", "linf_simple": "Simple", "robust": "Robust", "linf_robust": "Robust"})
+_OURS = {"psi": "PSI", "jensenshannon": "JensenShannon", "jensen_shannon": "JensenShannon"}  # Model Monitor lacks them
+METHODS = MappingProxyType(
+    {"simple": "Simple", "linf_simple": "Simple", "robust": "Robust", "linf_robust": "Robust", **_OURS}
+)
 CATEGORICAL_METHODS = MappingProxyType(
-    {"linfinity": "LInfinity", "linf": "LInfinity", "chisquared": "ChiSquared", "chi_squared": "ChiSquared"}
+    {"linfinity": "LInfinity", "linf": "LInfinity", "chisquared": "ChiSquared", "chi_squared": "ChiSquared", **_OURS}
 )
 DEFAULT_THRESHOLD = 0.3
+_OWN_THRESHOLDS = MappingProxyType({"PSI": 0.25, "JensenShannon": 0.2})  # in units of their own; about as much drift
 _UNCHOSEN = "default_thresholds"
 _AWS_THRESHOLD = 0.1  # what the documentation says is meant if a file says nothing
 
@@ -71,11 +75,13 @@ class MonitorOptions:
 
     threshold: float | None = None  # distance above which a numeric feature has drifted; None: the alarm's, else 0.3
     categorical_threshold: float | None = None  # None: the same
-    method: str = "Simple"  # Simple | Robust
-    categorical_method: str = "LInfinity"  # LInfinity | ChiSquared
-    thresholds: Mapping[str, float] = field(default_factory=dict)  # by feature
+    method: str = "Simple"  # Simple | Robust | PSI | JensenShannon
+    categorical_method: str = "LInfinity"  # LInfinity | ChiSquared | PSI | JensenShannon
+    thresholds: Mapping[str, float] = field(default_factory=dict)  # by feature, in the unit of its method
+    methods: Mapping[str, str] = field(default_factory=dict)  # by feature
     ignored: tuple[str, ...] = ()  # features that are reported, not judged
 
+    p_threshold: float = ALPHA  # p-value below which ChiSquared says drift
     min_rows: int = 500  # rows below which a window is undecided
     max_bad_share: float = 0.05  # bad lines, rows or values above which the window is a case for a person
     max_missing_increase: float = 0.3  # how much more of a column may be missing than in the baseline
@@ -96,20 +102,30 @@ class MonitorOptions:
         return cls(**values)
 
     @property
-    def _categorical(self) -> float | None:
-        return self.threshold if self.categorical_threshold is None else self.categorical_threshold
+    def categorical(self) -> float | None:
+        """The threshold of categorical features: if none was chosen the numeric one's, if that is of its unit."""
+        if self.categorical_threshold is None and _alike(self.method, self.categorical_method):
+            return self.threshold
+        return self.categorical_threshold
 
     @property
     def carried(self) -> dict[str, Any]:
         """The options that Model Monitor has no field for, and which of its thresholds nobody chose."""
-        unchosen = {"numeric": self.threshold, "categorical": self._categorical}
+        unchosen = {"numeric": self.threshold, "categorical": self.categorical}
         return {
             **{name: getattr(self, name) for name in _CARRIED},
             _UNCHOSEN: [kind for kind, value in unchosen.items() if value is None],
         }
 
 
-_CARRIED = ("min_rows", "max_bad_share", "max_missing_increase", "max_unknown_categories", "min_volume_share")
+_CARRIED = (
+    "p_threshold",
+    "min_rows",
+    "max_bad_share",
+    "max_missing_increase",
+    "max_unknown_categories",
+    "min_volume_share",
+)
 
 
 @dataclass(frozen=True)
@@ -142,7 +158,7 @@ class CategoricalBaseline:
     @property
     def rest(self) -> int:
         """Values whose category the file does not name."""
-        return self.present - sum(self.counts.values())
+        return max(self.present - sum(self.counts.values()), 0)
 
 
 FeatureBaseline = NumericBaseline | CategoricalBaseline
@@ -178,7 +194,25 @@ class FeatureConstraints:
     domain: frozenset[str] | None = None
     threshold: float | None = None
     method: str | None = None
+    categorical_threshold: float | None = None
+    categorical_method: str | None = None
+    p_threshold: float | None = None
+    datatype_threshold: float | None = None
+    domain_threshold: float | None = None
     judged: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """By what a feature is judged: `method` is linf_simple, linf_robust, chi_squared, psi or jensen_shannon.
+
+    `threshold` is in its unit; that of chi_squared is of the largest difference of a share, which is judged beside the
+    p-value, and `p_threshold` is the p-value's.
+    """
+
+    method: str
+    threshold: float
+    p_threshold: float
 
 
 @dataclass(frozen=True)
@@ -201,16 +235,55 @@ class Constraints:
     monitoring_config: Mapping[str, Any]
 
     def with_threshold(self, threshold: float) -> Constraints:
-        """The same with that threshold, as far as nobody chose another one."""
+        """The same with that threshold, as far as nobody chose another one, or a method of another unit."""
+        numeric = "numeric" in self.unchosen and self.method not in _OWN_THRESHOLDS
+        categorical = "categorical" in self.unchosen and self.categorical_method not in _OWN_THRESHOLDS
         return replace(
             self,
-            threshold=threshold if "numeric" in self.unchosen else self.threshold,
-            categorical_threshold=threshold if "categorical" in self.unchosen else self.categorical_threshold,
+            threshold=threshold if numeric else self.threshold,
+            categorical_threshold=threshold if categorical else self.categorical_threshold,
         )
 
     def feature(self, name: str) -> FeatureConstraints:
         """What is demanded of that feature."""
         return self.features.get(name) or FeatureConstraints(name)
+
+    def metric(self, name: str, numeric: bool) -> Metric:
+        """By what the feature is judged: its own method and threshold, else those of all.
+
+        A threshold is of the method that it was chosen for: a feature with a method of another unit, and no threshold
+        of its own, has that method's default.
+        """
+        own = self.feature(name)
+        if numeric:
+            method, threshold = own.method or self.method, own.threshold
+            general, common = self.method, self.threshold
+        else:
+            method = own.categorical_method or self.categorical_method
+            threshold = own.threshold if own.categorical_threshold is None else own.categorical_threshold
+            general, common = self.categorical_method, self.categorical_threshold
+        if threshold is None:
+            threshold = common if _alike(method, general) else _OWN_THRESHOLDS.get(method, DEFAULT_THRESHOLD)
+        if method == "LInfinity":
+            method = "Robust" if (own.method or self.method) == "Robust" else "Simple"
+        p_threshold = self.options.p_threshold if own.p_threshold is None else own.p_threshold
+        return Metric(_METRICS[method], threshold, p_threshold)
+
+
+_METRICS = MappingProxyType(
+    {
+        "Simple": "linf_simple",
+        "Robust": "linf_robust",
+        "ChiSquared": "chi_squared",
+        "PSI": "psi",
+        "JensenShannon": "jensen_shannon",
+    }
+)
+
+
+def _alike(one: str, other: str) -> bool:
+    """Whether the two methods' thresholds are of the same unit."""
+    return one == other or not {one, other} & _OWN_THRESHOLDS.keys()
 
 
 # Writing ----------------------------------------------------------------------------------------------------------
@@ -334,7 +407,14 @@ def _numeric_statistics(name: str, column: NumericProfile) -> dict[str, Any]:
                 }
             },
         }
-    return {"name": name, "inferred_type": inferred_type(column), "numerical_statistics": statistics}
+    feature = {"name": name, "inferred_type": inferred_type(column), "numerical_statistics": statistics}
+    return feature | ({"type_shares": _type_shares(column)} if column.present + column.bad else {})
+
+
+def _type_shares(column: NumericProfile) -> dict[str, float]:
+    """Of the values that are there; the format allows more metrics than it has."""
+    counts = {"Integral": column.integral, "Fractional": column.present - column.integral, "String": column.bad}
+    return {kind: count / (column.present + column.bad) for kind, count in counts.items()}
 
 
 def _buckets(column: NumericProfile) -> list[dict[str, float]]:
@@ -382,17 +462,21 @@ def _feature_constraints(name: str, column: ColumnProfile, options: MonitorOptio
     overrides: dict[str, Any] = {}
     if name in options.ignored:
         overrides["evaluate_constraints"] = "Disabled"
+    comparison: dict[str, Any] = {}
+    numeric = isinstance(column, NumericProfile)
     if name in options.thresholds:
-        key = "comparison_threshold" if isinstance(column, NumericProfile) else "categorical_comparison_threshold"
-        overrides["distribution_constraints"] = {key: options.thresholds[name]}
+        key = "comparison_threshold" if numeric else "categorical_comparison_threshold"
+        comparison[key] = options.thresholds[name]
+    if name in options.methods:
+        comparison["comparison_method" if numeric else "categorical_drift_method"] = options.methods[name]
+    if comparison:
+        overrides["distribution_constraints"] = comparison
     if overrides:
         feature["monitoringConfigOverrides"] = overrides
     return feature
 
 
 def _monitoring_config(options: MonitorOptions) -> dict[str, Any]:
-    numeric = DEFAULT_THRESHOLD if options.threshold is None else options.threshold
-    categorical = numeric if options.categorical_threshold is None else options.categorical_threshold
     return {
         "evaluate_constraints": "Enabled",
         "emit_metrics": "Enabled",
@@ -400,13 +484,17 @@ def _monitoring_config(options: MonitorOptions) -> dict[str, Any]:
         "domain_content_threshold": 1.0,
         "distribution_constraints": {
             "perform_comparison": "Enabled",
-            "comparison_threshold": numeric,
+            "comparison_threshold": _or_default(options.threshold, options.method),
             "comparison_method": options.method,
-            "categorical_comparison_threshold": categorical,
+            "categorical_comparison_threshold": _or_default(options.categorical, options.categorical_method),
             "categorical_drift_method": options.categorical_method,
         },
         OPTIONS_KEY: options.carried,
     }
+
+
+def _or_default(threshold: float | None, method: str) -> float:
+    return _OWN_THRESHOLDS.get(method, DEFAULT_THRESHOLD) if threshold is None else threshold
 
 
 def _chosen(reader: Iterator[list[str]], places: Sequence[int], width: int, file: str) -> Iterator[list[str]]:
@@ -460,7 +548,10 @@ def read_constraints(document: Mapping[str, Any] | str | bytes, file: str = "con
     if not isinstance(listed, list):
         raise _unusable(file, None, "features", "a list is expected: compute the baseline anew")
     features = [reader.feature(feature) for feature in listed]
-    threshold = reader.share(comparison, "comparison_threshold", None, _AWS_THRESHOLD)
+    method = reader.method(comparison, None) or "Simple"
+    threshold = reader.share(comparison, "comparison_threshold", None, _OWN_THRESHOLDS.get(method, _AWS_THRESHOLD))
+    categorical = reader.choice(comparison, "categorical_drift_method", CATEGORICAL_METHODS, None) or "LInfinity"
+    other = threshold if _alike(method, categorical) else _OWN_THRESHOLDS.get(categorical, _AWS_THRESHOLD)
     carried = reader.section(config, OPTIONS_KEY, None)
     try:
         options = MonitorOptions.of({name: carried[name] for name in _CARRIED if name in carried})
@@ -469,10 +560,9 @@ def read_constraints(document: Mapping[str, Any] | str | bytes, file: str = "con
     return Constraints(
         features=MappingProxyType({feature.name: feature for feature in features}),
         threshold=threshold,
-        method=reader.method(comparison, None) or "Simple",
-        categorical_threshold=reader.share(comparison, "categorical_comparison_threshold", None, threshold),
-        categorical_method=reader.choice(comparison, "categorical_drift_method", CATEGORICAL_METHODS, None)
-        or "LInfinity",
+        method=method,
+        categorical_threshold=reader.share(comparison, "categorical_comparison_threshold", None, other),
+        categorical_method=categorical,
         datatype_threshold=reader.share(config, "datatype_check_threshold", None, 1.0),
         domain_threshold=reader.share(config, "domain_content_threshold", None, 1.0),
         judged=reader.enabled(config, "evaluate_constraints") and reader.enabled(comparison, "perform_comparison"),
@@ -499,22 +589,20 @@ class _ConstraintsReader:
         domains = strings.get("domains")
         if domains is not None and not isinstance(domains, list):
             raise _unusable(self.file, name, "string_constraints.domains", "a list of texts is expected")
-        thresholds = [
-            self.share(comparison, key, name, math.nan)
-            for key in ("comparison_threshold", "categorical_comparison_threshold")
-            if comparison.get(key) is not None
-        ]
         kind = feature.get("inferred_type")
         return FeatureConstraints(
             name=name,
             inferred_type=kind if isinstance(kind, str) and kind != "Unknown" else None,
-            completeness=self.share(feature, "completeness", name, math.nan)
-            if feature.get("completeness") is not None
-            else None,
-            is_non_negative=bool(self.section(feature, "num_constraints", name).get("is_non_negative", False)),
+            completeness=self.share(feature, "completeness", name),
+            is_non_negative=self.section(feature, "num_constraints", name).get("is_non_negative") is True,
             domain=None if domains is None else frozenset(map(str, domains)),
-            threshold=thresholds[-1] if thresholds else None,
+            threshold=self.share(comparison, "comparison_threshold", name),
             method=self.method(comparison, name),
+            categorical_threshold=self.share(comparison, "categorical_comparison_threshold", name),
+            categorical_method=self.choice(comparison, "categorical_drift_method", CATEGORICAL_METHODS, name),
+            p_threshold=self.p_threshold(comparison, name),
+            datatype_threshold=self.share(overrides, "datatype_check_threshold", name),
+            domain_threshold=self.share(overrides, "domain_content_threshold", name),
             judged=self.enabled(overrides, "evaluate_constraints") and self.enabled(comparison, "perform_comparison"),
         )
 
@@ -526,13 +614,27 @@ class _ConstraintsReader:
             raise _unusable(self.file, feature, key, "an object is expected")
         return value
 
-    def share(self, holder: Mapping[str, Any], key: str, feature: str | None, default: float) -> float:
+    @overload
+    def share(self, holder: Mapping[str, Any], key: str, feature: str | None, default: float) -> float: ...
+
+    @overload
+    def share(self, holder: Mapping[str, Any], key: str, feature: str | None) -> float | None: ...
+
+    def share(
+        self, holder: Mapping[str, Any], key: str, feature: str | None, default: float | None = None
+    ) -> float | None:
         value = holder.get(key)
         if value is None:
             return default
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
             raise _unusable(self.file, feature, key, f"{value!r} is not a number from 0 to 1")
         return float(value)
+
+    def p_threshold(self, comparison: Mapping[str, Any], feature: str) -> float | None:
+        value = self.share(comparison, "p_threshold", feature)
+        if value in {0, 1}:
+            raise _unusable(self.file, feature, "p_threshold", f"{value!r} is not between 0 and 1")
+        return value
 
     def method(self, comparison: Mapping[str, Any], feature: str | None) -> str | None:
         for key in ("comparison_method", "comparion_method"):  # the second one is in AWS's own samples
@@ -609,6 +711,7 @@ def _steps(statistics: Mapping[str, Any], name: str, file: str) -> Steps | None:
         if not buckets:
             return None
         bounds = np.array([bucket["upper_bound"] for bucket in buckets], dtype=np.float64)
+        least = float(buckets[0].get("lower_bound", -math.inf))
         counts = np.array([bucket["count"] for bucket in buckets], dtype=np.float64)
     except (TypeError, ValueError, KeyError, AttributeError):
         raise _unusable(
@@ -616,7 +719,8 @@ def _steps(statistics: Mapping[str, Any], name: str, file: str) -> Steps | None:
         ) from None
     upto = np.cumsum(counts)
     last = np.append(bounds[1:] != bounds[:-1], True)
-    return Steps(bounds[last], upto[last], float(upto[-1]), exact=False) if upto[-1] > 0 else None
+    one_value = bool((bounds == least).all())
+    return Steps(bounds[last], upto[last], float(upto[-1]), exact=one_value) if upto[-1] > 0 else None
 
 
 def _sketch_steps(levels: Sequence[np.ndarray[Any, np.dtype[np.float64]]]) -> Steps:
@@ -639,8 +743,10 @@ def _category_counts(statistics: Mapping[str, Any], name: str, file: str) -> dic
         for bucket in buckets or []:
             counts[str(bucket["value"])] = counts.get(str(bucket["value"]), 0) + int(bucket["count"])
     except (TypeError, ValueError, KeyError, OverflowError):
+        counts = {"": -1}
+    if any(count < 0 for count in counts.values()):
         where = "distribution.categorical.buckets"
-        raise _unusable(file, name, where, "buckets with value and count are expected: compute it anew") from None
+        raise _unusable(file, name, where, "buckets with value and count are expected: compute it anew")
     return counts
 
 
@@ -684,20 +790,9 @@ def _unusable(file: str, feature: str | None, where: str, message: str) -> NoBas
 
 def _option(key: str, value: Any, features: Mapping[str, str] | None) -> Any:
     if key in {"method", "categorical_method"}:
-        known = METHODS if key == "method" else CATEGORICAL_METHODS
-        found = known.get(value.lower()) if isinstance(value, str) else None
-        if found is None:
-            raise OptionError(key, f"{value!r} is unknown: write one of {', '.join(dict.fromkeys(known.values()))}")
-        return found
-    if key in {"thresholds", "ignored"}:
-        if not isinstance(value, dict if key == "thresholds" else (list, tuple)):
-            raise OptionError(
-                key, "a table of feature = threshold is expected" if key == "thresholds" else "a list is expected"
-            )
-        for name in value:
-            if features is not None and name not in features:
-                raise OptionError(key, f"{name!r} is no feature: it is none of {', '.join(features)}")
-        return {name: _share(f"{key}.{name}", value[name]) for name in value} if key == "thresholds" else tuple(value)
+        return _method(key, value, METHODS if key == "method" else CATEGORICAL_METHODS)
+    if key in {"thresholds", "methods", "ignored"}:
+        return _by_feature(key, value, features)
     if key == "label_delay_hours":
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= MOST_DELAY:
             raise OptionError(key, f"{value!r} is not a number of hours from 0 to {MOST_DELAY}")
@@ -706,7 +801,37 @@ def _option(key: str, value: Any, features: Mapping[str, str] | None) -> Any:
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise OptionError(key, f"{value!r} is not a whole number from 1")
         return value
-    return _share(key, value)
+    found = _share(key, value)
+    if key == "p_threshold" and found in {0, 1}:
+        raise OptionError(key, f"{value!r} is not between 0 and 1")
+    return found
+
+
+def _by_feature(key: str, value: Any, features: Mapping[str, str] | None) -> Any:
+    if not isinstance(value, (list, tuple) if key == "ignored" else dict):
+        wanted = "a list" if key == "ignored" else f"a table of feature = {key.removesuffix('s')}"
+        raise OptionError(key, f"{wanted} is expected")
+    for name in value:
+        if features is not None and name not in features:
+            raise OptionError(key, f"{name!r} is no feature: it is none of {', '.join(features)}")
+    if key == "thresholds":
+        return {name: _share(f"{key}.{name}", value[name]) for name in value}
+    if key == "methods":
+        return {name: _method(f"{key}.{name}", value[name], _methods_of(name, features)) for name in value}
+    return tuple(value)
+
+
+def _methods_of(name: str, features: Mapping[str, str] | None) -> Mapping[str, str]:
+    if features is None:
+        return METHODS | CATEGORICAL_METHODS
+    return METHODS if features[name] == "numeric" else CATEGORICAL_METHODS
+
+
+def _method(key: str, value: Any, known: Mapping[str, str]) -> str:
+    found = known.get(value.lower()) if isinstance(value, str) else None
+    if found is None:
+        raise OptionError(key, f"{value!r} is unknown: write one of {', '.join(dict.fromkeys(known.values()))}")
+    return found
 
 
 def _share(key: str, value: Any) -> float:

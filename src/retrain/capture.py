@@ -17,6 +17,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
+from hashlib import sha256
 from importlib import import_module
 from itertools import chain
 from typing import Any
@@ -36,6 +38,10 @@ MAX_LINE = 64 * 2**20  # bytes: the largest request SageMaker takes is 25 MB, BA
 _GZIP = b"\x1f\x8b"  # what a gz file begins with; as a line of its own: "the rest of this file is damaged"
 _DAMAGED = b"\n" + _GZIP + b"\n"
 _BOM = b"\xef\xbb\xbf"
+DAMAGED = "damaged_gzip"  # the reason of a line that stands for the rest of a gz file
+UNREADABLE_ANSWER = "output_"  # what such notes begin with; the reason follows
+MAX_EXTRA = 100  # names of columns that the model does not know
+_LONGEST_NAME = 200  # characters of one; a longer one is cut and told apart by a hash
 _KEPT = 100  # bad lines of which source and number are kept; all are counted
 _PACKED, _INFLATED = 2**17, 2**22  # bytes of a gz file that are unpacked at a time, and what they become at most
 _REPLAYED = 2**25  # bytes of a gz file that are kept until it ends, in case of damage
@@ -56,8 +62,11 @@ class BadLine:
 class Quarantine:
     """What was read and what was not: `lines` counts every line that is not blank, `reasons` the bad ones by reason.
 
-    `notes` counts what was noticed and did no harm. `missing_columns` and `extra_columns` count, by name, the rows that
-    name their values and lack a column of the model, or have one that it does not know.
+    `notes` counts, of captures in the window, what was noticed and did their rows no harm. `missing_columns` and
+    `extra_columns` count, by name, the rows that name their values and lack a column of the model, or have one that it
+    does not know; `extra_rows` are all that have such a one. Of names that the model does not know, those MAX_EXTRA
+    whose hash is smallest are kept, in whatever order they come, and their counts are exact; `extra_others` counts the
+    others' values.
     """
 
     lines: int = 0
@@ -66,6 +75,8 @@ class Quarantine:
     notes: Counter[str] = field(default_factory=Counter)
     missing_columns: Counter[str] = field(default_factory=Counter)
     extra_columns: Counter[str] = field(default_factory=Counter)
+    extra_rows: int = 0
+    extra_others: int = 0
     examples: list[BadLine] = field(default_factory=list)
 
     @property
@@ -78,24 +89,55 @@ class Quarantine:
         """Share of the lines that are in quarantine, 0 if nothing was read."""
         return self.bad / self.lines if self.lines else 0.0
 
+    @property
+    def unreadable_answers(self) -> int:
+        """Number of captures whose answer can't be read, though what was asked can."""
+        return sum(count for note, count in self.notes.items() if note.startswith(UNREADABLE_ANSWER))
+
     def add(self, source: str, line: int, reason: str, detail: str) -> None:
         """The line is in quarantine."""
         self.reasons[reason] += 1
         if len(self.examples) < _KEPT:
             self.examples.append(BadLine(source, line, reason, detail))
 
+    def add_extra(self, names: Iterable[str], rows: int) -> None:
+        """So many rows have columns of those names, which the model does not know."""
+        self.extra_rows += rows
+        for name in names:
+            readable = name.encode("utf-8", "replace").decode()  # it may hold half a surrogate pair
+            if len(readable) > _LONGEST_NAME:
+                readable = f"{readable[: _LONGEST_NAME - 17]}~{_name_hash(readable).hex()[:16]}"
+            self.extra_columns[readable] += rows
+        self.extra_others += _drop_names(self.extra_columns)
+
 
 def merge_quarantines(one: Quarantine, other: Quarantine) -> Quarantine:
     """What was read and what was not, of both; the examples that are first by source and line are kept."""
+    extra_columns = one.extra_columns + other.extra_columns
+    dropped = _drop_names(extra_columns)
     return Quarantine(
         one.lines + other.lines,
         one.outside_window + other.outside_window,
         one.reasons + other.reasons,
         one.notes + other.notes,
         one.missing_columns + other.missing_columns,
-        one.extra_columns + other.extra_columns,
+        extra_columns,
+        one.extra_rows + other.extra_rows,
+        one.extra_others + other.extra_others + dropped,
         sorted([*one.examples, *other.examples], key=lambda bad: (bad.source, bad.line))[:_KEPT],
     )
+
+
+def _drop_names(counts: Counter[str]) -> int:
+    """The names beyond MAX_EXTRA, those of the largest hash, are gone; how many values they had."""
+    if len(counts) <= MAX_EXTRA:
+        return 0
+    return sum(counts.pop(name) for name in sorted(counts, key=_name_hash)[MAX_EXTRA:])
+
+
+@lru_cache(maxsize=1024)
+def _name_hash(name: str) -> bytes:
+    return sha256(name.encode()).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,14 +205,16 @@ def read_line(
     record = _counted(line, source, number, quarantine)
     if record is None:
         return None
+    notes: Counter[str] = Counter()
     try:
-        capture = _capture(record, quarantine.notes)
+        capture = _capture(record, notes)
     except UnreadableError as bad:
         quarantine.add(source, number, bad.reason, bad.detail)
         return None
     if window is not None and not window[0] <= capture.time < window[1]:
         quarantine.outside_window += 1
         return None
+    quarantine.notes.update(notes)
     return capture if columns is None or capture.names is None else _ordered(capture, columns, quarantine)
 
 
@@ -292,7 +336,7 @@ def _capture(record: dict[str, Any], notes: Counter[str]) -> Capture:
         except UnreadableError as bad:  # what was asked is good all the same
             if not rows:
                 raise
-            notes[f"output_{bad.reason}"] += 1
+            notes[f"{UNREADABLE_ANSWER}{bad.reason}"] += 1
     elif not isinstance(asked, dict):
         raise UnreadableError("no_data", "captureData has neither endpointInput nor an output")
     return Capture(identity, _time(metadata), rows, outputs, names)
@@ -314,7 +358,7 @@ def _record(line: bytes | str) -> dict[str, Any]:
     if isinstance(line, str):
         line = line.removeprefix("\ufeff")
     elif line.startswith(_GZIP):
-        raise UnreadableError("damaged_gzip", "the gz file is damaged or cut here; what follows is lost")
+        raise UnreadableError(DAMAGED, "the gz file is damaged or cut here; what follows is lost")
     else:
         try:
             line = line.removeprefix(_BOM).decode()
@@ -428,8 +472,8 @@ def _ordered(capture: Capture, columns: Sequence[str], quarantine: Quarantine) -
     for name in columns:
         if name not in place:
             quarantine.missing_columns[name] += len(capture.rows)
-    for name in place.keys() - set(columns):
-        quarantine.extra_columns[name] += len(capture.rows)
+    if extra := place.keys() - set(columns):
+        quarantine.add_extra(extra, len(capture.rows))
     rows = [["" if index is None else row[index] for index in order] for row in capture.rows]
     return Capture(capture.id, capture.time, rows, capture.outputs)
 

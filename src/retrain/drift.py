@@ -2,13 +2,13 @@
 
 Numbers are compared by the largest difference between the two cumulative distributions (the Kolmogorov-Smirnov
 statistic), categories by the largest difference between the two shares of one category. Both lie between 0 and 1, both
-are Model Monitor's `Simple` distance, computed as Deequ computes it (`Distance.scala`). They drive the verdict, because
-they say in a unit that people understand how much of the data has moved, whatever the feature's scale and the number of
-rows. `Robust` is the same less what chance may produce. The others are reported beside it.
+are Model Monitor's `Simple` distance, computed as Deequ computes it (`Distance.scala`). They drive the verdict unless
+another metric is chosen, because they say in a unit that people understand how much of the data has moved, whatever the
+feature's scale and the number of rows. `Robust` is the same less what chance may produce.
 
 A threshold is an effect that matters, not a significance level. So a window has drifted if the distance exceeds the
 threshold and chance doesn't explain it; it is stable if the distance does not and chance could not have hidden it from
-a window of that size; otherwise nothing is known.
+a window of that size; otherwise nothing is known. A test's p-value has a threshold of its own, a significance level.
 """
 
 from __future__ import annotations
@@ -17,14 +17,18 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrain.profile import AtPoints, Numbers, Sketch
 
-C_ALPHA = 1.8  # Deequ's default, alpha = 0.003: Knuth, The Art of Computer Programming 2, 3.3.1, eq. (15)
+ALPHA = 0.003
+C_ALPHA = 1.8  # Deequ's default, for ALPHA: Knuth, The Art of Computer Programming 2, 3.3.1, eq. (15)
 BINS = 10
+_CLEARLY = 4  # standard deviations of a count
+_RARE = 1.37  # what chance adds to Jensen-Shannon's divergence where a bin expects few values, at most (at 1.2 of them)
 _SMALL_CATEGORY, _SMALL_SHARE, _SMALL_OF_TWO = 5, 0.2, 10  # Yates, Moore, McCabe 1999; Cochran 1952
 
 
@@ -40,13 +44,20 @@ class Verdict(StrEnum):
 class Steps:
     """A baseline's cumulative distribution: `upto` of `weight` values are at most as large as each of `points`.
 
-    `exact` is False if it is known at the points only and not constant between them (ten buckets, no sketch).
+    `exact` is False if it is known at the points only and not constant between them (ten buckets, no sketch). The
+    points are then the buckets' upper bounds, which the buckets do not hold, the last one excepted: `upto` counts the
+    values that are smaller than each point, at the last one also those that are equal.
     """
 
     points: Numbers
     upto: Numbers
     weight: float
     exact: bool = True
+
+    def counted(self, window: AtPoints) -> Numbers:
+        """The window's values at the points, counted as `upto` counts the baseline's."""
+        counts = window.upto if self.exact else np.append(window.below[:-1], window.upto[-1])
+        return counts.astype(np.float64)
 
 
 def steps_of(sketch: Sketch) -> Steps:
@@ -70,7 +81,7 @@ def numeric_distance(baseline: Steps, window: AtPoints, count: int) -> float:
     if not count or not baseline.weight:
         return math.nan
     cdf = baseline.upto / baseline.weight
-    at = np.abs(cdf - window.upto / count)
+    at = np.abs(cdf - baseline.counted(window) / count)
     if not baseline.exact:
         return float(at.max())
     before = np.abs(np.concatenate(([0.0], cdf[:-1])) - window.below / count)
@@ -92,6 +103,34 @@ def categorical_distance(
         return math.nan
     names = baseline.keys() | window.keys()
     return max((abs(window.get(name, 0) / n - baseline.get(name, 0) / m) for name in names), default=0.0)
+
+
+def told_apart(
+    baseline: Mapping[str, int], rest: int, window: Mapping[str, int], count: int
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Counts of the baseline and of the window (`count` values) by categories that can be compared, "" for all others.
+
+    The baseline names its most frequent categories, and `rest` values are of others. Those it names came first by
+    chance as well, where their counts are near to the least one: they are no more frequent in the next sample. So a
+    category is told apart if the baseline has clearly more of it than of the least one, by four standard deviations;
+    or if the window has clearly more of it than the baseline, where one without a name has at most as many as the
+    least one.
+
+    >>> told_apart({"a": 500, "b": 5, "c": 4}, 91, {"a": 40, "c": 1, "d": 2, "new": 17}, 60)
+    ({'a': 500, 'new': 4, '': 96}, {'a': 40, 'new': 17, '': 3})
+    """
+    least = min(*baseline.values(), rest)
+    total = sum(baseline.values()) + rest
+    clearly = least + _CLEARLY * math.sqrt(least)
+    before = {name: value for name, value in baseline.items() if name and value > clearly}
+    for name, value in sorted(window.items(), key=lambda item: (-item[1], item[0])):
+        expected = baseline.get(name, least) * count / total
+        if name not in before and value > expected + _CLEARLY * math.sqrt(expected) + 1:
+            before[name] = baseline[name] if name in baseline else min(least, rest)
+            rest -= 0 if name in baseline else before[name]
+    now = {name: window.get(name, 0) for name in before}
+    before[""], now[""] = total - sum(before.values()), count - sum(now.values())
+    return before, now
 
 
 def robust(distance: float, n: float, m: float, alpha: float | None = None) -> float:
@@ -118,10 +157,32 @@ def min_detectable_drift(n: float, m: float, alpha: float | None = None) -> floa
     return min(1.0, c_alpha(alpha) * math.sqrt((n + m) / (n * m)))
 
 
-def judge(distance: float, threshold: float, chance: float, corrected: bool = False) -> tuple[Verdict, str | None]:
-    """The verdict on a feature, and why it is undecided. `chance` is its min_detectable_drift, in the distance's unit.
+def psi_by_chance(n: float, m: float, bins: int) -> float:
+    """The PSI that n and m values of the same distribution exceed with probability 0.003; 1 if there are none.
 
-    `corrected` says that the distance is already what chance does not explain (robust, or a test's).
+    Yurdakul 2018: about chi-square's quantile times 1/n + 1/m. Where a bin expects few values, it is less.
+
+    >>> round(psi_by_chance(1000, 10_000, 10), 4)
+    0.0276
+    """
+    if not n or not m:
+        return 1.0
+    degrees = max(bins, 2) - 1
+    spread = 2 / (9 * degrees)  # the quantile by Wilson and Hilferty 1931
+    return float((1 / n + 1 / m) * degrees * (1 - spread + NormalDist().inv_cdf(1 - ALPHA) * math.sqrt(spread)) ** 3)
+
+
+def jensen_shannon_by_chance(n: float, m: float, bins: int) -> float:
+    """The same of the Jensen-Shannon distance, at most 1: for small differences its square is PSI / (8 ln 2)."""
+    if not n or not m:
+        return 1.0
+    return min(1.0, math.sqrt(_RARE * psi_by_chance(n, m, bins) / (8 * math.log(2))))
+
+
+def judge(distance: float, threshold: float, chance: float, beyond: bool = False) -> tuple[Verdict, str | None]:
+    """The verdict on a feature, and why it is undecided. `chance` is what chance may produce, in the distance's unit.
+
+    `beyond`: drift is what exceeds the threshold by more than chance (Robust), and not what exceeds both.
 
     >>> for distance, chance in (0.35, 0.06), (0.05, 0.06), (0.05, 0.5), (0.45, 0.5):
     ...     print(*judge(distance, 0.3, chance))
@@ -129,10 +190,12 @@ def judge(distance: float, threshold: float, chance: float, corrected: bool = Fa
     STABLE None
     UNDECIDED too_few_rows
     UNDECIDED too_few_rows
+    >>> print(*judge(0.35, 0.3, 0.06, beyond=True))
+    UNDECIDED too_few_rows
     """
     if math.isnan(distance):
         return Verdict.UNDECIDED, "too_few_rows"
-    if distance > threshold and (corrected or distance > chance):
+    if distance > (threshold + chance if beyond else max(threshold, chance)):
         return Verdict.DRIFTED, None
     if distance <= threshold and chance <= threshold:
         return Verdict.STABLE, None
@@ -150,12 +213,16 @@ def ks_p_value(distance: float, n: float, m: float) -> float:
     return min(1.0, max(0.0, 2 * math.fsum(terms)))
 
 
-def chi_square_p_value(baseline: Mapping[str, int], window: Mapping[str, int]) -> float:
+def chi_square_p_value(baseline: Mapping[str, int], window: Mapping[str, int], sampled: bool = False) -> float:
     """Probability of the window's counts if its shares are the baseline's; NaN if fewer than two categories are left.
 
     Deequ's rules: categories that the baseline lacks are ignored, its counts are scaled to the window's, and the
     smallest category is joined to the next until at most a fifth of the expected counts are below 5 (of two: none below
     10). New categories are therefore not seen here: the domain check and the distance see them.
+
+    Deequ takes the baseline's shares for the truth. With `sampled` they are a sample's as the window's are, which the
+    statistic is made smaller for: a window as large as the baseline would else be another one in 7 of 100 cases at
+    0.003.
     """
     expected_sum = sum(baseline.values())
     count = sum(window.get(name, 0) for name in baseline)
@@ -176,7 +243,20 @@ def chi_square_p_value(baseline: Mapping[str, int], window: Mapping[str, int]) -
     if len(expected) < 2:
         return math.nan
     statistic = sum((observed[name] - expected[name]) ** 2 / expected[name] for name in expected)
+    if sampled:
+        statistic *= expected_sum / (expected_sum + count)
     return upper_gamma((len(expected) - 1) / 2, statistic / 2)
+
+
+def rarity(p_value: float, threshold: float) -> float:
+    """How far beyond its threshold (between 0 and 1) a p-value is: above 1 it is smaller.
+
+    The root of their logarithms' ratio, because they grow with the square of a distance.
+
+    >>> rarity(1e-6, 1e-3), rarity(1.0, 1e-3)
+    (1.4142135623730951, 0.0)
+    """
+    return math.sqrt(abs(math.log(max(p_value, 1e-300)) / math.log(threshold)))
 
 
 def upper_gamma(a: float, x: float) -> float:
@@ -215,7 +295,7 @@ def bin_counts(baseline: Steps, window: AtPoints, count: int) -> tuple[Numbers, 
 
     The outer bins are open. If the baseline is one single value, the bins are below, at and above it.
     """
-    if len(baseline.points) == 1:
+    if len(baseline.points) == 1 and baseline.exact:
         below, upto = float(window.below[0]), float(window.upto[0])
         return np.array([0.0, baseline.weight, 0.0]), np.array([below, upto - below, count - upto])
     shares = np.arange(1, BINS) / BINS * baseline.weight
@@ -223,7 +303,7 @@ def bin_counts(baseline: Steps, window: AtPoints, count: int) -> tuple[Numbers, 
     edges = edges[edges < len(baseline.points) - 1]
     return (
         np.diff(np.concatenate(([0.0], baseline.upto[edges], [baseline.weight]))),
-        np.diff(np.concatenate(([0.0], window.upto[edges].astype(np.float64), [float(count)]))),
+        np.diff(np.concatenate(([0.0], baseline.counted(window)[edges], [float(count)]))),
     )
 
 

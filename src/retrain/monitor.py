@@ -10,10 +10,10 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -33,7 +33,7 @@ from retrain.baseline import (
     render_constraints,
     render_statistics,
 )
-from retrain.capture import BadLine, Window
+from retrain.capture import DAMAGED, BadLine, Window
 from retrain.clock import render
 from retrain.drift import Verdict
 from retrain.intake import Intake, read_captures
@@ -46,21 +46,28 @@ from retrain.profile import (
 
 NAMESPACE = "DriftRetrain"
 MAX_FEATURE_METRICS = 20
+_NAMED = 5  # features or columns in a sentence
 _MOST_SEVERE = 1e6  # of a threshold of zero
 TRIAGE = frozenset({"schema_mismatch", "capture_corrupt", "volume_collapse"})
 _METRIC_NAME = re.compile(r"[^A-Za-z0-9_.\-/#]")
 _METRIC_NAME_LIMIT = 255
+_Key = TypeVar("_Key", str, int)
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureDrift:
     """One feature of a window against its baseline.
 
-    `distance` is in the unit of `threshold` (0 … 1) and None where nothing could be compared. `method` says what it is:
-    `linf_simple` or `linf_robust` (numeric: Kolmogorov-Smirnov, categorical: largest difference of a share), or
-    `chi_squared`, whose distance is one less the p-value, against one less the threshold. `wasserstein` is in the
-    feature's unit. `judged` is False for what is reported without taking part in the window's verdict. `importance` is
-    the share of the serving model's gain, None if the baseline does not tell.
+    `distance` is in the unit of `threshold` and None where nothing could be compared. `method` says what it is:
+    `linf_simple` or `linf_robust` (numeric: Kolmogorov-Smirnov, categorical: largest difference of a share; 0 … 1),
+    `psi`, `jensen_shannon` (0 … 1), or `chi_squared`, whose distance is linf_simple's: it has drifted as well if the
+    p-value is below `p_threshold`, None for others. `p_value` takes the baseline for a sample too. `wasserstein` is in
+    the feature's unit. `new_categories` is None if the baseline does not name all of its own. `judged` is False for
+    what is reported without taking part in the window's verdict. `importance` is the share of the serving model's gain,
+    None if the baseline does not tell.
+
+    `min_detectable_drift` is the least distance that is told from chance; of `linf_robust` what the largest difference
+    must exceed to be drift, which is its threshold more.
     """
 
     name: str
@@ -77,20 +84,27 @@ class FeatureDrift:
     completeness: float
     judged: bool = True
     p_value: float | None = None
+    p_threshold: float | None = None
     psi: float | None = None
     jensen_shannon: float | None = None
     wasserstein: float | None = None
-    new_categories: int = 0
+    new_categories: int | None = 0
     importance: float | None = None
 
     @property
     def severity(self) -> float:
-        """Distance in thresholds: above 1 it is exceeded. -1 where nothing could be compared."""
+        """Distance in thresholds, or if that is more the p-value in its own: above 1 it is exceeded.
+
+        -1 where nothing could be compared.
+        """
         if self.distance is None:
             return -1.0
+        beyond = _MOST_SEVERE if self.distance > 0 else 0.0
         if self.threshold > 0:
-            return min(self.distance / self.threshold, _MOST_SEVERE)
-        return _MOST_SEVERE if self.distance > 0 else 0.0
+            beyond = min(self.distance / self.threshold, _MOST_SEVERE)
+        if self.p_threshold is None or self.p_value is None:
+            return beyond
+        return max(beyond, drift.rarity(self.p_value, self.p_threshold))
 
     @property
     def relevance(self) -> float:
@@ -344,7 +358,7 @@ class _Judgement:
             drift_max=_in_unit(worst[0], alarm_threshold) if decided and worst else None,
             drift_share=sum(item.verdict is Verdict.DRIFTED for item in compared) / len(compared) if decided else None,
             threshold=alarm_threshold,
-            min_detectable_drift=max((feature.min_detectable_drift for feature in compared or judged), default=1.0),
+            min_detectable_drift=max((_detectable(item, alarm_threshold) for item in compared or judged), default=1.0),
             records=self.intake.records,
             rows=self.rows,
             outside_window=self.quarantine.outside_window,
@@ -362,14 +376,21 @@ class _Judgement:
     def _triage(self, bad: Counter[str], expected_rows: int | None) -> tuple[str | None, str | None]:
         """Why the window is a case for a person, if it is."""
         total, limit = bad.total(), self.options.max_bad_share
+        lines = self.quarantine.lines - self.quarantine.outside_window
         misfits = bad["column_count"]
         if misfits > limit * (self.rows + misfits):
-            width = Counter(self.intake.widths).most_common(1)[0][0]
+            width = _most(self.intake.widths)[0][0]
             self.broken.insert(0, f"{misfits} rows have another number of columns, most of them {width}")
         if self.broken:
             return "schema_mismatch", "; ".join(self.broken)
+        if bad[DAMAGED]:
+            where = next((f", {item.source} first" for item in self.quarantine.examples if item.reason == DAMAGED), "")
+            detail = f"{bad[DAMAGED]} gz files are damaged or cut{where}: what they held beyond is lost"
+            return "capture_corrupt", f"{detail}, and nobody knows how much that is"
+        reasons = ", ".join(f"{reason} {count}" for reason, count in _most(bad))
+        if self.quarantine.bad > limit * lines:  # lines against lines: one of them may hold a hundred rows
+            return "capture_corrupt", f"{self.quarantine.bad} of {lines} lines can't be used: {reasons}"
         if total > limit * (self.rows + total):
-            reasons = ", ".join(f"{reason} {count}" for reason, count in bad.most_common())
             return "capture_corrupt", f"{total} lines or rows beside {self.rows} good ones can't be used: {reasons}"
         if expected_rows and self.rows < self.options.min_volume_share * expected_rows:
             return "volume_collapse", f"{self.rows} rows, about {expected_rows} were expected"
@@ -389,7 +410,7 @@ class _Judgement:
             return Verdict.STABLE, None, None
         if not matter:
             return Verdict.UNDECIDED, "not_judged", "no feature could be judged"
-        named = ", ".join(f"{item.name} ({item.reason})" for item in matter[:5])
+        named = ", ".join(f"{item.name} ({item.reason})" for item in matter[:_NAMED])
         return Verdict.UNDECIDED, matter[0].reason, f"{len(matter)} features are undecided: {named}"
 
     def _reach(self, feature: FeatureDrift) -> float:
@@ -403,26 +424,34 @@ class _Judgement:
         demanded = self.constraints.feature(name)
         self._check_values(baseline, column, demanded)
         judged = self.constraints.judged and demanded.judged
-        feature = _compare(baseline, column, demanded, self.constraints, judged)
+        feature = _compare(baseline, column, self.constraints, judged)
         if feature.verdict is Verdict.DRIFTED and judged and self.rows >= self.options.min_rows:
             description = f"Baseline drift distance: {feature.distance} exceeds threshold: {feature.threshold}"
+            if feature.distance is not None and feature.distance <= feature.threshold:
+                description = f"Baseline drift p-value: {feature.p_value} is below threshold: {feature.p_threshold}"
             self.violations.append(Violation(name, "baseline_drift_check", description))
         return feature
 
     def _prediction(self) -> FeatureDrift | None:
-        if not self.intake.prediction.rows:
+        answers = self.intake.prediction.rows
+        unreadable = self.quarantine.unreadable_answers
+        if not answers and not unreadable:
             return None
         column = self.intake.prediction.columns[PREDICTION]
         baseline = self.statistics.prediction
         if baseline is None:  # nothing to compare with: its numbers are in statistics.json
             baseline = NumericBaseline(PREDICTION, "Unknown", 0, 0, None)
-        demanded = self.constraints.feature(PREDICTION)
-        return _compare(baseline, column, demanded, self.constraints, judged=False)
+        found = _compare(baseline, column, self.constraints, judged=False)
+        # A capture has one answer or none, of one row or of several.
+        if unreadable > self.options.max_bad_share * min(self.intake.records, answers + unreadable):
+            usable = found.completeness * answers / (answers + unreadable)
+            return replace(found, verdict=Verdict.UNDECIDED, reason="capture_corrupt", completeness=usable)
+        return found
 
     def _check_columns(self) -> None:
         """Columns that rows lack or have too many of."""
         expected = len(self.statistics.features)
-        for width, count in Counter(self.intake.widths).most_common(1):
+        for width, count in _most(self.intake.widths)[:1]:
             check = "missing_column_check" if width < expected else "extra_column_check"
             words = "missing" if width < expected else "extra"
             description = (
@@ -430,14 +459,22 @@ class _Judgement:
                 f"Number of columns in baseline constraints: {expected} ({count} rows)"
             )
             self.violations.append(Violation(" ", check, description))
-        for columns, check, words in (
-            (self.quarantine.missing_columns, "missing_column_check", "lack"),
-            (self.quarantine.extra_columns, "extra_column_check", "have the unknown column"),
-        ):
-            for name, count in sorted(columns.items()):
-                self.violations.append(Violation(name, check, f"{count} of {self.rows} rows {words} {name}"))
-                if count > self.options.max_bad_share * self.rows:
-                    self.broken.append(f"{count} of {self.rows} rows {words} {name}")
+        found, limit = self.quarantine, self.options.max_bad_share * self.rows
+        for name, count in sorted(found.missing_columns.items()):
+            words = f"{count} of {self.rows} rows lack {name}"
+            self.violations.append(Violation(name, "missing_column_check", words))
+            if count > limit:
+                self.broken.append(words)
+        for name, count in sorted(found.extra_columns.items()):
+            words = f"{count} of {self.rows} rows have the unknown column {name}"
+            self.violations.append(Violation(name, "extra_column_check", words))
+        if found.extra_others:
+            words = f"{found.extra_others} values are in unknown columns of other names, too many to list"
+            self.violations.append(Violation(" ", "extra_column_check", words))
+        if found.extra_rows > limit:
+            named = ", ".join(name for name, _ in _most(found.extra_columns)[:_NAMED])
+            named += ", …" if len(found.extra_columns) > _NAMED else ""
+            self.broken.append(f"{found.extra_rows} of {self.rows} rows have columns unknown to the model: {named}")
 
     def _check_values(self, baseline: FeatureBaseline, column: ColumnProfile, demanded: FeatureConstraints) -> None:
         """Type, completeness and domain: what Model Monitor calls a violation, and what is broken beyond drift."""
@@ -451,6 +488,11 @@ class _Judgement:
             self.violations.append(Violation(baseline.name, "completeness_check", description))
         if isinstance(column, NumericProfile):
             self._check_type(column, demanded)
+            if demanded.is_non_negative and column.minimum < 0:
+                description = (
+                    f"Value: {column.minimum} does not meet the constraint requirement! Expected: non-negative"
+                )
+                self.violations.append(Violation(baseline.name, "data_type_check", description))
             if enough and column.bad > self.options.max_bad_share * self.rows:
                 self.broken.append(f"{column.bad} of {self.rows} values of {baseline.name} are not numbers")
         else:
@@ -466,10 +508,12 @@ class _Judgement:
         if kind not in {"Integral", "Fractional"} or not values:
             return
         share = (column.integral if kind == "Integral" else column.present) / values
-        if share < self.constraints.datatype_threshold:
+        own, general = demanded.datatype_threshold, self.constraints.datatype_threshold
+        least = general if own is None else own
+        if share < least:
             description = (
                 f"Data type match requirement is not met. Expected data type: {kind}, Expected match: "
-                f"{self.constraints.datatype_threshold:.1%}. Observed: Only {share:.1%} of data is {kind}."
+                f"{least:.1%}. Observed: Only {share:.1%} of data is {kind}."
             )
             self.violations.append(Violation(demanded.name, "data_type_check", description))
 
@@ -480,7 +524,8 @@ class _Judgement:
             return
         if demanded.domain is not None:
             share = sum(count for name, count in column.counts.items() if name in demanded.domain) / column.present
-            if share < self.constraints.domain_threshold:
+            own, general = demanded.domain_threshold, self.constraints.domain_threshold
+            if share < (general if own is None else own):
                 description = f"Value: {share} does not meet the constraint requirement!"
                 self.violations.append(Violation(baseline.name, "categorical_values_check", description))
         known = column.known
@@ -490,81 +535,136 @@ class _Judgement:
                 self.broken.append(f"{unknown:.0%} of the values of {baseline.name} are unknown to the baseline")
 
 
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """A window's column and its baseline: NaN is what can't be compared.
+
+    `difference` is the largest one of the cumulative distributions, or of a share; `bins` are those that `psi` and
+    `jensen_shannon` were computed over.
+    """
+
+    difference: float = math.nan
+    p_value: float = math.nan
+    psi: float = math.nan
+    jensen_shannon: float = math.nan
+    wasserstein: float = math.nan
+    bins: int = 0
+    new_categories: int | None = 0
+
+
 def _compare(
-    baseline: FeatureBaseline,
-    column: ColumnProfile,
-    demanded: FeatureConstraints,
-    constraints: Constraints,
-    judged: bool,
+    baseline: FeatureBaseline, column: ColumnProfile, constraints: Constraints, judged: bool = True
 ) -> FeatureDrift:
     n, m = column.present, baseline.present
-    chance = drift.min_detectable_drift(n, m)
-    method = demanded.method or constraints.method
-    extras: dict[str, float] = {}
-    threshold = constraints.threshold if isinstance(baseline, NumericBaseline) else constraints.categorical_threshold
-    threshold = threshold if demanded.threshold is None else demanded.threshold
-    distance, test, new = math.nan, False, 0
+    metric = constraints.metric(baseline.name, isinstance(baseline, NumericBaseline))
+    found = _Compared()
     if isinstance(column, NumericProfile) and isinstance(baseline, NumericBaseline):
-        if column.at is not None and baseline.steps is not None:
-            distance = drift.numeric_distance(baseline.steps, column.at, n)
-            extras["p_value"] = drift.ks_p_value(distance, n, m)
-            bins = drift.bin_counts(baseline.steps, column.at, n)
-            extras["psi"], extras["jensen_shannon"] = drift.psi(*bins), drift.jensen_shannon(*bins)
-            extras["wasserstein"] = drift.wasserstein(baseline.steps, column.at, n, column.total)
+        found = _compare_numbers(baseline, column)
     elif isinstance(column, CategoricalProfile) and isinstance(baseline, CategoricalBaseline):
-        distance = drift.categorical_distance(baseline.counts, column.counts, (baseline.rest, column.rest))
-        extras["p_value"] = drift.chi_square_p_value(baseline.counts, column.counts)
-        names = sorted(baseline.counts.keys() | column.counts.keys())
-        before = np.array([*(baseline.counts.get(name, 0) for name in names), baseline.rest], dtype=np.float64)
-        now = np.array([*(column.counts.get(name, 0) for name in names), column.rest], dtype=np.float64)
-        extras["psi"], extras["jensen_shannon"] = drift.psi(before, now), drift.jensen_shannon(before, now)
-        new = len(column.counts.keys() - baseline.counts.keys())
-        test = constraints.categorical_method == "ChiSquared"
-    if test:
-        method, distance, threshold = "chi_squared", 1 - extras["p_value"], 1 - threshold
+        found = _compare_categories(baseline, column)
+    if metric.method == "psi":
+        distance, chance = found.psi, drift.psi_by_chance(n, m, found.bins)
+    elif metric.method == "jensen_shannon":
+        distance, chance = found.jensen_shannon, drift.jensen_shannon_by_chance(n, m, found.bins)
     else:
-        method = f"linf_{method.lower()}"
-        if method == "linf_robust":
-            distance = drift.robust(distance, n, m)
-    verdict, reason = drift.judge(distance, threshold, chance, corrected=method != "linf_simple")
-    if m == 0 or (isinstance(baseline, NumericBaseline) and baseline.steps is None):
+        distance, chance = found.difference, drift.min_detectable_drift(n, m)
+    detectable = chance
+    verdict, reason = drift.judge(distance, metric.threshold, chance, beyond=metric.method == "linf_robust")
+    if metric.method == "linf_robust":
+        distance, detectable = drift.robust(distance, n, m), min(1.0, metric.threshold + chance)
+    if metric.method == "chi_squared" and found.p_value < metric.p_threshold:
+        verdict, reason = Verdict.DRIFTED, None
+    if m == 0 or not (baseline.steps if isinstance(baseline, NumericBaseline) else baseline.counts):
         verdict, reason = Verdict.UNDECIDED, "no_baseline"
     return FeatureDrift(
         name=baseline.name,
         kind="numeric" if isinstance(baseline, NumericBaseline) else "categorical",
         verdict=verdict,
         reason=reason,
-        distance=None if math.isnan(distance) else distance,
-        threshold=threshold,
-        method=method,
-        min_detectable_drift=chance,
+        distance=_known(distance),
+        threshold=metric.threshold,
+        method=metric.method,
+        min_detectable_drift=detectable,
         present=n,
         missing=column.missing,
         bad=column.bad if isinstance(column, NumericProfile) else 0,
         completeness=completeness(column),
         judged=judged,
-        new_categories=new,
+        new_categories=found.new_categories,
         importance=baseline.importance,
-        p_value=_known(extras, "p_value"),
-        psi=_known(extras, "psi"),
-        jensen_shannon=_known(extras, "jensen_shannon"),
-        wasserstein=_known(extras, "wasserstein"),
+        p_value=_known(found.p_value),
+        p_threshold=metric.p_threshold if metric.method == "chi_squared" else None,
+        psi=_known(found.psi),
+        jensen_shannon=_known(found.jensen_shannon),
+        wasserstein=_known(found.wasserstein),
     )
 
 
-def _known(values: Mapping[str, float], name: str) -> float | None:
-    value = values.get(name, math.nan)
+def _compare_numbers(baseline: NumericBaseline, column: NumericProfile) -> _Compared:
+    if column.at is None or baseline.steps is None:
+        return _Compared()
+    n, m = column.present, baseline.present
+    difference = drift.numeric_distance(baseline.steps, column.at, n)
+    bins = drift.bin_counts(baseline.steps, column.at, n)
+    return _Compared(
+        difference=difference,
+        p_value=drift.ks_p_value(difference, n, m),
+        psi=drift.psi(*bins),
+        jensen_shannon=drift.jensen_shannon(*bins),
+        wasserstein=drift.wasserstein(baseline.steps, column.at, n, column.total),
+        bins=len(bins[0]),
+    )
+
+
+def _compare_categories(baseline: CategoricalBaseline, column: CategoricalProfile) -> _Compared:
+    before, now, other = baseline.counts, column.counts, (0, column.rest)
+    if not before:
+        return _Compared(new_categories=None)
+    new: int | None = len(now.keys() - before.keys())
+    p_value = drift.chi_square_p_value(before, now, sampled=True)
+    if baseline.rest:  # of which categories nobody knows: the window's others may be the same ones
+        before, now = drift.told_apart(before, baseline.rest, now, column.present)
+        other, new, p_value = (0, 0), None, math.nan  # the test sees that the frequent ones were chosen by their counts
+    names = sorted(before.keys() | now.keys())
+    both = zip((before, now), other, strict=True)
+    bins = np.array([[*(counts.get(name, 0) for name in names), rest] for counts, rest in both], dtype=np.float64)
+    bins = bins[:, bins.any(axis=0)]
+    return _Compared(
+        difference=drift.categorical_distance(before, now, other),
+        p_value=p_value,
+        psi=drift.psi(*bins),
+        jensen_shannon=drift.jensen_shannon(*bins),
+        bins=bins.shape[1],
+        new_categories=new,
+    )
+
+
+def _most(counts: Mapping[_Key, int]) -> list[tuple[_Key, int]]:
+    """The most frequent first, whatever order they were counted in."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
 def _in_unit(feature: FeatureDrift, threshold: float) -> float | None:
     """The feature's distance as it would be if its threshold were the given one."""
-    if feature.distance is None or feature.threshold == threshold:
-        return feature.distance
-    value = feature.severity * threshold
-    if feature.distance > feature.threshold:  # rounding must not bring it below what the alarm looks at
+    if feature.distance is None:
+        return None
+    same = feature.threshold == threshold and feature.p_threshold is None
+    value = feature.distance if same else feature.severity * threshold
+    if feature.verdict is Verdict.DRIFTED:  # rounding must not bring it below what the alarm looks at
         return max(value, math.nextafter(threshold, math.inf))
     return min(value, threshold)
+
+
+def _detectable(feature: FeatureDrift, threshold: float) -> float:
+    """The feature's min_detectable_drift; where its unit is another one, as if its threshold were the given one."""
+    if feature.method not in {"psi", "jensen_shannon"}:
+        return feature.min_detectable_drift
+    share = feature.min_detectable_drift / feature.threshold if feature.threshold else math.inf
+    return min(1.0, share * threshold)
 
 
 def _feature_document(feature: FeatureDrift) -> dict[str, Any]:
@@ -581,6 +681,7 @@ def _feature_document(feature: FeatureDrift) -> dict[str, Any]:
         "judged": feature.judged,
         "min_detectable_drift": feature.min_detectable_drift,
         "p_value": feature.p_value,
+        "p_threshold": feature.p_threshold,
         "psi": feature.psi,
         "jensen_shannon": feature.jensen_shannon,
         "wasserstein": feature.wasserstein,

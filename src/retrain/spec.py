@@ -67,9 +67,11 @@ what comes out, and how a better model is told from a worse one. A complete file
     [monitor]
     # threshold = 0.3          # distance above which a numeric feature has drifted; the alarm's unless it is written
     # categorical_threshold = 0.3
-    method = "Simple"          # Simple | Robust
-    categorical_method = "LInfinity" # LInfinity | ChiSquared
-    thresholds = {}            # by feature
+    method = "Simple"          # Simple | Robust | PSI | JensenShannon
+    categorical_method = "LInfinity" # LInfinity | ChiSquared | PSI | JensenShannon
+    thresholds = {}            # by feature, in the unit of its method
+    methods = {}               # by feature
+    p_threshold = 0.003        # p-value below which ChiSquared says drift
     ignored = []               # features that are reported, not judged
     min_rows = 500             # rows below which a window is undecided
     max_bad_share = 0.05       # bad lines, rows or values above which a window is a case for a person

@@ -314,7 +314,7 @@ def dump_intake(stored: Stored) -> bytes:
         "first": intake.first.isoformat() if intake.first else None,
         "last": intake.last.isoformat() if intake.last else None,
         "quarantine": {
-            **{name: getattr(quarantine, name) for name in ("lines", "outside_window")},
+            **{name: getattr(quarantine, name) for name in _TOTALS},
             **{name: dict(getattr(quarantine, name)) for name in _COUNTERS},
             "examples": [asdict(example) for example in quarantine.examples],
         },
@@ -339,10 +339,10 @@ def load_intake(body: bytes, statistics: Statistics) -> Stored:
         split = end + 8 * document["numbers"]
         arrays = _Reader(np.frombuffer(packed[end:split], "<f8"), np.frombuffer(packed[split:], "<i8"))
         held = document["quarantine"]
+        counted: dict[str, Any] = {name: Counter(held[name]) for name in _COUNTERS}
         quarantine = Quarantine(
-            held["lines"],
-            held["outside_window"],
-            **{name: Counter(held[name]) for name in _COUNTERS},
+            **{name: held[name] for name in _TOTALS},
+            **counted,
             examples=[BadLine(**example) for example in held["examples"]],
         )
         intake = Intake(
@@ -360,6 +360,7 @@ def load_intake(body: bytes, statistics: Statistics) -> Stored:
         raise UnusableError(f"a damaged stored intake: {error!r}") from error
 
 
+_TOTALS = ("lines", "outside_window", "extra_rows", "extra_others")
 _COUNTERS = ("reasons", "notes", "missing_columns", "extra_columns")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from retrain import baseline
-from retrain.baseline import MonitorOptions, baseline_of, from_csv, read_constraints, read_statistics
+from retrain.baseline import Metric, MonitorOptions, baseline_of, from_csv, read_constraints, read_statistics
 from retrain.errors import InvalidSpec, NoBaseline, Refused
 from retrain.profile import K
 
@@ -26,7 +26,8 @@ STATISTICS = json.loads(
     {"lower_bound":4.5,"upper_bound":5.2,"count":1.0},{"lower_bound":5.2,"upper_bound":5.9,"count":0.0},
     {"lower_bound":5.9,"upper_bound":6.6,"count":1.0},{"lower_bound":6.6,"upper_bound":7.3,"count":1.0},
     {"lower_bound":7.3,"upper_bound":8.0,"count":1.0}],"sketch":{"parameters":{"c":0.64,"k":2048.0},
-    "data":[[1.0,2.0,3.0,4.0,5.0,6.0,7.0,8.0]]}}}}},{"name":"channel","inferred_type":"String","string_statistics":
+    "data":[[1.0,2.0,3.0,4.0,5.0,6.0,7.0,8.0]]}}}},
+    "type_shares":{"Integral":1.0,"Fractional":0.0,"String":0.0}},{"name":"channel","inferred_type":"String","string_statistics":
     {"common":{"num_present":7,"num_missing":1},"distinct_count":2.0,"distribution":{"categorical":{"buckets":
     [{"value":"web","count":4},{"value":"app","count":3}]}}}}]}"""
 )
@@ -37,7 +38,7 @@ CONSTRAINTS = json.loads(
     "emit_metrics":"Enabled","datatype_check_threshold":1.0,"domain_content_threshold":1.0,"distribution_constraints":
     {"perform_comparison":"Enabled","comparison_threshold":0.3,"comparison_method":"Simple",
     "categorical_comparison_threshold":0.3,"categorical_drift_method":"LInfinity"},
-    "drift_retrain":{"min_rows":500,"max_bad_share":0.05,"max_missing_increase":0.3,"max_unknown_categories":0.5,
+    "drift_retrain":{"p_threshold":0.003,"min_rows":500,"max_bad_share":0.05,"max_missing_increase":0.3,"max_unknown_categories":0.5,
     "min_volume_share":0.1,"default_thresholds":["numeric","categorical"]}}}"""
 )
 
@@ -97,9 +98,49 @@ class TestWriting:
         _, constraints = baseline_of(ROWS, FEATURES, MonitorOptions.of(options, FEATURES))
         read = read_constraints(constraints)
         assert (read.threshold, read.categorical_threshold) == (0.2, 0.2)
-        assert (read.feature("age").threshold, read.feature("channel").threshold) == (0.4, 0.1)
+        assert (read.metric("age", True).threshold, read.metric("channel", False).threshold) == (0.4, 0.1)
         assert (read.feature("age").judged, read.feature("channel").judged) == (True, False)
         assert read.options.min_rows == 50
+
+    def test_methods_of_the_model_become_model_monitors_fields(self):
+        options = {"methods": {"age": "psi", "channel": "ChiSquared"}, "thresholds": {"age": 0.5}, "p_threshold": 0.01}
+        _, constraints = baseline_of(ROWS, FEATURES, MonitorOptions.of(options, FEATURES))
+        overrides = [
+            feature["monitoringConfigOverrides"]["distribution_constraints"] for feature in constraints["features"]
+        ]
+        assert overrides == [
+            {"comparison_threshold": 0.5, "comparison_method": "PSI"},
+            {"categorical_drift_method": "ChiSquared"},
+        ]
+        read = read_constraints(constraints)
+        assert read.metric("age", True) == Metric("psi", 0.5, 0.01)
+        assert read.metric("channel", False) == Metric("chi_squared", 0.3, 0.01)
+
+    @pytest.mark.parametrize(
+        ("options", "numeric", "categorical"),
+        [
+            ({}, 0.3, 0.3),
+            ({"method": "PSI"}, 0.25, 0.3),
+            ({"method": "PSI", "threshold": 0.5}, 0.5, 0.3),
+            ({"method": "PSI", "categorical_method": "PSI", "threshold": 0.5}, 0.5, 0.5),
+            ({"threshold": 0.1, "categorical_method": "JensenShannon"}, 0.1, 0.2),
+            ({"threshold": 0.1, "categorical_method": "ChiSquared"}, 0.1, 0.1),
+        ],
+    )
+    def test_a_threshold_is_not_taken_for_one_of_another_unit(self, options, numeric, categorical):
+        read = read_constraints(baseline_of(ROWS, FEATURES, MonitorOptions.of(options, FEATURES))[1])
+        assert (read.metric("age", True).threshold, read.metric("channel", False).threshold) == (numeric, categorical)
+        alarmed = read.with_threshold(0.7)
+        chosen = "threshold" in options or options.get("method") == "PSI"
+        assert alarmed.metric("age", True).threshold == (numeric if chosen else 0.7)
+
+    def test_shares_of_types_are_metrics_of_their_own(self):
+        rows = [("1",), ("2.5",), ("x",), ("",), ("4",)]
+        assert baseline_of(rows, {"x": "numeric"})[0]["features"][0]["type_shares"] == {
+            "Integral": 0.5,
+            "Fractional": 0.25,
+            "String": 0.25,
+        }
 
     def test_predictions_are_a_feature_of_their_own_beside_the_columns(self):
         statistics, constraints = baseline_of(ROWS, FEATURES, predictions=[0.5, 1.5])
@@ -130,6 +171,11 @@ class TestWriting:
         ({"thresholds": {"agee": 0.1}}, "thresholds: 'agee' is no feature: it is none of age, channel"),
         ({"thresholds": {"age": "x"}}, "thresholds.age: 'x' is not a number"),
         ({"thresholds": 0.1}, "thresholds: a table"),
+        ({"methods": "PSI"}, "methods: a table of feature = method"),
+        ({"methods": {"agee": "PSI"}}, "methods: 'agee' is no feature"),
+        ({"methods": {"age": "ChiSquared"}}, "methods.age: 'ChiSquared' is unknown: write one of Simple, Robust, PSI"),
+        ({"methods": {"channel": "Robust"}}, "methods.channel: 'Robust' is unknown: write one of LInfinity, ChiSq"),
+        ({"p_threshold": 0}, "p_threshold: 0 is not between 0 and 1"),
         ({"ignored": "age"}, "ignored: a list"),
     ],
 )
@@ -168,6 +214,42 @@ class TestReadingConstraints:
         read = read_constraints({"features": [{"name": "age", "monitoringConfigOverrides": overrides}]})
         assert (read.feature("age").threshold, read.feature("age").method) == (0.7, "Robust")
 
+    @pytest.mark.parametrize("key", ["monitoring_config_overrides", "monitoringConfigOverrides"])
+    def test_overrides_are_of_a_kind(self, key):
+        comparison = {
+            "comparison_threshold": 0.5,
+            "categorical_comparison_threshold": 0.9,
+            "comparison_method": "Robust",
+            "categorical_drift_method": "ChiSquared",
+            "p_threshold": 0.02,
+        }
+        overrides = {
+            "distribution_constraints": comparison,
+            "datatype_check_threshold": 0.8,
+            "domain_content_threshold": 0.7,
+        }
+        read = read_constraints({"features": [{"name": "age", key: overrides}]})
+        assert read.metric("age", True) == Metric("linf_robust", 0.5, 0.02)
+        assert read.metric("age", False) == Metric("chi_squared", 0.9, 0.02)
+        assert (read.feature("age").datatype_threshold, read.feature("age").domain_threshold) == (0.8, 0.7)
+        assert read.metric("other", False) == Metric("linf_simple", 0.1, 0.003)
+
+    @pytest.mark.parametrize(
+        ("overrides", "metric"),
+        [
+            ({}, Metric("linf_simple", 0.15, 0.003)),
+            ({"comparison_threshold": 0.5}, Metric("linf_simple", 0.5, 0.003)),
+            ({"categorical_drift_method": "jensen_shannon"}, Metric("jensen_shannon", 0.2, 0.003)),
+            ({"categorical_drift_method": "PSI", "comparison_threshold": 0.5}, Metric("psi", 0.5, 0.003)),
+            ({"comparison_method": "Robust"}, Metric("linf_robust", 0.15, 0.003)),
+        ],
+    )
+    def test_a_categorical_feature_has_the_general_threshold_if_that_is_of_its_unit(self, overrides, metric):
+        general = {"comparison_threshold": 0.05, "categorical_comparison_threshold": 0.15}
+        feature = {"name": "channel", "monitoringConfigOverrides": {"distribution_constraints": overrides}}
+        document = {"features": [feature], "monitoring_config": {"distribution_constraints": general}}
+        assert read_constraints(document).metric("channel", False) == metric
+
     def test_what_is_missing_is_what_the_documentation_says(self):
         read = read_constraints(b"\xef\xbb\xbf{}")
         assert (read.threshold, read.method, read.categorical_method, read.judged) == (0.1, "Simple", "LInfinity", True)
@@ -189,6 +271,10 @@ class TestReadingConstraints:
             (
                 {"features": [{"name": "age", "string_constraints": {"domains": "web"}}]},
                 "feature age: string_constraints.domains: a list",
+            ),
+            (
+                {"features": [{"name": "age", "monitoringConfigOverrides": {"p_threshold": 1}}]},
+                "feature age: p_threshold: 1.0 is not between 0 and 1",
             ),
             ({"monitoring_config": []}, "monitoring_config: an object is expected"),
             (
@@ -251,6 +337,20 @@ class TestReadingStatistics:
             (
                 {"features": [{"name": "x", "string_statistics": {"common": {"num_present": 0}}}] * 2},
                 "feature x: name: two features have this name",
+            ),
+            (
+                {
+                    "features": [
+                        {
+                            "name": "x",
+                            "string_statistics": {
+                                "common": {"num_present": 3},
+                                "distribution": {"categorical": {"buckets": [{"value": "a", "count": -1}]}},
+                            },
+                        }
+                    ]
+                },
+                "feature x: distribution.categorical.buckets: buckets with value and count",
             ),
             (
                 {

@@ -9,6 +9,7 @@ import random
 import zlib
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import reduce
 
 import pytest
 from capture_records import line, record
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrain import capture
-from retrain.capture import Capture, Quarantine, read
+from retrain.capture import Capture, Quarantine, merge_quarantines, read
 
 
 def read_all(*lines: bytes | str, **options) -> tuple[list[Capture], Quarantine]:
@@ -90,7 +91,38 @@ class TestForms:
         (found,), quarantine = read_all(line('[{"web": "x", "agee": 3}]', encoding="JSON"), columns=("age", "web"))
         assert found.rows == [["", "x"]]
         assert quarantine.missing_columns == {"age": 1}
-        assert quarantine.extra_columns == {"agee": 1}
+        assert (quarantine.extra_columns, quarantine.extra_rows) == ({"agee": 1}, 1)
+
+    @given(st.lists(st.lists(st.sets(st.sampled_from("abcdefghijkl"), min_size=1), max_size=6), max_size=4))
+    def test_of_too_many_unknown_names_the_same_ones_are_kept_in_any_order(self, parts):
+        def counted(rows):
+            return read_all(
+                *(line(json.dumps(dict.fromkeys(names, 1)), encoding="JSON") for names in rows), columns=("age",)
+            )[1]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(capture, "MAX_EXTRA", 3)
+            quarantines = [counted(rows) for rows in parts]
+            whole = counted([names for rows in parts for names in rows])
+            assert reduce(merge_quarantines, quarantines, Quarantine()) == whole
+            assert reduce(merge_quarantines, quarantines[::-1], Quarantine()) == whole
+        rows = [names for part in parts for names in part]
+        assert whole.extra_rows == len(rows)
+        assert len(whole.extra_columns) <= 3
+        assert all(count == sum(name in names for names in rows) for name, count in whole.extra_columns.items())
+        assert whole.extra_columns.total() + whole.extra_others == sum(map(len, rows))
+
+    def test_an_unknown_name_is_cut_and_can_be_written(self):
+        names = {"x" * 10_000: 1, "\ud800": 1}
+        quarantine = read_all(line(json.dumps(names), encoding="JSON"), columns=("age",))[1]
+        assert sorted(map(len, quarantine.extra_columns)) == [1, 200]
+        assert "".join(quarantine.extra_columns).encode()
+
+    def test_what_was_noticed_counts_within_the_window(self):
+        window = datetime(2026, 11, 22, 14, tzinfo=UTC), datetime(2026, 11, 22, 15, tzinfo=UTC)
+        odd = {"output": "{", "output_encoding": "JSON"}
+        found, quarantine = read_all(line(**odd), line(**odd, time="2026-11-22T15:00:00Z"), window=window)
+        assert (len(found), quarantine.notes, quarantine.unreadable_answers) == (1, {"output_not_json": 1}, 1)
 
     def test_json_lines(self):
         assert only(line('{"features":[1]}\n{"features":[2]}\n', encoding="JSON")).rows == [["1"], ["2"]]

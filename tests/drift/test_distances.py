@@ -11,6 +11,7 @@ from scipy import special, stats
 from scipy.spatial.distance import jensenshannon
 
 from retrain import drift
+from retrain.baseline import baseline_of, read_statistics
 from retrain.profile import merge_columns, numbers_of, sketch_of
 
 A = {"a": 11, "b": 20, "c": 25, "d": 10, "e": 10}, {"a": 10, "b": 20, "c": 25, "d": 10, "e": 5}
@@ -149,6 +150,48 @@ class TestAgainstScipy:
         assert drift.chi_square_p_value(baseline, window) == pytest.approx(expected, rel=1e-12)
 
 
+def bucketed(values):
+    """The distribution as a statistics.json has it that was written without a sketch."""
+    statistics, _ = baseline_of([[repr(value)] for value in values], {"x": "numeric"})
+    del statistics["features"][0]["numerical_statistics"]["distribution"]["kll"]["sketch"]
+    return read_statistics(statistics).features["x"].steps
+
+
+class TestBuckets:
+    """GIVEN ten buckets and no sketch: a bucket holds its lower bound, the last one its upper bound too."""
+
+    @pytest.mark.parametrize(
+        "values",
+        [
+            [5] * 60 + list(range(11)) * 4,
+            list(range(1, 12)),
+            [10.0 * value for value in range(11)],
+            [0.1 * value for value in range(12)],
+            [7.0],
+        ],
+    )
+    def test_the_same_values_are_at_no_distance(self, values):
+        steps = bucketed(values)
+        window = numbers_of(np.array(values * 3, dtype=float), steps.points)
+        assert drift.numeric_distance(steps, window.at, window.present) == pytest.approx(0, abs=1e-12)
+        expected, actual = drift.bin_counts(steps, window.at, window.present)
+        assert actual.tolist() == (3 * expected).tolist()
+
+    def test_at_the_bounds_the_distance_is_that_of_all_values(self):
+        random = np.random.default_rng(5)
+        before, now = random.integers(0, 11, 900).tolist(), random.integers(0, 9, 700).astype(float)
+        steps = bucketed(before)
+        window = numbers_of(now, steps.points)
+        expected = stats.ks_2samp(before, now).statistic
+        assert drift.numeric_distance(steps, window.at, window.present) == pytest.approx(expected, abs=1e-12)
+
+    def test_one_value_is_told_from_what_lies_below_it(self):
+        steps = bucketed([7.0] * 5)
+        window = numbers_of(np.array([6.0, 7.0]), steps.points)
+        assert drift.numeric_distance(steps, window.at, window.present) == 0.5
+        assert [part.tolist() for part in drift.bin_counts(steps, window.at, window.present)] == [[0, 5, 0], [1, 1, 0]]
+
+
 class TestChiSquareRules:
     def test_small_categories_are_joined_to_the_next_larger_one(self):
         # Expected of 100: a 60, b 31, c 4, d 3, e 2. Two fifths are too many: e joins d (5), then one of four is.
@@ -165,6 +208,71 @@ class TestChiSquareRules:
         assert math.isnan(drift.chi_square_p_value({"a": 95}, {"a": 90}))
         assert math.isnan(drift.chi_square_p_value({"a": 95, "b": 90}, {}))
         assert math.isnan(drift.chi_square_p_value({"a": 95, "b": 90}, {"c": 3}))
+
+    def test_of_two_samples_the_p_value_is_that_of_their_contingency_table(self):
+        before, now = {"a": 500, "b": 300, "c": 200}, {"a": 450, "b": 320, "c": 230}
+        expected = stats.chi2_contingency([list(before.values()), list(now.values())]).pvalue
+        assert drift.chi_square_p_value(before, now, sampled=True) == pytest.approx(expected, rel=0.05)
+
+    def test_a_window_as_large_as_the_baseline_is_seldom_another_one_by_chance(self):
+        random = np.random.default_rng(9)
+
+        def counts():
+            return dict(zip("abcd", random.multinomial(2000, [0.4, 0.3, 0.2, 0.1]).tolist(), strict=True))
+
+        found = [drift.chi_square_p_value(counts(), counts(), sampled=True) for _ in range(1000)]
+        assert np.mean(np.array(found) < 0.05) == pytest.approx(0.05, abs=0.02)
+        assert np.mean(np.array(found) < 0.003) < 0.01
+
+
+class TestChance:
+    """GIVEN two samples of the same distribution."""
+
+    @pytest.mark.parametrize("bins", [2, 10, 50, 500])
+    @pytest.mark.parametrize(("n", "m"), [(600, 4000), (2000, 2000), (500, 100_000)])
+    def test_psi_and_jensen_shannon_seldom_exceed_what_chance_may_produce(self, bins, n, m):
+        random = np.random.default_rng(bins)
+        shares = np.full(bins, 1 / bins)
+        pairs = [(random.multinomial(m, shares) * 1.0, random.multinomial(n, shares) * 1.0) for _ in range(500)]
+        for measure, chance in (
+            (drift.psi, drift.psi_by_chance(n, m, bins)),
+            (drift.jensen_shannon, drift.jensen_shannon_by_chance(n, m, bins)),
+        ):
+            found = np.array([measure(*pair) for pair in pairs])
+            assert np.mean(found > chance) <= 0.01
+            assert bins > 10 or np.quantile(found, 0.99) > chance / 2  # and it is not said to hide much more
+
+    def test_of_nothing_is_all(self):
+        assert drift.psi_by_chance(0, 10, 5) == drift.jensen_shannon_by_chance(10, 0, 5) == 1.0
+
+
+class TestToldApart:
+    @pytest.mark.parametrize(("levels", "power"), [(6000, 0.0), (6000, 1.0), (2200, 0.0)])
+    @pytest.mark.parametrize(("n", "m"), [(10_000, 20_000), (5000, 100_000)])
+    def test_of_the_same_distribution_nothing_moves_however_few_are_named(self, levels, power, n, m):
+        random = np.random.default_rng(3)
+        shares = 1 / np.arange(1, levels + 1) ** power
+        before, now = (random.multinomial(count, shares / shares.sum()) for count in (m, n))
+        named = {str(at): int(before[at]) for at in np.argsort(-before, kind="stable")[:2000] if before[at]}
+        window = {str(at): count for at, count in enumerate(now.tolist()) if count}
+        one, other = drift.told_apart(named, m - sum(named.values()), window, n)
+        assert one.keys() == other.keys()
+        assert (sum(one.values()), sum(other.values())) == (m, n)
+        assert drift.categorical_distance(one, other) < 0.06
+        bins = [np.array(list(counts.values()), dtype=float) for counts in (one, other)]
+        assert drift.psi(*bins) < 0.15
+        assert drift.jensen_shannon(*bins) < 0.2
+
+    @pytest.mark.parametrize("name", ["k1", "k1999", "k2500", "new"])
+    def test_what_grew_is_told_apart_whether_it_was_named_or_not(self, name):
+        named = {f"k{number}": 4 for number in range(2000)}
+        before, now = drift.told_apart(named, 12_000, {name: 900, **{f"k{n}": 1 for n in range(3000, 3100)}}, 1000)
+        assert drift.categorical_distance(before, now) == pytest.approx(0.9, abs=0.001)
+
+    def test_the_others_are_never_fewer_than_none(self):
+        before, now = drift.told_apart({"a": 50, "b": 40}, 3, {f"new {n}": 30 for n in range(9)}, 270)
+        assert min(before.values()) == 0
+        assert (sum(before.values()), sum(now.values())) == (93, 270)
 
 
 class TestPsi:
@@ -187,18 +295,22 @@ class TestNothingToCompare:
 
 
 @pytest.mark.parametrize(
-    ("distance", "threshold", "chance", "corrected", "verdict"),
+    ("distance", "threshold", "chance", "beyond", "verdict"),
     [
         (0.31, 0.3, 0.1, False, "DRIFTED"),
         (0.30, 0.3, 0.1, False, "STABLE"),
         (0.10, 0.3, 0.3, False, "STABLE"),
         (0.10, 0.3, 0.301, False, "UNDECIDED"),
         (0.31, 0.3, 0.4, False, "UNDECIDED"),
-        (0.31, 0.3, 0.4, True, "DRIFTED"),
+        (0.41, 0.3, 0.1, True, "DRIFTED"),
+        (0.40, 0.3, 0.1, True, "UNDECIDED"),
+        (0.31, 0.3, 0.1, True, "UNDECIDED"),
+        (0.30, 0.3, 0.1, True, "STABLE"),
+        (0.10, 0.3, 0.301, True, "UNDECIDED"),
         (0.95, 0.3, 0.9, False, "DRIFTED"),
     ],
 )
-def test_verdict_on_a_feature(distance, threshold, chance, corrected, verdict):
-    found, reason = drift.judge(distance, threshold, chance, corrected)
+def test_verdict_on_a_feature(distance, threshold, chance, beyond, verdict):
+    found, reason = drift.judge(distance, threshold, chance, beyond)
     assert found == verdict
     assert (reason == "too_few_rows") == (verdict == "UNDECIDED")

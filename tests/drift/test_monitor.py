@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import tracemalloc
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from retrain.baseline import MonitorOptions, baseline_of, read_statistics
 from retrain.drift import Verdict
 from retrain.errors import NoBaseline
 from retrain.monitor import Analysis, analyse
+from retrain.report.words import consequence, headline
 
 WINDOW = datetime(2026, 11, 22, 14, tzinfo=UTC), datetime(2026, 11, 22, 15, tzinfo=UTC)
 FEATURES = {"age": "numeric", "income": "numeric", "channel": "categorical"}
@@ -106,19 +108,99 @@ class TestVerdicts:
         simple = analysis_of(captures_of(rows(600, seed=2, age=50)))
         robust = analysis_of(captures_of(rows(600, seed=2, age=50)), baseline(method="Robust"))
         assert robust.features[0].method == "linf_robust"
-        assert robust.features[0].distance == pytest.approx(
-            simple.features[0].distance - simple.features[0].min_detectable_drift
-        )
+        chance = simple.features[0].min_detectable_drift
+        assert robust.features[0].distance == pytest.approx(simple.features[0].distance - chance)
+        assert robust.features[0].min_detectable_drift == pytest.approx(0.3 + chance)
 
-    def test_chi_square_says_one_less_the_p_value(self):
-        documents = baseline(categorical_method="ChiSquared", categorical_threshold=0.01)
-        stable = analysis_of(captures_of(rows(1000, seed=2)), documents)
-        drifted = analysis_of(captures_of(rows(1000, seed=2, channels="aabbcc")), documents)
-        assert stable.verdict is Verdict.STABLE
-        assert (drifted.verdict, drifted.worst_feature) == (Verdict.DRIFTED, "channel")
+    @pytest.mark.parametrize(("age", "verdict"), [(40, "STABLE"), (49, "UNDECIDED"), (54, "DRIFTED")])
+    def test_robust_is_undecided_between_its_threshold_and_what_chance_adds(self, age, verdict):
+        documents = baseline(method="Robust", threshold=0.3, min_rows=100)
+        found = analysis_of(captures_of(rows(200, seed=2, age=age)), documents)
+        worst = next(feature for feature in found.features if feature.name == "age")
+        assert (found.verdict, worst.verdict) == (verdict, verdict)
+        assert found.reason == ("too_few_rows" if verdict == "UNDECIDED" else None)
+
+    def test_a_p_value_has_a_threshold_of_its_own_and_the_distance_keeps_its(self):
+        documents = baseline(categorical_method="ChiSquared")
+        drifted = analysis_of(captures_of(rows(1000, seed=2, channels="aabbcc")), documents, alarm_threshold=0.3)
         channel = drifted.features[0]
-        assert (channel.method, channel.threshold) == ("chi_squared", 0.99)
-        assert channel.distance == pytest.approx(1 - channel.p_value)
+        assert (drifted.verdict, drifted.worst_feature) == (Verdict.DRIFTED, "channel")
+        assert (channel.method, channel.threshold, channel.p_threshold) == ("chi_squared", 0.3, 0.003)
+        assert channel.distance < 0.2
+        assert channel.p_value < 1e-20
+        assert channel.severity == pytest.approx((np.log(channel.p_value) / np.log(0.003)) ** 0.5)
+        assert drifted.drift_max == pytest.approx(0.3 * channel.severity)
+        (violation,) = drifted.violations
+        assert violation.description == f"Baseline drift p-value: {channel.p_value} is below threshold: 0.003"
+        assert f"which chance does with p = {channel.p_value:.2g}." in headline(drifted.document())
+
+    def test_chi_square_raises_no_false_alarm(self):
+        documents = baseline(categorical_method="ChiSquared")
+        for seed in range(2, 42):
+            assert analysis_of(captures_of(rows(600, seed=seed)), documents).verdict is Verdict.STABLE
+
+    def test_chi_square_does_not_overlook_a_new_category(self):
+        table = [[*row[:2], "new" if number % 20 < 9 else row[2]] for number, row in enumerate(rows(1000, seed=2))]
+        found = analysis_of(captures_of(table), baseline(categorical_method="ChiSquared"))
+        channel = found.features[0]
+        assert (channel.name, channel.verdict, channel.distance) == ("channel", Verdict.DRIFTED, 0.45)
+        assert channel.p_value > channel.p_threshold
+
+    def test_chi_square_of_a_few_values_is_not_stable(self):
+        table = [[*row[:2], row[2] if number < 40 else ""] for number, row in enumerate(rows(1000, seed=2))]
+        documents = baseline_of(
+            [[*row[:2], row[2] if number % 25 == 0 else ""] for number, row in enumerate(rows(10_000))],
+            FEATURES,
+            MonitorOptions(categorical_method="ChiSquared", categorical_threshold=0.02),
+        )
+        channel = next(item for item in analysis_of(captures_of(table), documents).features if item.name == "channel")
+        assert (channel.verdict, channel.reason) == (Verdict.UNDECIDED, "too_few_rows")
+
+    @pytest.mark.parametrize(("method", "name"), [("PSI", "psi"), ("JensenShannon", "jensen_shannon")])
+    def test_a_feature_may_be_judged_by_another_metric(self, method, name):
+        documents = baseline(methods={"age": method, "channel": method})
+        stable = analysis_of(captures_of(rows(1000, seed=2)), documents, alarm_threshold=0.3)
+        moved = analysis_of(captures_of(rows(1000, seed=2, age=50)), documents, alarm_threshold=0.3)
+        assert (stable.verdict, moved.verdict, moved.worst_feature) == (Verdict.STABLE, Verdict.DRIFTED, "age")
+        age = moved.features[0]
+        assert (age.method, age.distance) == (name, getattr(age, name))
+        assert age.threshold == {"psi": 0.25, "jensen_shannon": 0.2}[name]
+        assert moved.drift_max == pytest.approx(0.3 * age.distance / age.threshold)
+        assert {item.name: item.method for item in moved.features} == {
+            "age": name,
+            "channel": name,
+            "income": "linf_simple",
+        }
+        assert moved.min_detectable_drift < 0.3
+
+    @pytest.mark.parametrize("method", ["PSI", "JensenShannon"])
+    def test_another_metric_knows_what_it_cannot_tell(self, method):
+        documents = baseline(methods={"age": method}, thresholds={"age": 0.03}, min_rows=100)
+        found = analysis_of(captures_of(rows(300, seed=2)), documents)
+        age = next(item for item in found.features if item.name == "age")
+        assert (age.verdict, age.reason) == (Verdict.UNDECIDED, "too_few_rows")
+        assert age.min_detectable_drift > 0.03
+
+    def test_categories_that_the_baseline_does_not_name_are_no_news(self):
+        random = np.random.default_rng(3)
+        before, now = ([[f"k{level}"] for level in random.integers(0, 6000, count)] for count in (20_000, 10_000))
+        documents = baseline_of(before, {"id": "categorical"}, MonitorOptions(threshold=0.1))
+        found = analysis_of(captures_of(now), documents)
+        (feature,) = found.features
+        assert found.verdict is Verdict.STABLE
+        assert (feature.new_categories, feature.p_value) == (None, None)
+        assert max(feature.distance, feature.psi, feature.jensen_shannon) < 0.1
+        drifted = analysis_of(
+            captures_of([["k1"] if number % 4 == 0 else row for number, row in enumerate(now)]), documents
+        )
+        assert drifted.drift_max == pytest.approx(0.25, abs=0.01)
+
+    def test_a_categorical_baseline_without_categories_is_none(self):
+        statistics, constraints = json.loads(json.dumps(BASELINE))
+        del statistics["features"][2]["string_statistics"]["distribution"]
+        found = analysis_of(captures_of(rows(1000, seed=2)), (statistics, constraints))
+        channel = next(item for item in found.features if item.name == "channel")
+        assert (found.verdict, channel.reason, channel.distance) == (Verdict.UNDECIDED, "no_baseline", None)
 
     def test_a_features_own_threshold_decides_and_drift_max_is_in_the_alarms_unit(self):
         documents = baseline(thresholds={"age": 0.1})
@@ -202,6 +284,7 @@ class TestTriage:
         [
             (lambda row: {"age": row[0], "channel": row[2]}, "missing_column_check"),
             (lambda row: {"age": row[0], "income": row[1], "channel": row[2], "more": 1}, "extra_column_check"),
+            (lambda row: {"age": row[0], "income": row[1], "channel": row[2], row[0]: 1}, "extra_column_check"),
         ],
     )
     def test_missing_and_extra_columns_by_name(self, change, check):
@@ -223,6 +306,31 @@ class TestTriage:
         found = analysis_of(captures_of(["", *row[1:]] for row in rows(1000, seed=2)))
         self.check(found, "schema_mismatch", "age is missing in 100% of the rows, in the baseline in 0%")
         assert "completeness_check" in {violation.constraint_check_type for violation in found.violations}
+        assert "nothing is retrained on it: age is missing in 100% of the rows" in consequence(found.document())
+
+    def test_a_negative_number_where_there_was_none_is_a_violation(self):
+        table = rows(1000, seed=2)
+        table[7][1] = "-3.5"
+        found = analysis_of(captures_of(table))
+        assert found.verdict is Verdict.STABLE
+        (violation,) = [item for item in found.violations if item.feature_name == "income"]
+        assert violation.constraint_check_type == "data_type_check"
+        assert violation.description == "Value: -3.5 does not meet the constraint requirement! Expected: non-negative"
+
+    def test_thresholds_of_types_and_domains_may_be_a_features_own(self):
+        statistics, constraints = json.loads(json.dumps(BASELINE))
+        table = [
+            ["x", *row[1:]] if n % 50 == 0 else [*row[:2], "new"] if n % 50 == 1 else row
+            for n, row in enumerate(rows(1000))
+        ]
+        before = {item.constraint_check_type for item in analysis_of(captures_of(table)).violations}
+        assert {"data_type_check", "categorical_values_check"} <= before
+        constraints["features"][0]["monitoringConfigOverrides"] = {"datatype_check_threshold": 0.9}
+        constraints["features"][2]["monitoringConfigOverrides"] = {"domain_content_threshold": 0.9}
+        found = analysis_of(captures_of(table), (statistics, constraints))
+        assert not {"data_type_check", "categorical_values_check"} & {
+            item.constraint_check_type for item in found.violations
+        }
 
     def test_categories_of_another_column(self):
         found = analysis_of(captures_of(rows(1000, seed=2, channels="xyz")))
@@ -240,7 +348,41 @@ class TestTriage:
         assert analysis_of([*captures_of(rows(1000, seed=2)), *[b"{"] * 50]).verdict is Verdict.STABLE
 
     def test_a_folder_of_nothing_but_bad_lines(self):
-        self.check(analysis_of([b"{"] * 10), "capture_corrupt", "10 lines or rows beside 0 good ones")
+        self.check(analysis_of([b"{"] * 10), "capture_corrupt", "10 of 10 lines can't be used: not_json 10")
+
+    def test_bad_lines_are_held_against_lines_however_many_rows_a_good_one_has(self):
+        table = rows(3000, seed=2)
+        good = [line("\n".join(map(",".join, table[at : at + 100]))) for at in range(0, 3000, 100)]
+        assert analysis_of([*good, b"{"]).verdict is Verdict.STABLE
+        self.check(analysis_of([*good, *[b"{"] * 2]), "capture_corrupt", "2 of 32 lines can't be used: not_json 2")
+
+    def test_good_lines_of_another_time_do_not_make_up_for_bad_ones(self):
+        lines = [*captures_of(rows(600, seed=2)), *captures_of(rows(9000), time="2026-11-22T15:00:00Z")]
+        self.check(analysis_of([*lines, *[b"{"] * 60]), "capture_corrupt", "60 of 660 lines")
+
+    def test_bad_lines_and_misfitting_rows_count_together(self):
+        lines = [*captures_of(rows(1000, seed=2)), *captures_of([row[:2] for row in rows(40)]), *[b"{"] * 40]
+        self.check(analysis_of(lines), "capture_corrupt", "80 lines or rows beside 1000 good ones")
+
+    def test_reasons_that_are_as_frequent_come_in_one_order(self):
+        texts = [b"{"] * 9, [b"[1]"] * 9
+        for lines in (texts[0] + texts[1], texts[1] + texts[0]):
+            self.check(analysis_of(lines), "capture_corrupt", "can't be used: not_an_object 9, not_json 9")
+
+    def test_what_a_cut_gz_file_lost_nobody_knows(self):
+        packed = gzip.compress(b"".join(captures_of(rows(3000, seed=2))))
+        assert analysis_of([packed]).verdict is Verdict.STABLE
+        self.check(analysis_of([packed[:-99]]), "capture_corrupt", "1 gz files are damaged or cut, a.jsonl first")
+
+    def test_columns_of_ever_new_names_are_counted_and_not_all_listed(self):
+        table = rows(2000, seed=2)
+        named = [dict(zip(FEATURES, row, strict=True)) | {f"key {n}": 1} for n, row in enumerate(table)]
+        found = analysis_of([line(json.dumps(row), encoding="JSON") for row in named])
+        self.check(found, "schema_mismatch", "2000 of 2000 rows have columns unknown to the model: key ")
+        extra = [item for item in found.violations if item.constraint_check_type == "extra_column_check"]
+        assert len(extra) == 101
+        assert extra[-1].description == "1900 values are in unknown columns of other names, too many to list"
+        assert len(json.dumps(found.document())) < 30_000
 
     def test_collapsed_volume(self):
         found = analysis_of(captures_of(rows(600, seed=2)), expected_rows=10_000)
@@ -268,6 +410,27 @@ class TestPrediction:
         assert (found.prediction.verdict, found.prediction.reason) == (Verdict.UNDECIDED, "no_baseline")
         assert found.prediction.distance is None
         assert found.statistics()["features"][-1]["numerical_statistics"]["mean"] == 5.0
+
+    @pytest.mark.parametrize(("unreadable", "verdict"), [(40, "STABLE"), (60, "UNDECIDED"), (1000, "UNDECIDED")])
+    def test_too_many_unreadable_answers_leave_it_undecided(self, unreadable, verdict):
+        answers = np.random.default_rng(4).normal(0, 1, 5000).astype(str)
+        documents = baseline(predictions=answers[:4000].tolist())
+        lines = captures_of(rows(unreadable, seed=2), output='{"oops', output_encoding="JSON")
+        for row, answer in zip(rows(1000 - unreadable, seed=3), answers[4000:], strict=False):
+            lines.append(line(",".join(row), output=f"{answer}\n"))
+        elsewhere = captures_of(rows(900), output='{"oops', output_encoding="JSON", time="2026-11-22T15:00:00Z")
+        found = analysis_of([*lines, *elsewhere], documents)
+        assert (found.verdict, found.prediction.verdict) == (Verdict.STABLE, verdict)
+        assert (found.prediction.reason == "capture_corrupt") == (verdict == "UNDECIDED")
+        assert found.notes == {"output_not_json": unreadable}
+        words = f"Of 1,000 captures the answers of {unreadable:,} can't be read"
+        assert (words in consequence(found.document())) == (verdict == "UNDECIDED")
+
+    def test_answers_are_held_against_answers_however_many_rows_a_good_one_has(self):
+        many = "\n".join(["0.5"] * 100)
+        lines = [line(",".join(row), output=many) for row in rows(900, seed=2)]
+        lines += captures_of(rows(100, seed=3), output='{"oops', output_encoding="JSON")
+        assert analysis_of(lines, baseline(predictions=["0.5"] * 4000)).prediction.reason == "capture_corrupt"
 
     def test_classes_by_name(self):
         documents = baseline(predictions=["yes", "no"] * 2000)

@@ -158,6 +158,38 @@ class TestSketch:
         assert found.sketch.weight == len(values)
         assert sum(map(len, found.sketch.levels)) < 3 * profile.K
 
+    @given(
+        st.lists(st.integers(1, 12_000), min_size=2, max_size=6).filter(lambda sizes: sum(sizes) > profile.K),
+        st.sampled_from(["normal", "few values", "sorted"]),
+        st.randoms(use_true_random=False),
+    )
+    def test_merged_in_any_association_and_order_ranks_are_within_its_error(self, sizes, shape, draw):
+        random = np.random.default_rng(sum(sizes))
+        values = random.normal(size=sum(sizes))
+        if shape == "few values":
+            values = np.round(3 * values)
+        if shape == "sorted":
+            values.sort()
+        parts = [numbers_of(part) for part in np.split(values, np.cumsum(sizes)[:-1])]
+        while len(parts) > 1:
+            draw.shuffle(parts)
+            parts.append(merge_columns(parts.pop(), parts.pop()))
+        (found,) = parts
+        assert isinstance(found, NumericProfile)
+        points, upto = found.sketch.items()
+        assert found.sketch.weight == upto[-1] == found.present == len(values)
+        values.sort()
+        assert np.abs(upto - np.searchsorted(values, points, side="right")).max() < 0.002 * len(values)
+        assert sum(map(len, found.sketch.levels)) < 3 * profile.K
+
+    @given(st.lists(st.integers(1, 9000), min_size=2, max_size=2))
+    def test_two_parts_give_the_same_sketch_in_either_order(self, sizes):
+        one, other = (numbers_of(np.random.default_rng(size).normal(size=size)) for size in sizes)
+        both, turned = merge_columns(one, other), merge_columns(other, one)
+        assert isinstance(both, NumericProfile)
+        assert isinstance(turned, NumericProfile)
+        assert [level.tolist() for level in both.sketch.levels] == [level.tolist() for level in turned.sketch.levels]
+
 
 class TestCategories:
     def test_long_names_are_cut_and_stay_apart(self):

@@ -101,7 +101,17 @@ value = st.one_of(
     st.integers(-50, 450).map(str), st.floats(allow_nan=False).map(repr), st.sampled_from(["", "nan", "oops", "-0.0"])
 )
 row = st.tuples(value, st.sampled_from(["web", "app", "new", "", "ünï", 'say "x"'])).map(list)
-bad = st.sampled_from([b"{\n", b'{"captureData": {}}\n', b"\xff\n", line("1,2,3\n"), line("1,web\n", time="noon")])
+bad = st.sampled_from(
+    [
+        b"{\n",
+        b'{"captureData": {}}\n',
+        b"\xff\n",
+        line("1,2,3\n"),
+        line("1,web\n", time="noon"),
+        line('{"x": 1, "kind": "web", "new": 2}', encoding="JSON", time="2026-11-22T00:30:00Z"),
+        line("1,web\n", output="{", output_encoding="JSON", time="2026-11-22T00:30:00Z"),
+    ]
+)
 FOLDERS = [START + timedelta(hours=hour) for hour in (0, 1, 2, 14, 25, 26, 28)]
 file = st.tuples(st.sampled_from(FOLDERS), st.lists(row, max_size=6), st.lists(bad, max_size=2), st.integers(0, 3))
 

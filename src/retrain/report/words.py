@@ -6,10 +6,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from retrain.capture import UNREADABLE_ANSWER
+
 METHODS: Mapping[str, str] = {
     "linf_simple": "largest difference",
     "linf_robust": "largest difference less chance",
-    "chi_squared": "chi-square",
+    "chi_squared": "largest difference, and chi-square's p-value",
+    "psi": "population stability index",
+    "jensen_shannon": "Jensen-Shannon distance",
 }
 _REASONS: Mapping[str, str] = {
     "too_few_rows": "there are too few rows to tell drift from chance",
@@ -84,6 +88,8 @@ def headline(document: Mapping[str, Any]) -> str:
         drifted = [feature for feature in judged if feature["verdict"] == "DRIFTED"]
         worst = next((feature for feature in drifted if feature["name"] == document["worst_feature"]), drifted[0])
         most = f"by {worst['distance']:.2f} where {worst['threshold']:.2f} is allowed"
+        if worst["distance"] <= worst["threshold"]:
+            most = f"by {worst['distance']:.2f}, which chance does with p = {worst['p_value']:.2g}"
         if len(drifted) == 1:
             return f"Drifted: {worst['name']} moved {most}."
         return f"Drifted: {len(drifted)} of {len(judged)} features moved too far, {worst['name']} the most ({most})."
@@ -96,16 +102,30 @@ def headline(document: Mapping[str, Any]) -> str:
 
 def consequence(document: Mapping[str, Any]) -> str:
     """What follows from the verdict, in a sentence or two."""
+    return f"{_follows(document)}{_answers(document)}"
+
+
+def _follows(document: Mapping[str, Any]) -> str:
+    detail = f": {document['detail']}" if document["detail"] else ""  # it may begin with a name, whose case counts
     if document["triage"]:
-        return f"A person has to look: broken data is no drift, and nothing is retrained on it. {_sentence(document)}"
+        return f"A person has to look, for broken data is no drift, and nothing is retrained on it{detail}."
     if document["verdict"] == "UNDECIDED":
-        return f"That is neither drifted nor stable. {_sentence(document)}"
+        return f"That is neither drifted nor stable{detail}."
     least = document["min_detectable_drift"]
     if document["verdict"] == "STABLE":
-        return f"A move of {least:.3f} or more would have been seen in a window of this size."
+        return (
+            f"In a window of this size a feature that moved further than its threshold, and by {least:.3f} or more, "
+            "would have been found drifted."
+        )
     return f"In a window of this size chance alone moves a feature by less than {least:.3f}."
 
 
-def _sentence(document: Mapping[str, Any]) -> str:
-    detail = str(document["detail"] or "")
-    return f"{detail[:1].upper()}{detail[1:]}." if detail else ""
+def _answers(document: Mapping[str, Any]) -> str:
+    prediction = document["prediction"]
+    if not prediction or prediction["reason"] != "capture_corrupt":
+        return ""
+    unreadable = sum(count for note, count in document["notes"].items() if note.startswith(UNREADABLE_ANSWER))
+    return (
+        f" Of {document['records']:,} captures the answers of {unreadable:,} can't be read: whether the predictions "
+        "have drifted is unknown."
+    )
