@@ -34,8 +34,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
-import numpy as np
-
 ROOT = Path(__file__).parents[1]
 CACHE = ROOT / ".bench"
 START = datetime(2026, 11, 22, tzinfo=UTC)
@@ -61,6 +59,8 @@ Line = dict[str, str | float]
 
 def rows(count: int, seed: int, shift: float) -> Iterator[str]:
     """CSV rows. Four kinds of numbers, as models have them; the first of each kind is shifted."""
+    import numpy as np
+
     draw = np.random.default_rng(seed)
     names = [[f"{'abcdefghij'[index % 10]}{'-level' if levels < 80 else ''}{index}" for index in range(levels)]
              for levels in LEVELS]  # fmt: skip
@@ -183,6 +183,8 @@ def make(records: int, kind: str) -> Path:
 
 def make_baseline() -> Path:
     """The folder with the baseline's rows (baseline.csv) and its two documents."""
+    import numpy as np
+
     from retrain.baseline import MonitorOptions, baseline_of
 
     folder = CACHE / "baseline"
@@ -214,7 +216,7 @@ def analyse_captures(folder: Path, fast: bool = True) -> Line:
     """The complete analysis: every file read, every document of it rendered and written."""
     from retrain.monitor import analyse
 
-    baseline = make_baseline()
+    baseline = CACHE / "baseline"
     found = analyse(
         ((file.name, file.open("rb")) for file in files(folder)),
         (baseline / "statistics.json").read_bytes(),

@@ -13,7 +13,6 @@ JSON reads it as it reads the line that the shape was learned from, with other t
 from __future__ import annotations
 
 import json
-import os
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,9 +26,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
-
-# A block is small: more threads take a sixth more of the processors to hand it over, and no less time.
-os.environ.setdefault("POLARS_MAX_THREADS", "1")
 import polars
 from numpy.typing import NDArray
 from polars.exceptions import ComputeError

@@ -96,7 +96,7 @@ def headline(document: Mapping[str, Any]) -> str:
     if document["verdict"] == "STABLE":
         one = len(judged) == 1
         which = "the feature that is judged has not" if one else f"none of the {len(judged)} judged features has"
-        return f"Stable: {which} moved further than {'its' if one else 'their'} threshold allows."
+        return f"Stable: {which} moved further than its threshold allows."
     return f"Undecided: {_REASONS.get(document['reason'], document['reason'])}."
 
 
