@@ -81,7 +81,7 @@ definition: $(VENV)/.test  ## write src/retrain/definition*.json anew from src/r
 deploy: setup  ## build and deploy to the AWS account of your credentials
 	PATH="$(CURDIR)/$(BIN):$$PATH" sam build && PATH="$(CURDIR)/$(BIN):$$PATH" sam deploy --guided
 
-bench-gate: $(VENV)/.test  ## count promotions where nothing drifted (half an hour)
+bench-gate: $(VENV)/.test  ## count promotions where nothing drifted (ten minutes)
 	PYTHONPATH=src:. OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.false_promotions
 
 clean:  ## remove the environment, builds, reports and local state
