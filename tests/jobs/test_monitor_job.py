@@ -132,7 +132,7 @@ def test_an_hour_that_cannot_be_read_is_a_violation(root: Path) -> None:
     (root / "endpoint" / "flights" / "AllTraffic" / "2026" / "11" / "22" / "14" / "b.jsonl").write_text("{\n" * 100)
     code, message = run(root, wanted(root))
     assert code == 0
-    assert message.startswith("CompletedWithViolations: 1 violation. UNDECIDED (capture_corrupt): 100 lines")
+    assert message.startswith("CompletedWithViolations: 1 violation. UNDECIDED (capture_corrupt): 100 of 700 lines")
     [violation] = found(root, "constraint_violations")["violations"]
     assert (violation["feature_name"], violation["constraint_check_type"]) == (" ", "capture_corrupt")
 
