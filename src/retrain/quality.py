@@ -321,10 +321,11 @@ def suggest_constraints(
     """constraints.json that holds a window to the quality in those statistics; the file says of which classes.
 
     What may grow by the tolerance, a share, is the loss: an error itself, or what a score lacks to 1. It may grow by
-    more where so few rows tell nothing finer: by three standard errors, each twice the standard deviation of Model
-    Monitor's 80 % resamples, which vary half as much as new samples would; and by six of a classifier's rows, because
-    a holdout without a mistake shows no deviation. Of the binary rates only recall is held, of regression neither mse
-    nor r2, of the constant classifier nothing: the other metrics say the same.
+    more where so few rows tell nothing finer: by two standard errors, each twice the standard deviation of Model
+    Monitor's 80 % resamples, which vary half as much as new samples would (the window's own uncertainty comes on top);
+    and by six of a classifier's rows, because a holdout without a mistake shows no deviation. Of the binary rates only
+    recall is held, of regression neither mse nor r2, of the constant classifier nothing: the other metrics say the
+    same.
     """
     scalars = statistics.get(f"{BLOCKS[task]}_metrics", {})
     rows = [sum(row.values()) for row in scalars.get("confusion_matrix", {}).values()]
@@ -333,7 +334,7 @@ def suggest_constraints(
         if name.endswith((_CONSTANT, "_rate")) or name in _SAID_BY_OTHERS:
             continue
         deviation = scalars[name].get("standard_deviation")
-        noise = 6 * deviation if isinstance(deviation, (int, float)) else 0.0
+        noise = 4 * deviation if isinstance(deviation, (int, float)) else 0.0
         smaller = name in _ERRORS
         of_class = task == "binary" and name != "accuracy"
         if told := (min(rows) if of_class else sum(rows)) if rows else 0:
