@@ -75,8 +75,8 @@ bench-retrain: setup  ## write docs/benchmarks/retrain.md: what retraining recov
 bench-table: setup  ## write docs/benchmarks/table.md: large, wide and unbalanced tables through every job
 	PYTHONPATH=src:. $(BIN)/python -m benchmarks.table --write docs/benchmarks/table.md
 
-definition: $(VENV)/.test  ## write src/retrain/definition*.json anew from src/retrain/pipeline.py
-	PYTHONPATH=src $(BIN)/python -m retrain.pipeline
+definition: $(VENV)/.test  ## write src/retrain/pipeline/definition*.json anew from src/retrain/pipeline/author.py
+	PYTHONPATH=src $(BIN)/python -m retrain.pipeline.author
 
 deploy: setup  ## build and deploy to the AWS account of your credentials
 	PATH="$(CURDIR)/$(BIN):$$PATH" sam build && PATH="$(CURDIR)/$(BIN):$$PATH" sam deploy --guided

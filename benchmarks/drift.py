@@ -185,7 +185,7 @@ def make_baseline() -> Path:
     """The folder with the baseline's rows (baseline.csv) and its two documents."""
     import numpy as np
 
-    from retrain.baseline import MonitorOptions, baseline_of
+    from retrain.drift.baseline import MonitorOptions, baseline_of
 
     folder = CACHE / "baseline"
     if not (folder / "constraints.json").exists():
@@ -214,7 +214,7 @@ def chunks(file: Path) -> Iterator[bytes]:
 
 def analyse_captures(folder: Path, fast: bool = True) -> Line:
     """The complete analysis: every file read, every document of it rendered and written."""
-    from retrain.monitor import analyse
+    from retrain.drift.analysis import analyse
 
     baseline = CACHE / "baseline"
     found = analyse(

@@ -32,18 +32,18 @@ import xgboost
 
 from demo import flights
 from demo.windows import Row
-from retrain.capture import Capture
-from retrain.comparison import Comparison, compare
-from retrain.dataset import Dataset, Read, Reference, bootstrap_dataset, drift_dataset
-from retrain.errors import Refused
-from retrain.evaluation import Numbers, score
-from retrain.gate import judge, shortfall
-from retrain.ground_truth import Labels
+from retrain.capture.ground_truth import Labels
+from retrain.capture.records import Capture
+from retrain.core.errors import Refused
+from retrain.gate.comparison import Comparison, compare
+from retrain.gate.rules import judge, shortfall
 from retrain.jobs.evaluate import gather, score_rows
-from retrain.jobs.inference import Model
-from retrain.spec import Spec, parse_spec
-from retrain.table import Column, Table, category, concat, parse_numbers
-from retrain.training import train
+from retrain.model.serving import Model
+from retrain.model.spec import Spec, parse_spec
+from retrain.model.table import Column, Table, category, concat, parse_numbers
+from retrain.quality.metrics import Numbers, score
+from retrain.training.candidates import train
+from retrain.training.dataset import Dataset, Read, Reference, bootstrap_dataset, drift_dataset
 
 ROWS = 4_000  # of the first dataset and of each window; a fifth of a window is the holdout
 FRESH = 40_000

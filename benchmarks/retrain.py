@@ -37,20 +37,20 @@ import xgboost as xgb
 
 from demo import baseball, flights
 from demo.windows import Row, Source, Window
-from retrain.baseline import from_csv
-from retrain.capture import Capture
-from retrain.dataset import NEW, Dataset, Read, Reference, bootstrap_dataset, drift_dataset
-from retrain.drift import Verdict
-from retrain.evaluation import model_quality, score
-from retrain.gate import judge
-from retrain.ground_truth import Labels
+from retrain.capture.ground_truth import Labels
+from retrain.capture.records import Capture
+from retrain.drift.analysis import analyse
+from retrain.drift.baseline import from_csv
+from retrain.drift.distances import Verdict
+from retrain.gate.rules import judge
 from retrain.jobs.evaluate import gather, score_rows
-from retrain.jobs.inference import Model
-from retrain.monitor import analyse
-from retrain.quality import Pairs, judge_quality, read_baseline, suggest_constraints
-from retrain.spec import CANDIDATES, Spec
-from retrain.table import Column, Table, category, concat, parse_numbers, write_table
-from retrain.training import Challenger, encode, train, train_candidates, truth
+from retrain.model.serving import Model
+from retrain.model.spec import CANDIDATES, Spec
+from retrain.model.table import Column, Table, category, concat, parse_numbers, write_table
+from retrain.quality.metrics import model_quality, score
+from retrain.quality.verdict import Pairs, judge_quality, read_baseline, suggest_constraints
+from retrain.training.candidates import Challenger, encode, train, train_candidates, truth
+from retrain.training.dataset import NEW, Dataset, Read, Reference, bootstrap_dataset, drift_dataset
 
 TABLES = {"flights": flights.source, "baseball": baseball.source}
 SEEDS = (7, 8, 9, 10, 11)

@@ -29,8 +29,8 @@ import numpy as np
 import xgboost as xgb
 from numpy.typing import NDArray
 
-from retrain.clock import render
-from retrain.spec import Spec, read_spec
+from retrain.core.clock import render
+from retrain.model.spec import Spec, read_spec
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 END = START + timedelta(days=10)

@@ -24,10 +24,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from demo.stack import DemoError, Stack, wait_for
 from demo.windows import Row, Window
-from retrain import evaluation
-from retrain.jobs import inference
-from retrain.spec import Spec
-from retrain.table import class_name
+from retrain.model import serving
+from retrain.model.spec import Spec
+from retrain.model.table import class_name
+from retrain.quality import metrics
 
 ROWS_PER_REQUEST = 8
 HOURS_PER_STEP = 6
@@ -271,7 +271,7 @@ class Replay:
     def _gate(self, episode_id: str) -> dict[str, Any] | None:
         """The gate's numbers of the episode, None if it never got that far."""
         try:
-            uri = f"s3://{self.stack['BucketName']}/episodes/{episode_id}/evaluation/evaluation.json"
+            uri = f"s3://{self.stack['BucketName']}/episodes/{episode_id}/evaluation/metrics.json"
             gate: dict[str, Any] = self._json(uri)["gate"]
         except ClientError:
             return None
@@ -293,9 +293,9 @@ class Replay:
             folder = tempfile.mkdtemp(prefix="model-")
             with tarfile.open(fileobj=io.BytesIO(self._read(uri))) as tar:
                 tar.extractall(folder, filter="data")
-            self._models[uri] = inference.model_fn(folder)
+            self._models[uri] = serving.model_fn(folder)
         model = self._models[uri]
-        answer, _ = inference.transform_fn(model, _body(rows), "text/csv", "text/csv")
+        answer, _ = serving.transform_fn(model, _body(rows), "text/csv", "text/csv")
         return str(answer).splitlines()
 
     def _check_versions(self, answers: Sequence[Answer], uris: Sequence[str]) -> None:
@@ -336,7 +336,7 @@ def score(spec: Spec, classes: Sequence[str], truth: Sequence[str], lines: Seque
     if spec.task == "multiclass":
         return sum(class_name(a) == b for a, b in zip(truth, lines, strict=True)) / len(truth)
     values = np.array([classes.index(class_name(label)) if classes else float(label) for label in truth])
-    return evaluation.score(spec.metric, values, np.array([float(line) for line in lines]))
+    return metrics.score(spec.metric, values, np.array([float(line) for line in lines]))
 
 
 def summary(replay: Replay, seconds: dict[str, float]) -> dict[str, Any]:

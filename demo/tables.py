@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from demo.stack import DemoError
 from demo.windows import Row, Rows, Source, Window
-from retrain.dataset import Dataset, bootstrap_dataset, kinds
-from retrain.errors import InvalidSpec, Refused
-from retrain.files import open_table
-from retrain.spec import Spec, read_spec
-from retrain.table import class_name, parse_column, parse_numbers, read_table
+from retrain.capture.local_files import open_table
+from retrain.core.errors import InvalidSpec, Refused
+from retrain.model.spec import Spec, read_spec
+from retrain.model.table import class_name, parse_column, parse_numbers, read_table
+from retrain.training.dataset import Dataset, bootstrap_dataset, kinds
 
 EPOCH_YEAR = 2020  # where windows that are not months of their own are laid out, one to a month
 COLUMN = "column:"  # before the name of a column that would be taken for something else

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import overload
 
-from retrain.spec import Spec
+from retrain.model.spec import Spec
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,11 @@ from demo.replay import _body, metric_of, score
 from demo.stack import DemoError
 from demo.windows import Row
 from retrain.__main__ import main
-from retrain.dataset import bootstrap_dataset, kinds
-from retrain.jobs import inference
-from retrain.spec import parse_spec
-from retrain.table import read_table
-from retrain.training import train
+from retrain.model import serving
+from retrain.model.spec import parse_spec
+from retrain.model.table import read_table
+from retrain.training.candidates import train
+from retrain.training.dataset import bootstrap_dataset, kinds
 
 MODEL = """
 [dataset]
@@ -223,7 +223,7 @@ def test_a_table_that_can_not_be_replayed_leaves_what_the_last_demo_left(
 
 def test_a_value_with_a_comma_is_one_value_of_a_request() -> None:
     row = Row(datetime(2024, 1, 1, tzinfo=UTC), ("1", 'New York, "NY"'), "2")
-    assert inference.read_rows(_body([row]), "text/csv") == [["1", 'New York, "NY"']]
+    assert serving.read_rows(_body([row]), "text/csv") == [["1", 'New York, "NY"']]
 
 
 @pytest.mark.parametrize(
@@ -328,6 +328,6 @@ def test_a_table_of_any_task_is_made_ready_by_init_and_its_first_model_answers_t
     quick = replace(source.spec, num_boost_round=30)
     first = train(quick, dataset.parts["train"], dataset.parts["validation"], None).model
     rows = source.windows[0].rows
-    lines = inference.transform_fn(first, _body(rows), "text/csv", "text/csv")[0].splitlines()
+    lines = serving.transform_fn(first, _body(rows), "text/csv", "text/csv")[0].splitlines()
     reached = score(source.spec, first.encoder.classes, [row.label for row in rows], lines)
     assert reached > guessing if metric == "accuracy" else reached < guessing

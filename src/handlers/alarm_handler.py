@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from retrain import alarm
-from retrain.aws import adapters, settings
-from retrain.telemetry import observed
+from retrain.core.telemetry import observed
+from retrain.deployed import adapters, settings
+from retrain.episode import alarm
 
 
 @observed

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from retrain.approval import hear_decision, judge_challenger, request_approval
-from retrain.aws import adapters, settings
-from retrain.episode import Step
-from retrain.telemetry import observed
+from retrain.core.telemetry import observed
+from retrain.deployed import adapters, settings
+from retrain.episode.approval import hear_decision, judge_challenger, request_approval
+from retrain.episode.opening import Step
 
 
 @observed

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from retrain.aws import adapters, settings
-from retrain.telemetry import observed
-from retrain.watch import watch_endpoint
+from retrain.core.telemetry import observed
+from retrain.deployed import adapters, settings
+from retrain.monitors.drift_monitor import watch_endpoint
 
 
 @observed

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from retrain.aws import adapters, settings
-from retrain.episode import Step
-from retrain.native import swap_native_baseline
-from retrain.rollout import converge_endpoint, switch_champion
-from retrain.telemetry import observed
+from retrain.core.telemetry import observed
+from retrain.deployed import adapters, settings
+from retrain.episode.model_monitor import swap_native_baseline
+from retrain.episode.opening import Step
+from retrain.episode.rollout import converge_endpoint, switch_champion
 
 
 @observed

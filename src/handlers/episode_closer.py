@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from retrain.aws import adapters, settings
-from retrain.episode import Step, close_ended_execution, close_episode
-from retrain.telemetry import observed
+from retrain.core.telemetry import observed
+from retrain.deployed import adapters, settings
+from retrain.episode.opening import Step, close_ended_execution, close_episode
 
 
 @observed

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from retrain import publishing
-from retrain.aws import adapters, settings
 from retrain.aws.cloudformation import respond
-from retrain.telemetry import observed
+from retrain.core.telemetry import observed
+from retrain.deployed import adapters, settings
+from retrain.pipeline import publishing
 
 
 @observed

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from retrain.aws import adapters, settings
-from retrain.episode import Step
-from retrain.retraining import start_retraining
-from retrain.telemetry import observed
+from retrain.core.telemetry import observed
+from retrain.deployed import adapters, settings
+from retrain.episode.opening import Step
+from retrain.episode.retraining import start_retraining
 
 
 @observed

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from retrain.aws import adapters, settings
-from retrain.quality_watch import watch_quality
-from retrain.telemetry import observed
+from retrain.core.telemetry import observed
+from retrain.deployed import adapters, settings
+from retrain.monitors.quality_monitor import watch_quality
 
 
 @observed

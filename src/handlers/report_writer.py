@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from retrain.aws import adapters
-from retrain.aws.settings import setting
-from retrain.reporting import draw_page
-from retrain.telemetry import observed
+from retrain.core.telemetry import observed
+from retrain.deployed import adapters
+from retrain.deployed.settings import setting
+from retrain.report.writer import draw_page
 
 
 @observed

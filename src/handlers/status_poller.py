@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from retrain.aws import adapters, settings
-from retrain.episode import Step
-from retrain.retraining import check_pipeline
-from retrain.rollout import check_endpoint
-from retrain.telemetry import observed
+from retrain.core.telemetry import observed
+from retrain.deployed import adapters, settings
+from retrain.episode.opening import Step
+from retrain.episode.retraining import check_pipeline
+from retrain.episode.rollout import check_endpoint
 
 
 @observed

@@ -18,8 +18,11 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, NoReturn
 
-from retrain import clock
-from retrain.baseline import (
+from retrain.capture.local_files import Table, find_evidence, infer_kinds, open_table
+from retrain.core import clock
+from retrain.core.errors import InvalidSpec, NoBaseline, Refused
+from retrain.drift.analysis import analyse
+from retrain.drift.baseline import (
     PREDICTION,
     Constraints,
     MonitorOptions,
@@ -28,11 +31,8 @@ from retrain.baseline import (
     read_constraints,
     read_statistics,
 )
-from retrain.drift import Verdict
-from retrain.errors import InvalidSpec, NoBaseline, Refused
-from retrain.files import Table, find_evidence, infer_kinds, open_table
-from retrain.monitor import analyse
-from retrain.spec import METRICS, read_spec
+from retrain.drift.distances import Verdict
+from retrain.model.spec import METRICS, read_spec
 
 EXIT_CODES = {Verdict.STABLE: 0, Verdict.DRIFTED: 1, Verdict.UNDECIDED: 2}
 BAD_INPUT = 3
@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _init(options: argparse.Namespace) -> int:
-    from retrain.propose import propose
+    from retrain.model.propose import propose
     from retrain.report.terminal import progress
 
     if options.out.exists() and not options.force:

@@ -9,15 +9,15 @@ from datetime import timedelta
 from hashlib import sha256
 from typing import Any
 
-from retrain.approval import ApprovalRules
 from retrain.aws.ledger import Ledger
-from retrain.clock import parse
-from retrain.episode import ClosingRules, Episode, OpeningRules, Step, Trigger
-from retrain.errors import NoArtifact, Throttled
-from retrain.names import console_link
-from retrain.retraining import PatienceRules, PipelineSettings
-from retrain.rollout import RolloutSettings
-from retrain.window import CaptureFile, prefixes
+from retrain.core.clock import parse
+from retrain.core.errors import NoArtifact, Throttled
+from retrain.core.names import console_link
+from retrain.core.window import CaptureFile, prefixes
+from retrain.episode.approval import ApprovalRules
+from retrain.episode.opening import ClosingRules, Episode, OpeningRules, Step, Trigger
+from retrain.episode.retraining import PatienceRules, PipelineSettings
+from retrain.episode.rollout import RolloutSettings
 
 ACCOUNT, REGION = "000000000000", "us-east-1"
 ALARM = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:drift-retrain-DriftAlarm"

@@ -16,7 +16,6 @@ from botocore.exceptions import EndpointConnectionError
 from botocore.stub import Stubber
 from moto import mock_aws
 
-from retrain import errors
 from retrain.aws.calls import classified
 from retrain.aws.cloudformation import respond
 from retrain.aws.cloudwatch import CloudWatch
@@ -26,7 +25,8 @@ from retrain.aws.sagemaker import SageMaker
 from retrain.aws.sns import Topic
 from retrain.aws.sqs import RejectedEvents
 from retrain.aws.stepfunctions import Callbacks, StateMachine
-from retrain.clock import parse
+from retrain.core import errors
+from retrain.core.clock import parse
 
 ROLE = "arn:aws:iam::000000000000:role/job-role"
 PIPELINE = "arn:aws:sagemaker:us-east-1:000000000000:pipeline/flights-retrain"

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from control_plane import ALARM, CLOSING, NOW, crowned, opened, opening_rules, step, trigger
 
-from retrain import alarm
-from retrain.clock import render
-from retrain.errors import Throttled
+from retrain.core.clock import render
+from retrain.core.errors import Throttled
+from retrain.episode import alarm
 
 EVENTS = Path(__file__).parents[2] / "events"
 
@@ -243,6 +243,6 @@ def test_an_alarm_handler_that_died_after_starting_converges(ask: Any, ledger: A
 
 
 def opened_again(ledger: Any) -> Any:
-    from retrain.episode import Episode
+    from retrain.episode.opening import Episode
 
     return Episode(trigger().episode_id, "flights", ledger.lock("flights")["fence"], False)

@@ -25,8 +25,8 @@ from control_plane import (
     trigger,
 )
 
-from retrain.approval import ApprovalRules, hear_decision, judge_challenger, request_approval
-from retrain.errors import AwsRejected, InvalidSettings, MalformedEvent, NoArtifact, Refused, Throttled
+from retrain.core.errors import AwsRejected, InvalidSettings, MalformedEvent, NoArtifact, Refused, Throttled
+from retrain.episode.approval import ApprovalRules, hear_decision, judge_challenger, request_approval
 
 EVENTS = Path(__file__).parents[2] / "events"
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from control_plane import CLOSING, NOW, PACKAGE, RUN, opened, step
 
-from retrain.episode import close_ended_execution, close_episode
-from retrain.errors import MalformedEvent
+from retrain.core.errors import MalformedEvent
+from retrain.episode.opening import close_ended_execution, close_episode
 
 EVENTS = Path(__file__).parents[2] / "events"
 

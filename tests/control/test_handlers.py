@@ -28,13 +28,14 @@ from control_plane import (
 )
 from moto import mock_aws
 
-from retrain import errors, telemetry
-from retrain.aws import adapters, calls, settings
+from retrain.aws import calls
 from retrain.aws.ledger import Ledger
-from retrain.baseline import baseline_of, read_constraints, read_statistics
-from retrain.clock import parse
-from retrain.episode import Episode
-from retrain.monitor import analyse
+from retrain.core import errors, telemetry
+from retrain.core.clock import parse
+from retrain.deployed import adapters, settings
+from retrain.drift.analysis import analyse
+from retrain.drift.baseline import baseline_of, read_constraints, read_statistics
+from retrain.episode.opening import Episode
 
 pytestmark = pytest.mark.filterwarnings("ignore:No application metrics")  # the deployed function ignores it itself
 ROOT = Path(__file__).parents[2]

@@ -11,9 +11,9 @@ from botocore.exceptions import ClientError
 from control_plane import ALARM, NOW, opened, past_end, trigger
 
 from retrain.aws.ledger import Ledger
-from retrain.clock import parse
-from retrain.episode import Episode
-from retrain.errors import Refused, Retryable, Throttled
+from retrain.core.clock import parse
+from retrain.core.errors import Refused, Retryable, Throttled
+from retrain.episode.opening import Episode
 
 LATER = NOW + timedelta(hours=2)
 WINDOW = (NOW - timedelta(days=1), NOW)

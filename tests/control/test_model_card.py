@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sagemaker.core.shapes.model_card_shapes import ModelCardContent
 
-from retrain.model_card import lineage, model_card
+from retrain.episode.model_card import lineage, model_card
 
 ITEM = {
     "pk": "EPISODE#flights-20130401-000041-3f78186c",

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from control_plane import crowned
 
-from retrain.errors import InvalidSettings
-from retrain.publishing import PublishingSettings, answer, code_hash, source_archive
+from retrain.core.errors import InvalidSettings
+from retrain.pipeline.publishing import PublishingSettings, answer, code_hash, source_archive
 
 EVENTS = Path(__file__).parents[2] / "events"
 SETTINGS = PublishingSettings("flights-retrain", "arn:aws:iam::000000000000:role/job", "flights", "s3://data/2013/")
@@ -65,7 +65,7 @@ def test_code_and_pipeline_are_published(name: str, call: Any, store: Any, sagem
     assert store.objects[f"{code}/none/none.jsonl"] == b""
     assert f"{code}/retrain/jobs/dataset.py" in store.objects
     with tarfile.open(fileobj=io.BytesIO(store.objects[f"{code}/source.tar.gz"])) as tar:
-        assert {"train.py", "inference.py", "retrain/spec.py"} <= set(tar.getnames())
+        assert {"train.py", "inference.py", "retrain/model/spec.py"} <= set(tar.getnames())
     definition = json.loads(sagemaker.pipelines["flights-retrain"])
     assert definition["Steps"]
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from control_plane import crowned, opened, trigger
 
-from retrain import quality_watch
-from retrain.clock import parse, render
-from retrain.errors import InvalidSettings, MalformedEvent, NoBaseline, Throttled
-from retrain.quality import GREATER, Demand, constraints_of
-from retrain.quality_watch import QualityWatchRules, watch_quality
+from retrain.core.clock import parse, render
+from retrain.core.errors import InvalidSettings, MalformedEvent, NoBaseline, Throttled
+from retrain.monitors import quality_monitor
+from retrain.monitors.quality_monitor import QualityWatchRules, watch_quality
+from retrain.quality.verdict import GREATER, Demand, constraints_of
 
 EVENT = json.loads((Path(__file__).parents[2] / "events" / "quality-scheduled.json").read_text())
 RULES = QualityWatchRules("flights", timedelta(hours=744), timedelta(hours=24))
@@ -245,7 +245,7 @@ def test_corrupt_captures_and_contradictory_labels_are_undecided(world: Any, sto
 def test_more_answers_than_fit_are_sampled_and_the_report_says_so(
     world: Any, store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quality_watch, "MOST_ROWS", 1000)
+    monkeypatch.setattr(quality_monitor, "MOST_ROWS", 1000)
     world.ask(3000, error=20)
     world.learn()
     assert world.look()["status"] == "DRIFTED"

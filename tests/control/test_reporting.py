@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from control_plane import crowned, opened
 
-from retrain.baseline import baseline_of, read_constraints, read_statistics
-from retrain.clock import parse
-from retrain.errors import MalformedEvent, NoArtifact
-from retrain.monitor import analyse
-from retrain.quality import GREATER, Demand, Pairs, judge_quality, read_pairs
-from retrain.reporting import draw_page
+from retrain.core.clock import parse
+from retrain.core.errors import MalformedEvent, NoArtifact
+from retrain.drift.analysis import analyse
+from retrain.drift.baseline import baseline_of, read_constraints, read_statistics
+from retrain.quality.verdict import GREATER, Demand, Pairs, judge_quality, read_pairs
+from retrain.report.writer import draw_page
 
 FOLDER = "monitor/flights/flights-drift/2013/04/01/00"
 WINDOW = parse("2013-03-01T00:00:00Z"), parse("2013-04-01T00:00:00Z")

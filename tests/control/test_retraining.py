@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from control_plane import NOW, PATIENCE, PIPELINE, RUN, crowned, opened, step, trigger
 
-from retrain.errors import (
+from retrain.core.errors import (
     ExecutionLost,
     InvalidSettings,
     PipelineFailed,
@@ -19,7 +19,7 @@ from retrain.errors import (
     Refused,
     Throttled,
 )
-from retrain.retraining import PatienceRules, PipelineSettings, check_pipeline, start_retraining
+from retrain.episode.retraining import PatienceRules, PipelineSettings, check_pipeline, start_retraining
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_the_bootstrap_has_no_champion_no_captures_and_no_labels(
 
 
 def test_the_parameters_are_those_of_the_pipelines_definition(start: Any, running: Any, sagemaker: Any) -> None:
-    from retrain.pipeline_code import DEFINITIONS, definition
+    from retrain.pipeline.job_code import DEFINITIONS, definition
 
     [parameters] = sagemaker.runs.values()
     for jobs in DEFINITIONS:

@@ -21,8 +21,7 @@ from control_plane import (
     trigger,
 )
 
-from retrain.approval import judge_challenger
-from retrain.errors import (
+from retrain.core.errors import (
     Diverged,
     EndpointBroken,
     EndpointBusy,
@@ -33,7 +32,14 @@ from retrain.errors import (
     RolledBack,
     Throttled,
 )
-from retrain.rollout import RolloutSettings, check_endpoint, converge_endpoint, deployment_config, switch_champion
+from retrain.episode.approval import judge_challenger
+from retrain.episode.rollout import (
+    RolloutSettings,
+    check_endpoint,
+    converge_endpoint,
+    deployment_config,
+    switch_champion,
+)
 
 
 def approve(ledger: Any, store: Any, sagemaker: Any, episode: Any) -> Any:

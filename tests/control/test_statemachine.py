@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from samcli.yamlhelper import yaml_parse
 
-from retrain import errors
-from retrain.episode import LOCK_FOR
+from retrain.core import errors
+from retrain.episode.opening import LOCK_FOR
 
 ROOT = Path(__file__).parents[2]
 MACHINE = json.loads((ROOT / "statemachine" / "retrain.asl.json").read_text())

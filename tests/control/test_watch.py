@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from control_plane import crowned, opened, trigger
 
-from retrain.baseline import MonitorOptions, baseline_of
-from retrain.clock import parse, render
-from retrain.errors import InvalidSettings, MalformedEvent, NoBaseline, Retryable, Throttled
+from retrain.core.clock import parse, render
+from retrain.core.errors import InvalidSettings, MalformedEvent, NoBaseline, Retryable, Throttled
+from retrain.drift.analysis import analyse
+from retrain.drift.baseline import MonitorOptions, baseline_of
 from retrain.jobs.intake import main as intake_job
-from retrain.monitor import analyse
-from retrain.watch import IntakeJobs, WatchRules, usual_rows, watch_endpoint
+from retrain.monitors.drift_monitor import IntakeJobs, WatchRules, usual_rows, watch_endpoint
 
 EVENT = json.loads((Path(__file__).parents[2] / "events" / "monitor-scheduled.json").read_text())
 JOBS = IntakeJobs("s3://bucket/code/1", "image", "arn:aws:iam::000000000000:role/intake", "ml.m5.xlarge", 2)

@@ -8,10 +8,10 @@ import json
 import numpy as np
 import pytest
 
-from retrain import baseline
-from retrain.baseline import Metric, MonitorOptions, baseline_of, from_csv, read_constraints, read_statistics
-from retrain.errors import InvalidSpec, NoBaseline, Refused
-from retrain.profile import K
+from retrain.core.errors import InvalidSpec, NoBaseline, Refused
+from retrain.drift import baseline
+from retrain.drift.baseline import Metric, MonitorOptions, baseline_of, from_csv, read_constraints, read_statistics
+from retrain.drift.profile import K
 
 FEATURES = {"age": "numeric", "channel": "categorical"}
 CHANNELS = ["web", "web", "app", "web", "app", "web", "app", ""]

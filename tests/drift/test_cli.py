@@ -17,7 +17,7 @@ import pytest
 from capture_records import captures_of, line
 
 from retrain.__main__ import main
-from retrain.baseline import MonitorOptions, baseline_of, read_statistics
+from retrain.drift.baseline import MonitorOptions, baseline_of, read_statistics
 from retrain.report.drift_page import quantile, render_drift
 
 SRC = Path(__file__).parents[2] / "src"
@@ -566,8 +566,9 @@ def test_only_the_report_writer_imports_what_draws() -> None:
     """GIVEN the other handlers and the monitor WHEN all are imported THEN none of the drawing libraries is."""
     others = {path.stem for path in (SRC / "handlers").glob("*.py")} - {"__init__", "report_writer"}
     names = ", ".join(f"handlers.{name}" for name in sorted(others))
-    drawing = ("rich", "plotly", "jinja2", "retrain.report", "retrain.files")
-    code = f"import sys, retrain.monitor, retrain.watch, {names}; print([m for m in {drawing!r} if m in sys.modules])"
+    drawing = ("rich", "plotly", "jinja2", "retrain.report", "retrain.capture.local_files")
+    modules = f"retrain.drift.analysis, retrain.monitors.drift_monitor, {names}"
+    code = f"import sys, {modules}; print([m for m in {drawing!r} if m in sys.modules])"
     environment = {**os.environ, "PYTHONPATH": str(SRC)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, text=True, capture_output=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -14,10 +14,17 @@ from capture_records import captures_of, line, record
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrain import intake
-from retrain.baseline import Constraints, MonitorOptions, Statistics, baseline_of, read_constraints, read_statistics
-from retrain.columns import ColumnReader, learn, sort_bits
-from retrain.monitor import Analysis, analyse
+from retrain.capture.columns import ColumnReader, learn, sort_bits
+from retrain.drift import intake
+from retrain.drift.analysis import Analysis, analyse
+from retrain.drift.baseline import (
+    Constraints,
+    MonitorOptions,
+    Statistics,
+    baseline_of,
+    read_constraints,
+    read_statistics,
+)
 
 WINDOW = datetime(2026, 11, 22, 14, tzinfo=UTC), datetime(2026, 11, 22, 15, tzinfo=UTC)
 KINDS = {"age": "numeric", "income": "numeric", "channel": "categorical"}

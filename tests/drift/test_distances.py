@@ -10,18 +10,18 @@ import pytest
 from scipy import special, stats
 from scipy.spatial.distance import jensenshannon
 
-from retrain import drift
-from retrain.baseline import baseline_of, read_statistics
-from retrain.profile import merge_columns, numbers_of, sketch_of
+from retrain.drift import distances
+from retrain.drift.baseline import baseline_of, read_statistics
+from retrain.drift.profile import merge_columns, numbers_of, sketch_of
 
 A = {"a": 11, "b": 20, "c": 25, "d": 10, "e": 10}, {"a": 10, "b": 20, "c": 25, "d": 10, "e": 5}
 B = {"a": 207, "b": 20, "c": 25, "d": 14, "e": 25, "g": 13}, {"a": 22, "b": 20, "c": 25, "d": 12, "e": 13, "f": 15}
 
 
 def ks(baseline, window):
-    steps = drift.steps_of(sketch_of(np.sort(np.asarray(baseline, float))))
+    steps = distances.steps_of(sketch_of(np.sort(np.asarray(baseline, float))))
     column = numbers_of(np.asarray(window, float), steps.points)
-    return drift.numeric_distance(steps, column.at, column.present)
+    return distances.numeric_distance(steps, column.at, column.present)
 
 
 class TestDeequ:
@@ -29,7 +29,7 @@ class TestDeequ:
         assert ks([1, 2, 3, 4], [2, 3, 4, 5]) == 0.25
 
     def test_numeric_robust(self):
-        assert drift.robust(ks([1, 2, 3, 4], [2, 3, 4, 5]), 4, 4) == 0.0
+        assert distances.robust(ks([1, 2, 3, 4], [2, 3, 4, 5]), 4, 4) == 0.0
 
     @pytest.mark.parametrize(
         ("baseline", "window", "simple"),
@@ -40,8 +40,8 @@ class TestDeequ:
         ],
     )
     def test_categorical_simple_in_both_directions(self, baseline, window, simple):
-        assert drift.categorical_distance(baseline, window) == simple
-        assert drift.categorical_distance(window, baseline) == simple
+        assert distances.categorical_distance(baseline, window) == simple
+        assert distances.categorical_distance(window, baseline) == simple
 
     @pytest.mark.parametrize(
         ("pair", "alpha", "expected"),
@@ -53,9 +53,9 @@ class TestDeequ:
         ],
     )
     def test_categorical_robust(self, pair, alpha, expected):
-        distance = drift.categorical_distance(*pair)
+        distance = distances.categorical_distance(*pair)
         n, m = (sum(counts.values()) for counts in pair)
-        assert drift.robust(distance, n, m, alpha) == expected
+        assert distances.robust(distance, n, m, alpha) == expected
 
     @pytest.mark.parametrize(
         ("n", "m", "correction"),
@@ -68,7 +68,7 @@ class TestDeequ:
         ],
     )
     def test_correction_for_small_samples(self, n, m, correction):
-        assert drift.min_detectable_drift(n, m) == pytest.approx(correction, abs=5e-5)
+        assert distances.min_detectable_drift(n, m) == pytest.approx(correction, abs=5e-5)
 
 
 SAMPLES = {
@@ -97,36 +97,36 @@ class TestAgainstScipy:
         for shift in (0.0, 0.1, 1.0):
             baseline, window = random.normal(size=100_000), random.normal(shift, 1, size=20_000)
             sketched = merge_columns(*(numbers_of(half) for half in np.array_split(baseline, 2)))
-            steps = drift.steps_of(sketched.sketch)
+            steps = distances.steps_of(sketched.sketch)
             column = numbers_of(window, steps.points)
-            distance = drift.numeric_distance(steps, column.at, column.present)
+            distance = distances.numeric_distance(steps, column.at, column.present)
             assert distance == pytest.approx(stats.ks_2samp(baseline, window).statistic, abs=0.002)
 
     def test_ks_p_value(self):
         for distance in (0.01, 0.03, 0.05, 0.08, 0.2):
             expected = special.kolmogorov(distance * math.sqrt(1000 * 3000 / 4000))
-            assert drift.ks_p_value(distance, 1000, 3000) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+            assert distances.ks_p_value(distance, 1000, 3000) == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
     def test_wasserstein_within_the_crossing_intervals_error(self, samples):
         baseline, window = samples
-        steps = drift.steps_of(sketch_of(np.sort(baseline)))
+        steps = distances.steps_of(sketch_of(np.sort(baseline)))
         column = numbers_of(window, steps.points)
-        distance = drift.wasserstein(steps, column.at, column.present, column.total)
+        distance = distances.wasserstein(steps, column.at, column.present, column.total)
         low, high = np.percentile(np.concatenate(samples), [5, 95])
         tolerance = max(1e-9, 0.002 * (high - low))
         assert distance == pytest.approx(stats.wasserstein_distance(baseline, window), abs=tolerance, rel=2e-3)
 
     def test_wasserstein_of_a_shift_beyond_the_baseline_is_exact(self):
         values = np.linspace(0, 1, 50)
-        steps = drift.steps_of(sketch_of(values))
+        steps = distances.steps_of(sketch_of(values))
         column = numbers_of(values + 10, steps.points)
-        assert drift.wasserstein(steps, column.at, column.present, column.total) == pytest.approx(10, abs=1e-12)
+        assert distances.wasserstein(steps, column.at, column.present, column.total) == pytest.approx(10, abs=1e-12)
 
     def test_bins_hold_what_numpy_counts(self, samples):
         baseline, window = samples
-        steps = drift.steps_of(sketch_of(np.sort(baseline)))
+        steps = distances.steps_of(sketch_of(np.sort(baseline)))
         column = numbers_of(window, steps.points)
-        expected, actual = drift.bin_counts(steps, column.at, column.present)
+        expected, actual = distances.bin_counts(steps, column.at, column.present)
         assert expected.sum() == len(baseline)
         assert actual.sum() == len(window)
         if len(steps.points) > 1:
@@ -137,17 +137,17 @@ class TestAgainstScipy:
 
     def test_jensen_shannon(self):
         p, q = np.array([10.0, 0, 5, 85]), np.array([20.0, 30, 0, 50])
-        assert drift.jensen_shannon(p, q) == pytest.approx(jensenshannon(p, q, base=2), abs=1e-12)
+        assert distances.jensen_shannon(p, q) == pytest.approx(jensenshannon(p, q, base=2), abs=1e-12)
 
     @pytest.mark.parametrize("a", [0.5, 1, 2.5, 10, 99.5])
     def test_upper_gamma(self, a):
         for x in (1e-8, 0.3, a / 2, a, a + 1.0001, 3 * a + 5, 20 * a):
-            assert drift.upper_gamma(a, x) == pytest.approx(special.gammaincc(a, x), rel=1e-11, abs=1e-14)
+            assert distances.upper_gamma(a, x) == pytest.approx(special.gammaincc(a, x), rel=1e-11, abs=1e-14)
 
     def test_chi_square_without_small_counts(self):
         baseline, window = {"a": 500, "b": 300, "c": 200}, {"a": 90, "b": 70, "c": 40, "new": 13}
         expected = stats.chisquare([90, 70, 40], [100, 60, 40]).pvalue
-        assert drift.chi_square_p_value(baseline, window) == pytest.approx(expected, rel=1e-12)
+        assert distances.chi_square_p_value(baseline, window) == pytest.approx(expected, rel=1e-12)
 
 
 def bucketed(values):
@@ -173,8 +173,8 @@ class TestBuckets:
     def test_the_same_values_are_at_no_distance(self, values):
         steps = bucketed(values)
         window = numbers_of(np.array(values * 3, dtype=float), steps.points)
-        assert drift.numeric_distance(steps, window.at, window.present) == pytest.approx(0, abs=1e-12)
-        expected, actual = drift.bin_counts(steps, window.at, window.present)
+        assert distances.numeric_distance(steps, window.at, window.present) == pytest.approx(0, abs=1e-12)
+        expected, actual = distances.bin_counts(steps, window.at, window.present)
         assert actual.tolist() == (3 * expected).tolist()
 
     def test_at_the_bounds_the_distance_is_that_of_all_values(self):
@@ -183,13 +183,16 @@ class TestBuckets:
         steps = bucketed(before)
         window = numbers_of(now, steps.points)
         expected = stats.ks_2samp(before, now).statistic
-        assert drift.numeric_distance(steps, window.at, window.present) == pytest.approx(expected, abs=1e-12)
+        assert distances.numeric_distance(steps, window.at, window.present) == pytest.approx(expected, abs=1e-12)
 
     def test_one_value_is_told_from_what_lies_below_it(self):
         steps = bucketed([7.0] * 5)
         window = numbers_of(np.array([6.0, 7.0]), steps.points)
-        assert drift.numeric_distance(steps, window.at, window.present) == 0.5
-        assert [part.tolist() for part in drift.bin_counts(steps, window.at, window.present)] == [[0, 5, 0], [1, 1, 0]]
+        assert distances.numeric_distance(steps, window.at, window.present) == 0.5
+        assert [part.tolist() for part in distances.bin_counts(steps, window.at, window.present)] == [
+            [0, 5, 0],
+            [1, 1, 0],
+        ]
 
 
 class TestChiSquareRules:
@@ -199,20 +202,20 @@ class TestChiSquareRules:
         baseline = {"a": 600, "b": 310, "c": 40, "d": 30, "e": 20}
         window = {"a": 50, "b": 35, "c": 6, "d": 5, "e": 4}
         expected = stats.chisquare([50, 35, 15], [60, 31, 9]).pvalue
-        assert drift.chi_square_p_value(baseline, window) == pytest.approx(expected, rel=1e-12)
+        assert distances.chi_square_p_value(baseline, window) == pytest.approx(expected, rel=1e-12)
 
     def test_of_two_categories_none_may_be_below_ten(self):
-        assert math.isnan(drift.chi_square_p_value({"a": 95, "b": 5}, {"a": 90, "b": 10}))
+        assert math.isnan(distances.chi_square_p_value({"a": 95, "b": 5}, {"a": 90, "b": 10}))
 
     def test_one_category_or_no_data_is_no_test(self):
-        assert math.isnan(drift.chi_square_p_value({"a": 95}, {"a": 90}))
-        assert math.isnan(drift.chi_square_p_value({"a": 95, "b": 90}, {}))
-        assert math.isnan(drift.chi_square_p_value({"a": 95, "b": 90}, {"c": 3}))
+        assert math.isnan(distances.chi_square_p_value({"a": 95}, {"a": 90}))
+        assert math.isnan(distances.chi_square_p_value({"a": 95, "b": 90}, {}))
+        assert math.isnan(distances.chi_square_p_value({"a": 95, "b": 90}, {"c": 3}))
 
     def test_of_two_samples_the_p_value_is_that_of_their_contingency_table(self):
         before, now = {"a": 500, "b": 300, "c": 200}, {"a": 450, "b": 320, "c": 230}
         expected = stats.chi2_contingency([list(before.values()), list(now.values())]).pvalue
-        assert drift.chi_square_p_value(before, now, sampled=True) == pytest.approx(expected, rel=0.05)
+        assert distances.chi_square_p_value(before, now, sampled=True) == pytest.approx(expected, rel=0.05)
 
     def test_a_window_as_large_as_the_baseline_is_seldom_another_one_by_chance(self):
         random = np.random.default_rng(9)
@@ -220,7 +223,7 @@ class TestChiSquareRules:
         def counts():
             return dict(zip("abcd", random.multinomial(2000, [0.4, 0.3, 0.2, 0.1]).tolist(), strict=True))
 
-        found = [drift.chi_square_p_value(counts(), counts(), sampled=True) for _ in range(1000)]
+        found = [distances.chi_square_p_value(counts(), counts(), sampled=True) for _ in range(1000)]
         assert np.mean(np.array(found) < 0.05) == pytest.approx(0.05, abs=0.02)
         assert np.mean(np.array(found) < 0.003) < 0.01
 
@@ -235,15 +238,15 @@ class TestChance:
         shares = np.full(bins, 1 / bins)
         pairs = [(random.multinomial(m, shares) * 1.0, random.multinomial(n, shares) * 1.0) for _ in range(500)]
         for measure, chance in (
-            (drift.psi, drift.psi_by_chance(n, m, bins)),
-            (drift.jensen_shannon, drift.jensen_shannon_by_chance(n, m, bins)),
+            (distances.psi, distances.psi_by_chance(n, m, bins)),
+            (distances.jensen_shannon, distances.jensen_shannon_by_chance(n, m, bins)),
         ):
             found = np.array([measure(*pair) for pair in pairs])
             assert np.mean(found > chance) <= 0.01
             assert bins > 10 or np.quantile(found, 0.99) > chance / 2  # and it is not said to hide much more
 
     def test_of_nothing_is_all(self):
-        assert drift.psi_by_chance(0, 10, 5) == drift.jensen_shannon_by_chance(10, 0, 5) == 1.0
+        assert distances.psi_by_chance(0, 10, 5) == distances.jensen_shannon_by_chance(10, 0, 5) == 1.0
 
 
 class TestToldApart:
@@ -255,22 +258,22 @@ class TestToldApart:
         before, now = (random.multinomial(count, shares / shares.sum()) for count in (m, n))
         named = {str(at): int(before[at]) for at in np.argsort(-before, kind="stable")[:2000] if before[at]}
         window = {str(at): count for at, count in enumerate(now.tolist()) if count}
-        one, other = drift.told_apart(named, m - sum(named.values()), window, n)
+        one, other = distances.told_apart(named, m - sum(named.values()), window, n)
         assert one.keys() == other.keys()
         assert (sum(one.values()), sum(other.values())) == (m, n)
-        assert drift.categorical_distance(one, other) < 0.06
+        assert distances.categorical_distance(one, other) < 0.06
         bins = [np.array(list(counts.values()), dtype=float) for counts in (one, other)]
-        assert drift.psi(*bins) < 0.15
-        assert drift.jensen_shannon(*bins) < 0.2
+        assert distances.psi(*bins) < 0.15
+        assert distances.jensen_shannon(*bins) < 0.2
 
     @pytest.mark.parametrize("name", ["k1", "k1999", "k2500", "new"])
     def test_what_grew_is_told_apart_whether_it_was_named_or_not(self, name):
         named = {f"k{number}": 4 for number in range(2000)}
-        before, now = drift.told_apart(named, 12_000, {name: 900, **{f"k{n}": 1 for n in range(3000, 3100)}}, 1000)
-        assert drift.categorical_distance(before, now) == pytest.approx(0.9, abs=0.001)
+        before, now = distances.told_apart(named, 12_000, {name: 900, **{f"k{n}": 1 for n in range(3000, 3100)}}, 1000)
+        assert distances.categorical_distance(before, now) == pytest.approx(0.9, abs=0.001)
 
     def test_the_others_are_never_fewer_than_none(self):
-        before, now = drift.told_apart({"a": 50, "b": 40}, 3, {f"new {n}": 30 for n in range(9)}, 270)
+        before, now = distances.told_apart({"a": 50, "b": 40}, 3, {f"new {n}": 30 for n in range(9)}, 270)
         assert min(before.values()) == 0
         assert (sum(before.values()), sum(now.values())) == (93, 270)
 
@@ -279,19 +282,19 @@ class TestPsi:
     def test_follows_its_formula_where_no_bin_is_empty(self):
         e, a = np.array([300.0, 500, 200]) * 1000, np.array([100.0, 600, 300]) * 1000
         p, q = e / e.sum(), a / a.sum()
-        assert drift.psi(e, a) == pytest.approx(float(np.sum((q - p) * np.log(q / p))), rel=1e-3)
+        assert distances.psi(e, a) == pytest.approx(float(np.sum((q - p) * np.log(q / p))), rel=1e-3)
 
     def test_an_empty_bin_is_large_and_finite(self):
-        assert 1 < drift.psi(np.array([100.0, 0]), np.array([0.0, 100])) < 20
+        assert 1 < distances.psi(np.array([100.0, 0]), np.array([0.0, 100])) < 20
 
 
 class TestNothingToCompare:
     def test_is_nan_and_never_no_drift(self):
         assert math.isnan(ks([1, 2, 3], []))
-        assert math.isnan(drift.categorical_distance({"a": 1}, {}))
-        assert math.isnan(drift.psi(np.array([1.0]), np.array([0.0])))
-        assert drift.min_detectable_drift(0, 100) == 1.0
-        assert drift.judge(math.nan, 0.3, 1.0) == (drift.Verdict.UNDECIDED, "too_few_rows")
+        assert math.isnan(distances.categorical_distance({"a": 1}, {}))
+        assert math.isnan(distances.psi(np.array([1.0]), np.array([0.0])))
+        assert distances.min_detectable_drift(0, 100) == 1.0
+        assert distances.judge(math.nan, 0.3, 1.0) == (distances.Verdict.UNDECIDED, "too_few_rows")
 
 
 @pytest.mark.parametrize(
@@ -311,6 +314,6 @@ class TestNothingToCompare:
     ],
 )
 def test_verdict_on_a_feature(distance, threshold, chance, beyond, verdict):
-    found, reason = drift.judge(distance, threshold, chance, beyond)
+    found, reason = distances.judge(distance, threshold, chance, beyond)
     assert found == verdict
     assert (reason == "too_few_rows") == (verdict == "UNDECIDED")

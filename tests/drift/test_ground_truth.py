@@ -9,9 +9,9 @@ from capture_records import label, line
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrain import capture, ground_truth
-from retrain.capture import Capture, Quarantine
-from retrain.ground_truth import Coverage, Labels, draw, read
+from retrain.capture import ground_truth, records
+from retrain.capture.ground_truth import Coverage, Labels, draw, read
+from retrain.capture.records import Capture, Quarantine
 
 START = datetime(2026, 11, 22, 14, tzinfo=UTC)
 EARLY, LATE = "labels/2026/11/23/05/a.jsonl", "labels/2026/11/24/05/a.jsonl"
@@ -24,7 +24,7 @@ def labels_of(*lines: bytes, source: str = EARLY, **options) -> tuple[Labels, Qu
 
 def join(captures: list[bytes], labels: Labels) -> tuple[list[tuple[str, tuple[str, ...]]], Coverage, Quarantine]:
     quarantine, coverage = Quarantine(), Coverage()
-    joined = ground_truth.join(capture.read(captures, "c.jsonl", quarantine), labels, quarantine, coverage)
+    joined = ground_truth.join(records.read(captures, "c.jsonl", quarantine), labels, quarantine, coverage)
     return [(item.capture.id, item.labels) for item in joined], coverage, quarantine
 
 
@@ -142,15 +142,15 @@ class TestDraw:
     def test_what_fits_is_drawn_whole_without_what_was_asked(self):
         sample = draw(self.captures(50, rows=2), 100)
         assert (len(sample.drawn), sample.share, sample.captures, sample.rows) == (50, 1.0, 50, 100)
-        assert all(capture.rows == [[], []] for capture in sample.drawn)
+        assert all(records.rows == [[], []] for capture in sample.drawn)
 
     @given(st.permutations(range(60)), st.integers(1, 80), st.integers(1, 3))
     def test_the_same_captures_give_the_same_sample_in_any_order(self, order, most, rows):
         captures = self.captures(60, rows)
         one, other = draw(captures, most), draw([captures[index] for index in order], most)
-        assert {capture.id for capture in one.drawn} == {capture.id for capture in other.drawn}
+        assert {records.id for capture in one.drawn} == {records.id for capture in other.drawn}
         assert one.share == other.share
-        assert sum(len(capture.rows) for capture in one.drawn) <= max(most, rows)
+        assert sum(len(records.rows) for capture in one.drawn) <= max(most, rows)
 
     def test_a_large_sample_has_about_its_share(self):
         sample = draw(self.captures(20_000), 6_000)

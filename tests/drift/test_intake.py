@@ -13,9 +13,9 @@ from capture_records import line
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrain.baseline import MonitorOptions, baseline_of, read_statistics
-from retrain.clock import render
-from retrain.intake import Intake, merge_intakes, read_captures
+from retrain.core.clock import render
+from retrain.drift.baseline import MonitorOptions, baseline_of, read_statistics
+from retrain.drift.intake import Intake, merge_intakes, read_captures
 from retrain.jobs.intake import read_in_parallel
 
 WINDOW = datetime(2026, 11, 22, 14, tzinfo=UTC), datetime(2026, 11, 22, 15, tzinfo=UTC)

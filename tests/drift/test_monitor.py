@@ -14,11 +14,11 @@ from botocore.model import ServiceModel
 from botocore.validate import ParamValidator
 from capture_records import captures_of, line
 
-from retrain import profile
-from retrain.baseline import MonitorOptions, baseline_of, read_statistics
-from retrain.drift import Verdict
-from retrain.errors import NoBaseline
-from retrain.monitor import Analysis, analyse
+from retrain.core.errors import NoBaseline
+from retrain.drift import profile
+from retrain.drift.analysis import Analysis, analyse
+from retrain.drift.baseline import MonitorOptions, baseline_of, read_statistics
+from retrain.drift.distances import Verdict
 from retrain.report.words import consequence, headline
 
 WINDOW = datetime(2026, 11, 22, 14, tzinfo=UTC), datetime(2026, 11, 22, 15, tzinfo=UTC)

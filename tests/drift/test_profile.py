@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrain import profile
-from retrain.profile import (
+from retrain.drift import profile
+from retrain.drift.profile import (
     CategoricalProfile,
     Layout,
     NumericProfile,

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from capture_records import captures_of, label
 
-from retrain import capture, ground_truth
-from retrain.baseline import baseline_of
-from retrain.drift import Verdict
-from retrain.errors import NoBaseline
-from retrain.evaluation import model_quality
-from retrain.monitor import analyse
-from retrain.quality import (
+from retrain.capture import ground_truth, records
+from retrain.core.errors import NoBaseline
+from retrain.drift.analysis import analyse
+from retrain.drift.baseline import baseline_of
+from retrain.drift.distances import Verdict
+from retrain.quality.metrics import model_quality
+from retrain.quality.verdict import (
     GREATER,
     LESS,
     Demand,
@@ -294,8 +294,8 @@ def test_a_truth_that_changed_is_seen_where_no_feature_moved() -> None:
     ]
     labels = [label(f"{a + RANDOM.normal(0, 10)}", f"event-{n}") for n, a in enumerate(answers)]
     data = analyse([("a", lines)], *baseline_of(rows(4000), kinds), WINDOW)
-    quarantine, coverage = capture.Quarantine(), ground_truth.Coverage()
-    captures = capture.read(lines, "a", quarantine, WINDOW)
+    quarantine, coverage = records.Quarantine(), ground_truth.Coverage()
+    captures = records.read(lines, "a", quarantine, WINDOW)
     joined = ground_truth.join(captures, ground_truth.read([("l", labels)], quarantine), quarantine, coverage)
     pairs = read_pairs("regression", pairs_of(joined))
     found = judge_quality(pairs, coverage.rows, [Demand("rmse", 6.0, GREATER)], WINDOW)

@@ -17,12 +17,12 @@ from capture_records import line
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain.baseline import MonitorOptions, baseline_of, read_constraints, read_statistics
-from retrain.clock import parse, render
-from retrain.intake import read_captures
-from retrain.monitor import judge
-from retrain.stored import Shelf, Stored, UnusableError, dump_intake, folder, hours_of, load_intake, take_in
-from retrain.window import CaptureFile, prefixes
+from retrain.core.clock import parse, render
+from retrain.core.window import CaptureFile, prefixes
+from retrain.drift.analysis import judge
+from retrain.drift.baseline import MonitorOptions, baseline_of, read_constraints, read_statistics
+from retrain.drift.intake import read_captures
+from retrain.drift.intake_cache import Shelf, Stored, UnusableError, dump_intake, folder, hours_of, load_intake, take_in
 
 KINDS = {"x": "numeric", "kind": "categorical"}
 ROWS = [[str(value), "web" if value % 3 else "app"] for value in range(400)]

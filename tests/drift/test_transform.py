@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from retrain.capture import Capture, Quarantine, read
-from retrain.clock import parse
-from retrain.errors import Refused
-from retrain.transform import read_manifest, transformed
+from retrain.capture.batch_transform import read_manifest, transformed
+from retrain.capture.records import Capture, Quarantine, read
+from retrain.core.clock import parse
+from retrain.core.errors import Refused
 
 HOUR = parse("2026-11-22T14:00:00Z")
 IDENTITY, TIME = "1f1d57b1-2e6f-488c-8c30-db4e6d757861", "2026-11-22T14:07:15Z"

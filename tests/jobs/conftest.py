@@ -3,9 +3,9 @@
 import houses
 import pytest
 
-from retrain.dataset import Reference, bootstrap_dataset
-from retrain.spec import Spec, parse_spec
-from retrain.table import concat
+from retrain.model.spec import Spec, parse_spec
+from retrain.model.table import concat
+from retrain.training.dataset import Reference, bootstrap_dataset
 
 
 @pytest.fixture

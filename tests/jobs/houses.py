@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from retrain.capture import Capture
-from retrain.table import Table, category
+from retrain.capture.records import Capture
+from retrain.model.table import Table, category
 
 MODEL = """\
 [model]

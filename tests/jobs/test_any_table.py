@@ -13,20 +13,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrain.baseline import baseline_of, read_constraints, read_statistics
-from retrain.capture import Capture
-from retrain.dataset import Dataset, Read, Reference, bootstrap_dataset, drift_dataset, kinds
-from retrain.errors import Refused
-from retrain.evaluation import model_quality
-from retrain.files import open_table
-from retrain.gate import Decision, judge
-from retrain.ground_truth import Labels
+from retrain.capture.ground_truth import Labels
+from retrain.capture.local_files import open_table
+from retrain.capture.records import Capture
+from retrain.core.errors import Refused
+from retrain.drift.baseline import baseline_of, read_constraints, read_statistics
+from retrain.gate.rules import Decision, judge
 from retrain.jobs.evaluate import gather, score_rows
-from retrain.jobs.inference import Model, predict
-from retrain.propose import propose
-from retrain.spec import Spec
-from retrain.table import concat, read_table
-from retrain.training import train
+from retrain.model.propose import propose
+from retrain.model.serving import Model, predict
+from retrain.model.spec import Spec
+from retrain.model.table import concat, read_table
+from retrain.quality.metrics import model_quality
+from retrain.training.candidates import train
+from retrain.training.dataset import Dataset, Read, Reference, bootstrap_dataset, drift_dataset, kinds
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 END = START + timedelta(days=10)

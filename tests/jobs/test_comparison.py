@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrain.comparison import compare
+from retrain.gate.comparison import compare
 
 RANDOM = np.random.default_rng(1)
 TRUTH = RANDOM.normal(100, 30, 400)

@@ -12,20 +12,27 @@ import pytest
 
 from demo import flights
 from demo.windows import Source, Window
-from retrain import capture, ground_truth
-from retrain.baseline import baseline_of
-from retrain.capture import Quarantine
-from retrain.clock import render
-from retrain.dataset import bootstrap_dataset, kinds
-from retrain.drift import Verdict
-from retrain.evaluation import model_quality
-from retrain.ground_truth import Coverage
-from retrain.jobs.inference import Model, predict
-from retrain.monitor import Analysis, analyse
-from retrain.quality import QualityAnalysis, judge_quality, pairs_of, read_baseline, read_pairs, suggest_constraints
-from retrain.spec import Spec, parse_spec
-from retrain.table import read_table
-from retrain.training import encode, train, truth
+from retrain.capture import ground_truth, records
+from retrain.capture.ground_truth import Coverage
+from retrain.capture.records import Quarantine
+from retrain.core.clock import render
+from retrain.drift.analysis import Analysis, analyse
+from retrain.drift.baseline import baseline_of
+from retrain.drift.distances import Verdict
+from retrain.model.serving import Model, predict
+from retrain.model.spec import Spec, parse_spec
+from retrain.model.table import read_table
+from retrain.quality.metrics import model_quality
+from retrain.quality.verdict import (
+    QualityAnalysis,
+    judge_quality,
+    pairs_of,
+    read_baseline,
+    read_pairs,
+    suggest_constraints,
+)
+from retrain.training.candidates import encode, train, truth
+from retrain.training.dataset import bootstrap_dataset, kinds
 
 pytestmark = pytest.mark.filterwarnings("ignore:pkg_resources")
 WEATHER = {
@@ -67,7 +74,7 @@ class Champion:
         span = window.start, window.end
         data_drift = analyse([("c.jsonl", lines)], *self.baseline, span, alarm_threshold=0.3)
         bad, coverage = Quarantine(), Coverage()
-        sample = ground_truth.draw(capture.read(lines, "c.jsonl", bad, span), 100_000)
+        sample = ground_truth.draw(records.read(lines, "c.jsonl", bad, span), 100_000)
         known_labels = ground_truth.read([("l.jsonl", labels)], bad, window.end + timedelta(days=1))
         pairs = pairs_of(ground_truth.join(sample.drawn, known_labels, bad, coverage))
         held_to = read_baseline(self.constraints)

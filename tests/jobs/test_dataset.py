@@ -8,8 +8,12 @@ from houses import END, MODEL, START, requests, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain.capture import Capture, Quarantine
-from retrain.dataset import (
+from retrain.capture.ground_truth import Labels
+from retrain.capture.records import Capture, Quarantine
+from retrain.core.errors import Refused
+from retrain.model.spec import parse_spec
+from retrain.model.table import Table, category, concat
+from retrain.training.dataset import (
     NEW,
     ORIGINAL,
     PARTS,
@@ -21,10 +25,6 @@ from retrain.dataset import (
     read_reference,
     write_dataset,
 )
-from retrain.errors import Refused
-from retrain.ground_truth import Labels
-from retrain.spec import parse_spec
-from retrain.table import Table, category, concat
 
 WINDOW = (START, END)
 

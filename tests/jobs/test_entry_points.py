@@ -12,12 +12,12 @@ from pathlib import Path
 import houses
 import pytest
 
-from retrain import pipeline_code
-from retrain.clock import render
-from retrain.dataset import PARTS, sha256, verify_dataset
-from retrain.errors import Refused
-from retrain.quality import read_baseline
-from retrain.table import write_table
+from retrain.core.clock import render
+from retrain.core.errors import Refused
+from retrain.model.table import write_table
+from retrain.pipeline import job_code
+from retrain.quality.verdict import read_baseline
+from retrain.training.dataset import PARTS, sha256, verify_dataset
 
 WINDOW = ["--window-start", render(houses.START), "--window-end", render(houses.END)]
 
@@ -26,11 +26,11 @@ WINDOW = ["--window-start", render(houses.START), "--window-end", render(houses.
 def code(tmp_path_factory) -> Path:
     """What the publisher uploads: the package, and the source archive of script mode."""
     folder = tmp_path_factory.mktemp("code")
-    for name, file in pipeline_code.package_files().items():
+    for name, file in job_code.package_files().items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(file.read_bytes())
     with tarfile.open(folder / "source.tar.gz", "w:gz") as tar:
-        for name, file in pipeline_code.source_files().items():
+        for name, file in job_code.source_files().items():
             tar.add(file, name)
     return folder
 

@@ -4,13 +4,13 @@ import houses
 import numpy as np
 import pytest
 
-from retrain.comparison import compare
-from retrain.errors import Refused
-from retrain.evaluation import score
-from retrain.gate import judge
+from retrain.core.errors import Refused
+from retrain.gate.comparison import compare
+from retrain.gate.rules import judge
 from retrain.jobs.evaluate import Scored, gather, plain, sample, sanity
-from retrain.spec import parse_spec
-from retrain.table import Table, category
+from retrain.model.spec import parse_spec
+from retrain.model.table import Table, category
+from retrain.quality.metrics import score
 
 TOWNS = ("Aa", "Bo", "Ce")
 ROWS = houses.table(900, seed=3, towns=TOWNS)

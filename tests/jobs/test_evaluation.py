@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrain.evaluation import bias, calibration_error, curve, intervals, model_quality, score
+from retrain.quality.metrics import bias, calibration_error, curve, intervals, model_quality, score
 
 RANDOM = np.random.default_rng(1)
 TRUTH = RANDOM.normal(100, 30, 400)

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from demo import flights
-from retrain.dataset import bootstrap_dataset, kinds
-from retrain.spec import read_spec
-from retrain.table import read_table
+from retrain.model.spec import read_spec
+from retrain.model.table import read_table
+from retrain.training.dataset import bootstrap_dataset, kinds
 
 pytestmark = pytest.mark.filterwarnings("ignore:pkg_resources")
 

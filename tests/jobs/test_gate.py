@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrain.comparison import Comparison
-from retrain.errors import REFUSALS, Refused
-from retrain.gate import RULES, Evidence, Fit, Sanity, Segment, judge, segment_confidence, segment_limit
-from retrain.spec import GateOptions
+from retrain.core.errors import REFUSALS, Refused
+from retrain.gate.comparison import Comparison
+from retrain.gate.rules import RULES, Evidence, Fit, Sanity, Segment, judge, segment_confidence, segment_limit
+from retrain.model.spec import GateOptions
 
 NAN, INF = float("nan"), float("inf")
 OPTIONS = GateOptions(margin=0.01, reference_margin=0.1, min_rows=100)

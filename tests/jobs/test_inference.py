@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from houses import table, texts
 
-from retrain.dataset import bootstrap_dataset
-from retrain.jobs import inference
-from retrain.jobs.inference import CSV, JSON, BadRequestError, model_fn, transform_fn
-from retrain.training import encode, train
+from retrain.model import serving
+from retrain.model.serving import CSV, JSON, BadRequestError, model_fn, transform_fn
+from retrain.training.candidates import encode, train
+from retrain.training.dataset import bootstrap_dataset
 
 ROWS = "50,3,Aa\n120.5,,Bo\n80,7,Nowhere\n"
 
@@ -24,16 +24,16 @@ def folder(tmp_path_factory) -> Path:
     """An unpacked artefact."""
     import houses
 
-    from retrain.spec import parse_spec
+    from retrain.model.spec import parse_spec
 
     spec = parse_spec(houses.MODEL)
     parts = bootstrap_dataset(spec, table(600, seed=1)).parts
     model = train(spec, parts["train"], parts["validation"], None).model
     folder = tmp_path_factory.mktemp("model")
     (folder / "code").mkdir()
-    model.booster.save_model(folder / inference.MODEL)
-    (folder / inference.ENCODER).write_text(model.encoder.dump())
-    shutil.copyfile(inference.__file__, folder / "code" / "inference.py")
+    model.booster.save_model(folder / serving.MODEL)
+    (folder / serving.ENCODER).write_text(model.encoder.dump())
+    shutil.copyfile(serving.__file__, folder / "code" / "serving.py")
     return folder
 
 
@@ -143,8 +143,8 @@ def test_an_answer_of_another_type_is_not_acceptable(model):
 
 def test_the_artefact_serves_with_nothing_beside_it(folder: Path):
     program = (
-        "import inference, sys; m = inference.model_fn(sys.argv[1]); "
-        "print(inference.transform_fn(m, sys.argv[2], 'text/csv', 'text/csv')[0]); "
+        "import inference, sys; m = serving.model_fn(sys.argv[1]); "
+        "print(serving.transform_fn(m, sys.argv[2], 'text/csv', 'text/csv')[0]); "
         "assert 'retrain' not in sys.modules"
     )
     command = [sys.executable, "-c", program, str(folder), ROWS]
@@ -161,7 +161,7 @@ def test_the_containers_toolkit_sees_its_own_error(folder: Path, monkeypatch):
     errors.BaseInferenceToolkitError = BaseInferenceToolkitError
     monkeypatch.setitem(sys.modules, "sagemaker_inference", types.ModuleType("sagemaker_inference"))
     monkeypatch.setitem(sys.modules, "sagemaker_inference.errors", errors)
-    found = importlib.util.spec_from_file_location("served", folder / "code" / "inference.py")
+    found = importlib.util.spec_from_file_location("served", folder / "code" / "serving.py")
     served = importlib.util.module_from_spec(found)
     monkeypatch.setitem(sys.modules, "served", served)
     found.loader.exec_module(served)
@@ -172,7 +172,7 @@ def test_the_containers_toolkit_sees_its_own_error(folder: Path, monkeypatch):
 
 
 def test_a_wide_model_does_not_fill_the_answer_with_names():
-    encoder = inference.Encoder("regression", tuple(f"c{number}" for number in range(500)), (None,) * 500)
+    encoder = serving.Encoder("regression", tuple(f"c{number}" for number in range(500)), (None,) * 500)
     with pytest.raises(BadRequestError) as error:
         encoder.encode([["1"]])
     assert error.value.message.startswith("row 1 has 1 columns, 500 are expected: c0, c1,")

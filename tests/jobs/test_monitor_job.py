@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from retrain.baseline import MonitorOptions, baseline_of
+from retrain.drift.baseline import MonitorOptions, baseline_of
 
 SRC = Path(__file__).parents[2] / "src"
 FEATURES = {"x": "numeric", "kind": "categorical"}

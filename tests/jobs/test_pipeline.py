@@ -10,8 +10,8 @@ import botocore.session
 import pytest
 from botocore.validate import ParamValidator
 
-from retrain import pipeline_code
-from retrain.spec import CANDIDATES
+from retrain.model.spec import CANDIDATES
+from retrain.pipeline import job_code
 
 OPERATIONS = {
     "Processing": "CreateProcessingJob",
@@ -20,9 +20,7 @@ OPERATIONS = {
 }
 # What a pipeline fills in itself.
 NAMES = {"Processing": "ProcessingJobName", "Training": "TrainingJobName", "RegisterModel": None}
-DEFINITIONS = {
-    (jobs, spot): pipeline_code.definition(jobs, spot) for jobs in pipeline_code.DEFINITIONS for spot in (False, True)
-}
+DEFINITIONS = {(jobs, spot): job_code.definition(jobs, spot) for jobs in job_code.DEFINITIONS for spot in (False, True)}
 DEFINITION = DEFINITIONS["one", False]
 EACH = DEFINITIONS["each", False]
 
@@ -58,13 +56,13 @@ def references(value: Any) -> Iterator[str]:
 
 
 def test_the_committed_definitions_are_what_the_author_writes():
-    from retrain import pipeline
+    from retrain.pipeline import author
 
-    for jobs, file in pipeline_code.DEFINITIONS.items():
-        written = pipeline.render(jobs)
-        assert written == pipeline.render(jobs)
-        committed = Path(pipeline.__file__).with_name(file).read_text()
-        assert written == committed, "run `make definition` and commit src/retrain/definition*.json"
+    for jobs, file in job_code.DEFINITIONS.items():
+        written = author.render(jobs)
+        assert written == author.render(jobs)
+        committed = Path(author.__file__).with_name(file).read_text()
+        assert written == committed, "run `make definition` and commit src/retrain/pipeline/definition*.json"
 
 
 def test_the_steps_are_those_of_the_loop():
@@ -200,7 +198,7 @@ def test_a_kept_champion_ends_the_pipeline_well():
 
 
 def test_the_published_code_is_complete_and_carries_no_lambda_code():
-    files = pipeline_code.source_files()
+    files = job_code.source_files()
     assert {"train.py", "inference.py"} <= set(files)
     assert all(file.is_file() for file in files.values())
     assert not any(name.startswith(("retrain/aws", "retrain/telemetry", "retrain/pipeline")) for name in files)

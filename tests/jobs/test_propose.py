@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from retrain.__main__ import main
-from retrain.dataset import bootstrap_dataset
-from retrain.errors import Refused
-from retrain.files import open_table
-from retrain.propose import propose
-from retrain.spec import read_spec
-from retrain.table import read_table
+from retrain.capture.local_files import open_table
+from retrain.core.errors import Refused
+from retrain.model.propose import propose
+from retrain.model.spec import read_spec
+from retrain.model.table import read_table
+from retrain.training.dataset import bootstrap_dataset
 
 
 def table(folder: Path, **columns: list[Any]) -> Path:

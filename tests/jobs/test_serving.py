@@ -1,4 +1,4 @@
-"""Serving under the toolkits of SageMaker's containers: the artefact's own inference.py, in an environment of its own.
+"""Serving under the toolkits of SageMaker's containers: the artefact's own serving.py, in an environment of its own.
 
 Both are in the XGBoost images. sagemaker-containers, under gunicorn, serves a script-mode program; sagemaker-inference,
 under the multi-model server, does where SAGEMAKER_MULTI_MODEL is set (sagemaker_xgboost_container/serving.py).
@@ -18,10 +18,10 @@ from pathlib import Path
 import houses
 import pytest
 
-from retrain.dataset import bootstrap_dataset
-from retrain.jobs import inference
-from retrain.spec import parse_spec
-from retrain.training import train
+from retrain.model import serving
+from retrain.model.spec import parse_spec
+from retrain.training.candidates import train
+from retrain.training.dataset import bootstrap_dataset
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(__file__).with_name("serving")
@@ -46,17 +46,17 @@ def base(tmp_path_factory) -> Path:
     model = train(spec, parts["train"], parts["validation"], None).model
     base = tmp_path_factory.mktemp("ml")
     (base / "model" / "code").mkdir(parents=True)
-    model.booster.save_model(base / "model" / inference.MODEL)
-    (base / "model" / inference.ENCODER).write_text(model.encoder.dump())
-    shutil.copyfile(inference.__file__, base / "model" / "code" / "inference.py")
+    model.booster.save_model(base / "model" / serving.MODEL)
+    (base / "model" / serving.ENCODER).write_text(model.encoder.dump())
+    shutil.copyfile(serving.__file__, base / "model" / "code" / "serving.py")
     return base
 
 
 @pytest.fixture(scope="module")
 def expected(base: Path) -> list[float]:
     """What the program itself says."""
-    model = inference.model_fn(str(base / "model"))
-    return inference.predict(inference.read_rows(ROWS, CSV), model)
+    model = serving.model_fn(str(base / "model"))
+    return serving.predict(serving.read_rows(ROWS, CSV), model)
 
 
 def environment(base: Path) -> dict[str, str]:
@@ -64,7 +64,7 @@ def environment(base: Path) -> dict[str, str]:
         "PATH": os.environ["PATH"],
         "HOME": str(base),
         "SAGEMAKER_BASE_DIR": str(base),
-        "SAGEMAKER_PROGRAM": "inference.py",
+        "SAGEMAKER_PROGRAM": "serving.py",
         "SAGEMAKER_SUBMIT_DIRECTORY": str(base / "model" / "code"),
         "OMP_NUM_THREADS": "1",
     }

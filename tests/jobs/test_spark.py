@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from retrain.baseline import MonitorOptions, baseline_of
+from retrain.drift.analysis import analyse
+from retrain.drift.baseline import MonitorOptions, baseline_of
 from retrain.jobs import spark as job
-from retrain.monitor import analyse
 
 SparkSession = pytest.importorskip("pyspark.sql", reason="pyspark is not installed: make test-spark").SparkSession
 if shutil.which("java") is None:

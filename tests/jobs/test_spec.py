@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from demo.flights import MODEL
-from retrain.errors import InvalidSpec
-from retrain.spec import parse_spec, read_spec
+from retrain.core.errors import InvalidSpec
+from retrain.model.spec import parse_spec, read_spec
 
 SMALL = """\
 [model]
@@ -26,9 +26,9 @@ def test_a_short_file_gets_the_documented_defaults():
 
 
 def test_the_documented_example_says_the_defaults():
-    import retrain.spec
+    import retrain.model.spec
 
-    example = "\n".join(line[4:] for line in retrain.spec.__doc__.split("::\n", 1)[1].splitlines())
+    example = "\n".join(line[4:] for line in retrain.model.spec.__doc__.split("::\n", 1)[1].splitlines())
     documented, default = parse_spec(example), parse_spec(SMALL)
     assert (documented.training, documented.dataset, documented.gate, documented.monitor) == (
         default.training,

@@ -10,13 +10,13 @@ from houses import END, MODEL, START, requests, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain.dataset import Read, Reference, bootstrap_dataset, drift_dataset
-from retrain.errors import Refused
-from retrain.ground_truth import Labels
-from retrain.quality import Pairs, read_pairs
-from retrain.spec import parse_spec
-from retrain.suspect import flips_suspicion
-from retrain.table import category, concat
+from retrain.capture.ground_truth import Labels
+from retrain.core.errors import Refused
+from retrain.model.spec import parse_spec
+from retrain.model.table import category, concat
+from retrain.quality.verdict import Pairs, read_pairs
+from retrain.training.dataset import Read, Reference, bootstrap_dataset, drift_dataset
+from retrain.training.suspicion import flips_suspicion
 
 SPEC = parse_spec(MODEL)
 BINARY = parse_spec(MODEL.replace("regression", "binary").replace("rmse", "auc"))

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrain.errors import Refused
-from retrain.table import (
+from retrain.core.errors import Refused
+from retrain.model.table import (
     Category,
     Table,
     category,

@@ -14,11 +14,11 @@ import houses
 import pytest
 import xgboost as xgb
 
-from retrain.dataset import NEW, WEIGHT, drift_dataset, write_dataset
-from retrain.dataset import Read as Asked
-from retrain.ground_truth import Labels
+from retrain.capture.ground_truth import Labels
 from retrain.jobs import choose
-from retrain.spec import CANDIDATES, parse_spec
+from retrain.model.spec import CANDIDATES, parse_spec
+from retrain.training.dataset import NEW, WEIGHT, drift_dataset, write_dataset
+from retrain.training.dataset import Read as Asked
 
 SRC = Path(__file__).parents[2] / "src"
 MODEL = houses.MODEL.replace("num_boost_round = 60", "num_boost_round = 60\nsubsample = 0.8\ncolsample_bytree = 0.7")
@@ -182,5 +182,5 @@ def test_what_only_xgboost_knows_to_be_wrong_is_told_as_a_mistake_in_model_toml(
     said = job.communicate(timeout=120)[0].splitlines()[-1]
     assert job.returncode == 1
     assert said.startswith(
-        "retrain.errors.InvalidSpec: XGBoost can't train with [hyperparameters] of model.toml: Monoton"
+        "retrain.core.errors.InvalidSpec: XGBoost can't train with [hyperparameters] of model.toml: Monoton"
     )

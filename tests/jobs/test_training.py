@@ -6,13 +6,13 @@ from houses import MODEL, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain.dataset import NEW, ORIGINAL, WEIGHT, bootstrap_dataset
-from retrain.errors import InvalidSpec, Refused
-from retrain.evaluation import score
-from retrain.jobs.inference import Encoder
-from retrain.spec import CANDIDATES, Spec, parse_spec
-from retrain.table import Table, category, concat
-from retrain.training import encode, train, truth
+from retrain.core.errors import InvalidSpec, Refused
+from retrain.model.serving import Encoder
+from retrain.model.spec import CANDIDATES, Spec, parse_spec
+from retrain.model.table import Table, category, concat
+from retrain.quality.metrics import score
+from retrain.training.candidates import encode, train, truth
+from retrain.training.dataset import NEW, ORIGINAL, WEIGHT, bootstrap_dataset
 
 
 def with_training(spec: Spec, **options) -> Spec:

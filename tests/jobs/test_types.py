@@ -7,18 +7,17 @@ import numpy as np
 import pytest
 from houses import END, START
 
-from retrain import table
-from retrain.baseline import baseline_of, read_constraints, read_statistics
-from retrain.capture import Capture
-from retrain.dataset import Read, bootstrap_dataset, drift_dataset, kinds, read_reference, write_dataset
-from retrain.errors import Refused
-from retrain.ground_truth import Labels
-from retrain.jobs import inference
-from retrain.jobs.inference import JSON, BadRequestError, Encoder, predict, read_rows
-from retrain.monitor import analyse
-from retrain.spec import parse_spec
-from retrain.table import parse_flags, read_table
-from retrain.training import encode, train
+from retrain.capture.ground_truth import Labels
+from retrain.capture.records import Capture
+from retrain.core.errors import Refused
+from retrain.drift.analysis import analyse
+from retrain.drift.baseline import baseline_of, read_constraints, read_statistics
+from retrain.model import serving, table
+from retrain.model.serving import JSON, BadRequestError, Encoder, predict, read_rows
+from retrain.model.spec import parse_spec
+from retrain.model.table import parse_flags, read_table
+from retrain.training.candidates import encode, train
+from retrain.training.dataset import Read, bootstrap_dataset, drift_dataset, kinds, read_reference, write_dataset
 
 MODEL = """\
 [model]
@@ -68,8 +67,8 @@ def first(spec, tmp_path):
 
 
 def test_tables_and_serving_know_the_same_spellings():
-    assert dict(table.FLAGS) == inference.FLAGS
-    assert table.MISSING == inference.MISSING
+    assert dict(table.FLAGS) == serving.FLAGS
+    assert table.MISSING == serving.MISSING
 
 
 @pytest.mark.parametrize(("text", "value"), [(text, 1.0) for text in YES] + [(text, 0.0) for text in NO])
@@ -97,7 +96,7 @@ def test_texts_are_in_no_file_of_the_dataset(spec, first, tmp_path):
 
 def test_every_spelling_gets_the_same_answer_and_another_word_a_400(spec, first):
     model = train(spec, first.parts["train"], first.parts["validation"], None).model
-    again = inference.Model(model.booster, Encoder.load(model.encoder.dump()))
+    again = serving.Model(model.booster, Encoder.load(model.encoder.dump()))
     assert again.encoder == model.encoder
     yes = {predict([["3", text]], again)[0] for text in YES}
     no = {predict([["3", text]], again)[0] for text in NO}

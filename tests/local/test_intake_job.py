@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from stand_ins import IMAGE, ROLE, House, embedded
 
-from retrain.baseline import MonitorOptions, baseline_of, read_statistics
-from retrain.pipeline_code import package_files
-from retrain.stored import load_intake
-from retrain.watch import IntakeJobs, intake_job
+from retrain.drift.baseline import MonitorOptions, baseline_of, read_statistics
+from retrain.drift.intake_cache import load_intake
+from retrain.monitors.drift_monitor import IntakeJobs, intake_job
+from retrain.pipeline.job_code import package_files
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from retrain.errors import AccessDenied, AwsRejected, EndpointBusy, QuotaExceeded, RetrainError, Throttled
+from retrain.core.errors import AccessDenied, AwsRejected, EndpointBusy, QuotaExceeded, RetrainError, Throttled
 
 # Standard mode backs off with jitter; eight attempts fit into the shortest function timeout.
 CONFIG = Config(retries={"mode": "standard", "max_attempts": 8}, connect_timeout=3, read_timeout=20)

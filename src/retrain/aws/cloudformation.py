@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.request import Request, urlopen
 
-from retrain.telemetry import short
+from retrain.core.telemetry import short
 
 
 def respond(event: Mapping[str, Any], status: str, physical_id: str, data: Mapping[str, str], reason: str = "") -> None:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from retrain.aws.calls import classified
-from retrain.errors import Throttled
+from retrain.core.errors import Throttled
 
 
 class Bus:

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
-from retrain import clock
 from retrain.aws.calls import classified, code_of
-from retrain.errors import Refused, Retryable, Throttled
+from retrain.core import clock
+from retrain.core.errors import Refused, Retryable, Throttled
 
 if TYPE_CHECKING:
-    from retrain.episode import Episode, Trigger
+    from retrain.episode.opening import Episode, Trigger
 
 Item = dict[str, Any]
 

@@ -14,9 +14,9 @@ from urllib.parse import urlparse
 from botocore.exceptions import ClientError
 
 from retrain.aws.calls import classified, is_missing
-from retrain.errors import NoArtifact
-from retrain.names import console_link
-from retrain.window import CaptureFile, prefixes
+from retrain.core.errors import NoArtifact
+from retrain.core.names import console_link
+from retrain.core.window import CaptureFile, prefixes
 
 Body = TypeVar("Body")
 

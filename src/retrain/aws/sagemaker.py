@@ -8,7 +8,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from retrain.aws.calls import classified, is_missing, is_taken
-from retrain.errors import AwsRejected, ExecutionLost, NameCollision, NoArtifact, PipelineMissing
+from retrain.core.errors import AwsRejected, ExecutionLost, NameCollision, NoArtifact, PipelineMissing
 
 Description = dict[str, Any]
 

@@ -15,12 +15,12 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from retrain.baseline import baseline_of
-from retrain.dataset import NEW, verify_dataset
-from retrain.jobs.artifact import importance, load_model
+from retrain.drift.baseline import baseline_of
 from retrain.jobs.entry import arguments, run
-from retrain.jobs.inference import Model, predict
-from retrain.spec import Spec, read_spec
+from retrain.model.archive import importance, load_model
+from retrain.model.serving import Model, predict
+from retrain.model.spec import Spec, read_spec
+from retrain.training.dataset import NEW, verify_dataset
 
 _BLOCK = 10_000  # rows that are in memory at a time
 

@@ -14,11 +14,11 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from retrain.errors import Refused
-from retrain.jobs.artifact import LINEAGE, read_lineage
+from retrain.core.errors import Refused
 from retrain.jobs.entry import arguments, run
-from retrain.spec import CANDIDATES, read_spec
-from retrain.training import Candidate, choose
+from retrain.model.archive import LINEAGE, read_lineage
+from retrain.model.spec import CANDIDATES, read_spec
+from retrain.training.candidates import Candidate, choose
 
 
 def main(texts: list[str] | None = None) -> int:

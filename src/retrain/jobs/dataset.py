@@ -8,10 +8,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from retrain import capture, ground_truth
-from retrain.capture import Quarantine
-from retrain.clock import parse
-from retrain.dataset import (
+from retrain.capture import ground_truth, records
+from retrain.capture.records import Quarantine
+from retrain.core.clock import parse
+from retrain.core.errors import Refused
+from retrain.jobs.entry import arguments, flag, run
+from retrain.model.spec import read_spec
+from retrain.model.table import read_table
+from retrain.training.dataset import (
     Read,
     bootstrap_dataset,
     drift_dataset,
@@ -21,10 +25,6 @@ from retrain.dataset import (
     verify_dataset,
     write_dataset,
 )
-from retrain.errors import Refused
-from retrain.jobs.entry import arguments, flag, run
-from retrain.spec import read_spec
-from retrain.table import read_table
 
 _CHUNK = 1 << 20
 
@@ -54,7 +54,7 @@ def build(options: argparse.Namespace) -> str:
         captures = [
             found
             for source, lines in _files(options.captures)
-            for found in capture.read(lines, source, bad_captures, window, spec.names)
+            for found in records.read(lines, source, bad_captures, window, spec.names)
         ]
         labels = ground_truth.read(_files(options.labels), bad_labels)
         read = Read(captures, labels, bad_captures, bad_labels)
@@ -68,7 +68,7 @@ def build(options: argparse.Namespace) -> str:
 def _files(folder: Path) -> Iterator[tuple[str, Iterable[bytes]]]:
     """Every file below the folder that holds JSON lines, by name, with its lines."""
     for path in sorted(folder.rglob("*.jsonl*")):
-        yield path.relative_to(folder).as_posix(), capture.lines(_chunks(path))
+        yield path.relative_to(folder).as_posix(), records.lines(_chunks(path))
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from retrain.errors import InvalidSettings, InvalidSpec, NoBaseline, Refused
+from retrain.core.errors import InvalidSettings, InvalidSpec, NoBaseline, Refused
 
 _MESSAGE_LIMIT = 1000  # bytes; SageMaker keeps the first kilobyte of /opt/ml/output/message as ExitMessage
 

@@ -18,11 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.comparison import Comparison, compare
-from retrain.dataset import kinds, sha256, verify_dataset
-from retrain.errors import Refused
-from retrain.evaluation import BINS, Numbers, bias, calibration_error, curve, model_quality, score
-from retrain.gate import (
+from retrain.core.errors import Refused
+from retrain.gate.comparison import Comparison, compare
+from retrain.gate.rules import (
     FEWEST_OF_A_CLASS,
     Decision,
     Evidence,
@@ -33,13 +31,15 @@ from retrain.gate import (
     segment_confidence,
     segment_limit,
 )
-from retrain.jobs.artifact import importance, load_model, read_lineage
 from retrain.jobs.entry import arguments, flag, run
-from retrain.jobs.inference import Model
-from retrain.quality import QualityRules, suggest_constraints
-from retrain.spec import MOST_SEGMENTS, Spec, read_spec
-from retrain.table import Table, read_table, thin
-from retrain.training import encode, truth
+from retrain.model.archive import importance, load_model, read_lineage
+from retrain.model.serving import Model
+from retrain.model.spec import MOST_SEGMENTS, Spec, read_spec
+from retrain.model.table import Table, read_table, thin
+from retrain.quality.metrics import BINS, Numbers, bias, calibration_error, curve, model_quality, score
+from retrain.quality.verdict import QualityRules, suggest_constraints
+from retrain.training.candidates import encode, truth
+from retrain.training.dataset import kinds, sha256, verify_dataset
 
 ARCHIVE = "model.tar.gz"
 _JUDGED = 20  # segments that are judged one by one, the largest

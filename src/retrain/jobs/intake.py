@@ -17,13 +17,13 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import BinaryIO
 
-from retrain import clock
-from retrain.baseline import read_statistics
-from retrain.capture import Window
-from retrain.intake import Intake, merge_intakes, read_captures
+from retrain.capture.records import Window
+from retrain.core import clock
+from retrain.core.window import CaptureFile
+from retrain.drift.baseline import read_statistics
+from retrain.drift.intake import Intake, merge_intakes, read_captures
+from retrain.drift.intake_cache import Stored, document_name, dump_intake, ever_since, hours_of, load_intake
 from retrain.jobs.entry import arguments, run
-from retrain.stored import Stored, document_name, dump_intake, ever_since, hours_of, load_intake
-from retrain.window import CaptureFile
 
 Source = tuple[str, Path]  # the key that a file is known by, and where it lies
 

@@ -19,14 +19,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from retrain import clock
-from retrain.baseline import read_constraints, read_statistics
-from retrain.capture import Window
-from retrain.drift import Verdict
-from retrain.errors import InvalidSettings, NoBaseline, Refused
-from retrain.files import Evidence, find_evidence
+from retrain.capture.local_files import Evidence, find_evidence
+from retrain.capture.records import Window
+from retrain.core import clock
+from retrain.core.errors import InvalidSettings, NoBaseline, Refused
+from retrain.drift.analysis import Analysis, analyse
+from retrain.drift.baseline import read_constraints, read_statistics
+from retrain.drift.distances import Verdict
 from retrain.jobs.entry import run
-from retrain.monitor import Analysis, analyse
 
 _CONFIGURATIONS = ("config/processingjobconfig.json", "processing/processingjobconfig.json")
 _RESOURCES = "config/resourceconfig.json"

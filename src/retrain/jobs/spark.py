@@ -15,15 +15,15 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from retrain import clock
-from retrain.baseline import read_constraints, read_statistics
-from retrain.capture import Window, lines
-from retrain.errors import Refused
-from retrain.intake import Intake, merge_intakes, read_captures
+from retrain.capture.records import Window, lines
+from retrain.core import clock
+from retrain.core.errors import Refused
+from retrain.drift.analysis import judge
+from retrain.drift.baseline import read_constraints, read_statistics
+from retrain.drift.intake import Intake, merge_intakes, read_captures
+from retrain.drift.intake_cache import Stored, dump_intake, load_intake
 from retrain.jobs.entry import arguments, run
 from retrain.jobs.monitor import write_analysis
-from retrain.monitor import judge
-from retrain.stored import Stored, dump_intake, load_intake
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -25,16 +25,16 @@ import numpy as np
 import xgboost as xgb
 from xgboost import collective
 
-from retrain.checkpoint import Checkpoints
-from retrain.dataset import kinds, sha256
-from retrain.errors import InvalidSpec, Refused
-from retrain.jobs import inference
-from retrain.jobs.artifact import LINEAGE, load_model
-from retrain.jobs.inference import Model
-from retrain.jobs.together import PORT, together
-from retrain.spec import CANDIDATES, Spec, read_spec
-from retrain.table import read_table
-from retrain.training import Candidate, choose, parameters_of, train_candidates
+from retrain.core.errors import InvalidSpec, Refused
+from retrain.model import serving
+from retrain.model.archive import LINEAGE, load_model
+from retrain.model.serving import Model
+from retrain.model.spec import CANDIDATES, Spec, read_spec
+from retrain.model.table import read_table
+from retrain.training.candidates import Candidate, choose, parameters_of, train_candidates
+from retrain.training.checkpoint import Checkpoints
+from retrain.training.cluster import PORT, together
+from retrain.training.dataset import kinds, sha256
 
 ALL = "all"
 
@@ -128,10 +128,10 @@ def _write(folder: Path, model: Model | None, spec_file: Path, lineage: dict[str
     (folder / LINEAGE).write_text(json.dumps(lineage, indent=1) + "\n", encoding="utf-8")
     if model is None:
         return
-    model.booster.save_model(folder / inference.MODEL)
-    (folder / inference.ENCODER).write_text(model.encoder.dump(), encoding="utf-8")
+    model.booster.save_model(folder / serving.MODEL)
+    (folder / serving.ENCODER).write_text(model.encoder.dump(), encoding="utf-8")
     shutil.copyfile(spec_file, folder / "code" / "model.toml")
-    shutil.copyfile(inference.__file__, folder / "code" / "inference.py")
+    shutil.copyfile(serving.__file__, folder / "code" / "serving.py")
 
 
 def _print(spec: Spec, considered: Sequence[Candidate], chosen: str | None) -> None:

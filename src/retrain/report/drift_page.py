@@ -12,9 +12,9 @@ import numpy as np
 import plotly.graph_objects as go
 from markupsafe import Markup
 
-from retrain.baseline import PREDICTION, CategoricalBaseline, FeatureBaseline, NumericBaseline, Statistics
-from retrain.drift import Steps
-from retrain.profile import Numbers
+from retrain.drift.baseline import PREDICTION, CategoricalBaseline, FeatureBaseline, NumericBaseline, Statistics
+from retrain.drift.distances import Steps
+from retrain.drift.profile import Numbers
 from retrain.report.paper import BEFORE, GAP, NOW, embedded, page, styled
 from retrain.report.words import METHODS, consequence, headline, noticed, unmet
 

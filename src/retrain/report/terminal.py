@@ -11,7 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 from rich.text import Text
 
-from retrain.baseline import PREDICTION
+from retrain.drift.baseline import PREDICTION
 from retrain.report.words import METHODS, consequence, headline, noticed, readable, unmet
 
 _SHOWN = 30  # features

@@ -1,0 +1,1 @@
+"""What every room stands on: time, errors, names, spans of time, telemetry. No room is below it."""

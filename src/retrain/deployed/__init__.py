@@ -1,0 +1,1 @@
+"""What a deployed function is made of: its settings and adapters. Only handlers import this room."""

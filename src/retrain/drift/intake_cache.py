@@ -1,0 +1,439 @@
+"""Stored intakes: what was read of capture files is kept, so that only new files are read and windows are merged.
+
+Captures lie in folders of the hour, and so do the intakes: for each hour (or whole day) of a baseline there is a
+document with the merged intake of its files, and which files they are. It is a cache and nothing more. A document that
+is lost, damaged, of another version or of files that have changed is made anew from the files; two writers at the same
+time cost one of them its work.
+
+An hour's intake holds all that its files hold, whatever the window, except where evidence was used already (a champion
+that began to serve, or a cool-down that ended, within the hour): that cut is part of the document's name. An intake
+with captures outside of the window in question is not used: the files are read again, with the window as the filter.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import cache, reduce
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from retrain.capture.records import BadLine, Quarantine, Window
+from retrain.core import clock
+from retrain.core.window import HOUR, CaptureFile, prefixes
+from retrain.drift.baseline import Statistics
+from retrain.drift.intake import Intake, merge_intakes, read_captures
+from retrain.drift.profile import (
+    AtPoints,
+    CategoricalProfile,
+    ColumnProfile,
+    Counts,
+    Layout,
+    Numbers,
+    NumericProfile,
+    Profile,
+    Sketch,
+)
+
+_MAGIC = b"retrain-intake-1\n"
+_SUFFIX = ".intake"
+_PACKAGE = Path(__file__).parents[1]
+_READING = (  # the code that decides what an intake holds
+    "capture/columns",
+    "capture/records",
+    "core/clock",
+    "drift/baseline",
+    "drift/intake",
+    "drift/intake_cache",
+    "drift/profile",
+    "model/table",
+)
+_EVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
+class UnusableError(ValueError):
+    """A document that is no stored intake of this baseline and version."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An intake and the files it was read from: key → entity tag."""
+
+    intake: Intake
+    files: Mapping[str, str]
+
+
+class Places(Protocol):
+    """Where files and documents are: the stack's bucket."""
+
+    def keys(self, prefix: str) -> list[str]:
+        """The keys that begin with that, in order."""
+
+    def files(self, keys: Sequence[str]) -> Iterator[tuple[str, Iterable[bytes]]]:
+        """Each key and its lines."""
+
+    def bodies(self, keys: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        """Each key and its content; a key that has vanished is left out."""
+
+    def put(self, key: str, body: bytes, content_type: str) -> str:
+        """The key holds the body."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a window's files hold, and what it took: `unread` are those there was no budget for, missing in `intake`."""
+
+    intake: Intake
+    files: int
+    files_read: int
+    bytes_read: int
+    unread: tuple[CaptureFile, ...]
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Where the intakes of one baseline are stored, and the captures beside them."""
+
+    places: Places
+    prefix: str
+
+
+def folder(endpoint_name: str, statistics: bytes) -> str:
+    """Where the intakes of that endpoint and baseline are. Code that reads differently has another place."""
+    told_apart = sha256(sha256(statistics).digest() + _code()).hexdigest()[:16]
+    return f"profiles/{endpoint_name}/{told_apart}"
+
+
+def take_in(files: Sequence[CaptureFile], window: Window, statistics: Statistics, shelf: Shelf, budget: int) -> Reading:
+    """The intake of the window's capture files, of which those are read that no intake on the shelf has.
+
+    Files beyond `budget` bytes stay unread. What is read is stored. It equals the reading of all files: counts and
+    distances exactly, sums and sketches within their error.
+    """
+    taking = _Taking(files, window, statistics, shelf, budget)
+    intake = reduce(merge_intakes, taking.units(), read_captures([], statistics, window))
+    return Reading(intake, len(files), taking.files_read, taking.bytes_read, tuple(taking.unread))
+
+
+def hours_of(
+    files: Iterable[CaptureFile], window: Window
+) -> Iterator[tuple[str, str, datetime | None, list[CaptureFile]]]:
+    """`yyyy/mm/dd/hh/`, name and cut of the document for each hour, and the hour's files.
+
+    >>> window = clock.parse("2013-03-01T22:30:00Z"), clock.parse("2013-03-02T00:00:00Z")
+    >>> files = [CaptureFile(f"capture/a/b/2013/03/01/{hour}/c.jsonl", "e", 1) for hour in (22, 23)]
+    >>> [(hour, name) for hour, name, cut, found in hours_of(files, window)]
+    [('2013/03/01/22/', 'from-223000000000'), ('2013/03/01/23/', 'whole')]
+    """
+    for hour, some in sorted(_by_hour(files).items()):
+        yield hour, *_cut(hour, window), some
+
+
+def document_name(hour: str, name: str, part: str = "") -> str:
+    """Where the document is below the shelf; a part of it, if jobs have read an hour's files."""
+    return f"{hour}{name}{'.' + part if part else ''}{_SUFFIX}"
+
+
+def ever_since(cut: datetime | None) -> Window:
+    """What counts of the captures whose intake is stored: those of all times from the cut on."""
+    return cut or _EVER[0], _EVER[1]
+
+
+def merge_stored(one: Stored, other: Stored) -> Stored:
+    """The intake of both sets of files, which have none in common."""
+    return Stored(merge_intakes(one.intake, other.intake), {**one.files, **other.files})
+
+
+class _Taking:
+    """A window's files on their way into one intake, unit by unit."""
+
+    def __init__(
+        self,
+        files: Sequence[CaptureFile],
+        window: Window,
+        statistics: Statistics,
+        shelf: Shelf,
+        budget: int,
+    ) -> None:
+        self.files_read = self.bytes_read = 0
+        self.unread: list[CaptureFile] = []
+        self._window = window
+        self._statistics = statistics
+        self._places, self._shelf = shelf.places, shelf.prefix
+        self._budget = budget
+        self._files = _by_hour(files)
+        self._documents: dict[str, list[str]] = {}  # by hour or day
+        for key in self._places.keys(f"{self._shelf}/") if files else ():
+            if key.endswith(_SUFFIX):
+                self._documents.setdefault(key[len(self._shelf) + 1 : key.rfind("/") + 1], []).append(key)
+
+    def units(self) -> Iterator[Intake]:
+        """The intake of each whole day, and of each hour of the days cut short, as far as the budget goes."""
+        units = [unit for unit in prefixes(*self._window) if self._of(unit)]
+        for unit, stored in self._stored(units):
+            intake = self._unit(unit, stored)
+            if intake is not None:
+                yield intake
+
+    def _of(self, unit: str) -> list[CaptureFile]:
+        if unit in self._files:
+            return self._files[unit]
+        return [file for hour, files in sorted(self._files.items()) if hour.startswith(unit) for file in files]
+
+    def _stored(self, units: Sequence[str]) -> Iterator[tuple[str, Stored | None]]:
+        """Each unit, and what is stored of it that still holds. The documents are fetched some at a time."""
+        keys = []
+        for unit in units:
+            name = _cut(unit, self._window)[0]
+            # The merged document comes first: what is part of it, the parts need not add again.
+            start = f"{self._shelf}/{unit}{name}."
+            documents = [key for key in self._documents.get(unit, []) if key.startswith(start)]
+            keys += sorted(documents, key=lambda key: (len(key), key))
+        bodies = self._places.bodies(keys)
+        ahead = next(bodies, None)
+        for unit in units:
+            wanted = {file.key: file.etag for file in self._of(unit)}
+            held: Stored | None = None
+            while ahead is not None and ahead[0].startswith(f"{self._shelf}/{unit}"):
+                found = self._usable(ahead[1], wanted)
+                if found and held is None:
+                    held = found
+                elif found and held and held.files.keys().isdisjoint(found.files):
+                    held = merge_stored(held, found)
+                ahead = next(bodies, None)
+            yield unit, held
+
+    def _usable(self, body: bytes, wanted: Mapping[str, str]) -> Stored | None:
+        """The document, unless it is damaged or of files that are others by now."""
+        try:
+            found = load_intake(body, self._statistics)
+        except UnusableError:
+            return None
+        return found if found.files.items() <= wanted.items() else None
+
+    def _unit(self, unit: str, stored: Stored | None) -> Intake | None:
+        files = self._of(unit)
+        missing = [file for file in files if stored is None or file.key not in stored.files]
+        if missing and len(unit) == len("yyyy/mm/dd/"):
+            stored = self._day(unit)
+        elif missing:
+            stored = self._hour(unit, stored, missing)
+        if stored is None or not stored.files:
+            return None
+        first, last = stored.intake.first, stored.intake.last
+        if (first is None or first >= self._window[0]) and (last is None or last < self._window[1]):
+            return stored.intake
+        # Whatever the budget: these files are few, or the window ends in the past.
+        return self._read([file for file in files if file.key in stored.files], self._window)
+
+    def _day(self, unit: str) -> Stored | None:
+        hours = [hour for hour in sorted(self._files) if hour.startswith(unit)]
+        found = Stored(read_captures([], self._statistics, _EVER), {})
+        for hour, stored in self._stored(hours):
+            missing = [file for file in self._files[hour] if stored is None or file.key not in stored.files]
+            whole = self._hour(hour, stored, missing) if missing else stored
+            if whole is not None:
+                found = merge_stored(found, whole)
+        if len(found.files) == len(self._of(unit)):
+            self._keep(unit, found)
+        return found
+
+    def _hour(self, hour: str, stored: Stored | None, missing: Sequence[CaptureFile]) -> Stored | None:
+        """What is stored and what is missing, as far as the budget goes: an hour's new files, or none of them."""
+        if self._over(missing):
+            return stored
+        read = self._read(missing, ever_since(_cut(hour, self._window)[1]))
+        found = Stored(read, {file.key: file.etag for file in missing})
+        if stored is not None:
+            found = merge_stored(stored, found)
+        self._keep(hour, found)
+        return found
+
+    def _over(self, files: Sequence[CaptureFile]) -> bool:
+        """Whether there is no budget left for those files."""
+        if self.bytes_read + sum(file.size for file in files) <= self._budget:
+            return False
+        self.unread += files
+        return True
+
+    def _read(self, files: Sequence[CaptureFile], window: Window) -> Intake:
+        self.files_read += len(files)
+        self.bytes_read += sum(file.size for file in files)
+        return read_captures(self._places.files([file.key for file in files]), self._statistics, window)
+
+    def _keep(self, unit: str, stored: Stored) -> None:
+        key = f"{self._shelf}/{document_name(unit, _cut(unit, self._window)[0])}"
+        self._places.put(key, dump_intake(stored), "application/octet-stream")
+
+
+def _by_hour(files: Iterable[CaptureFile]) -> dict[str, list[CaptureFile]]:
+    found: dict[str, list[CaptureFile]] = {}
+    for file in files:
+        found.setdefault("/".join(file.key.split("/")[-5:-1]) + "/", []).append(file)
+    return found
+
+
+def _cut(unit: str, window: Window) -> tuple[str, datetime | None]:
+    """The document's name, and from when on its captures count."""
+    parts = [int(part) for part in unit.strip("/").split("/")]
+    begins = datetime(*parts, tzinfo=UTC)  # type: ignore[arg-type, misc]
+    if begins < window[0] < begins + HOUR * (24 if len(parts) == 3 else 1):
+        return f"from-{window[0]:%H%M%S%f}", window[0]
+    return "whole", None
+
+
+@cache
+def _code() -> bytes:
+    """The digest of the code that reads captures: an intake of other code may hold something else."""
+    digest = sha256()
+    for name in _READING:
+        digest.update((_PACKAGE / f"{name}.py").read_bytes())
+    return digest.digest()
+
+
+# The document ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Arrays:
+    """Arrays one after the other, written and read in the same order."""
+
+    numbers: list[Numbers] = field(default_factory=list)
+    counts: list[Counts] = field(default_factory=list)
+
+
+def dump_intake(stored: Stored) -> bytes:
+    """The document: a line that says what it is; then, deflated, JSON in one line, numbers and counts.
+
+    The baseline's points and categories are not in it: who reads it has the baseline.
+    """
+    arrays = _Arrays()
+    intake, quarantine = stored.intake, stored.intake.quarantine
+    document = {
+        "files": dict(stored.files),
+        "records": intake.records,
+        "widths": [[width, count] for width, count in intake.widths.items()],
+        "paths": dict(intake.paths),
+        "first": intake.first.isoformat() if intake.first else None,
+        "last": intake.last.isoformat() if intake.last else None,
+        "quarantine": {
+            **{name: getattr(quarantine, name) for name in _TOTALS},
+            **{name: dict(getattr(quarantine, name)) for name in _COUNTERS},
+            "examples": [asdict(example) for example in quarantine.examples],
+        },
+        "profile": _dump_profile(intake.profile, arrays),
+        "prediction": _dump_profile(intake.prediction, arrays),
+    }
+    numbers = np.concatenate([np.empty(0), *arrays.numbers]).astype("<f8", copy=False)
+    counts = np.concatenate([np.empty(0, np.int64), *arrays.counts]).astype("<i8", copy=False)
+    document["numbers"] = len(numbers)
+    packed = json.dumps(document).encode() + b"\n" + numbers.tobytes() + counts.tobytes()
+    return _MAGIC + zlib.compress(packed, 1)
+
+
+def load_intake(body: bytes, statistics: Statistics) -> Stored:
+    """What `dump_intake` wrote of an intake that was read against that baseline, exactly. Raises UnusableError."""
+    if not body.startswith(_MAGIC):
+        raise UnusableError("not a stored intake of this version")
+    try:
+        packed = zlib.decompress(body[len(_MAGIC) :])  # which also finds out if the content is damaged
+        end = packed.index(b"\n") + 1
+        document = json.loads(packed[:end])
+        split = end + 8 * document["numbers"]
+        arrays = _Reader(np.frombuffer(packed[end:split], "<f8"), np.frombuffer(packed[split:], "<i8"))
+        held = document["quarantine"]
+        counted: dict[str, Any] = {name: Counter(held[name]) for name in _COUNTERS}
+        quarantine = Quarantine(
+            **{name: held[name] for name in _TOTALS},
+            **counted,
+            examples=[BadLine(**example) for example in held["examples"]],
+        )
+        intake = Intake(
+            _load_profile(document["profile"], statistics.layout, arrays),
+            _load_profile(document["prediction"], statistics.prediction_layout, arrays),
+            document["records"],
+            Counter(dict(document["widths"])),
+            quarantine,
+            document["paths"],
+            clock.parse(document["first"]) if document["first"] else None,
+            clock.parse(document["last"]) if document["last"] else None,
+        )
+        return Stored(intake, document["files"])
+    except (zlib.error, ValueError, KeyError, TypeError) as error:
+        raise UnusableError(f"a damaged stored intake: {error!r}") from error
+
+
+_TOTALS = ("lines", "outside_window", "extra_rows", "extra_others")
+_COUNTERS = ("reasons", "notes", "missing_columns", "extra_columns")
+
+
+def _dump_profile(profile: Profile, arrays: _Arrays) -> dict[str, Any]:
+    return {
+        "rows": profile.rows,
+        "columns": {name: _dump_column(column, arrays) for name, column in profile.columns.items()},
+    }
+
+
+def _dump_column(column: ColumnProfile, arrays: _Arrays) -> dict[str, Any]:
+    if isinstance(column, CategoricalProfile):
+        return {"counts": dict(column.counts), "rest": column.rest, "missing": column.missing}
+    arrays.numbers += column.sketch.levels
+    if column.at is not None:
+        arrays.numbers.append(column.at.sums)
+        arrays.counts += (column.at.below, column.at.upto)
+    return {
+        **{name: getattr(column, name) for name in _SCALARS},
+        "levels": [len(level) for level in column.sketch.levels],
+        "points": None if column.at is None else len(column.at.points),
+    }
+
+
+_SCALARS = ("present", "missing", "bad", "integral", "total", "squares", "minimum", "maximum")
+
+
+class _Reader:
+    """Arrays as `_Arrays` has them, taken out one after the other."""
+
+    def __init__(self, numbers: Numbers, counts: Counts) -> None:
+        self._numbers, self._counts = numbers, counts
+
+    def numbers(self, length: int) -> Numbers:
+        taken, self._numbers = self._numbers[:length], self._numbers[length:]
+        if len(taken) < length:
+            raise ValueError("numbers are missing")
+        return taken
+
+    def counts(self, length: int) -> Counts:
+        taken, self._counts = self._counts[:length], self._counts[length:]
+        if len(taken) < length:
+            raise ValueError("counts are missing")
+        return taken
+
+
+def _load_profile(held: Mapping[str, Any], layout: Layout, arrays: _Reader) -> Profile:
+    columns = held["columns"]
+    if list(columns) != list(layout.kinds):
+        raise UnusableError("the columns are not the baseline's")
+    return Profile(held["rows"], {name: _load_column(name, column, layout, arrays) for name, column in columns.items()})
+
+
+def _load_column(name: str, held: Mapping[str, Any], layout: Layout, arrays: _Reader) -> ColumnProfile:
+    if "rest" in held:
+        return CategoricalProfile(held["counts"], held["rest"], held["missing"], layout.known.get(name, frozenset()))
+    levels = tuple(arrays.numbers(length) for length in held["levels"])
+    points = layout.points.get(name)
+    if held["points"] != (None if points is None else len(points)):
+        raise UnusableError(f"the points of {name} are not the baseline's")
+    at = None
+    if points is not None:
+        size = len(points)
+        sums = arrays.numbers(size)
+        at = AtPoints(points, arrays.counts(size), arrays.counts(size), sums)
+    return NumericProfile(**{scalar: held[scalar] for scalar in _SCALARS}, sketch=Sketch(levels), at=at)

@@ -1,0 +1,216 @@
+"""The SageMaker pipeline's run for an episode: started once, then watched until it is over.
+
+Labels may come after the alarm. While they are too few, an episode waits, and its pipeline is started anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from retrain.core import clock, names, telemetry
+from retrain.core.errors import (
+    InvalidSettings,
+    PipelineFailed,
+    PipelineTimeout,
+    QuotaExceeded,
+    Refused,
+    refusal_in,
+)
+from retrain.core.telemetry import logger, short
+from retrain.episode.opening import Step, require_held
+
+if TYPE_CHECKING:
+    from retrain.aws.ledger import Ledger
+    from retrain.aws.s3 import Store
+    from retrain.aws.sagemaker import SageMaker
+
+RUNNING = frozenset({"Executing", "Stopping"})
+
+
+@dataclass(frozen=True)
+class PipelineSettings:
+    """Which pipeline is started, and what its parameters say that is the same for every episode."""
+
+    pipeline_name: str
+    code_uri: str
+    initial_data_uri: str
+    job_role_arn: str
+    image_uri: str
+    training_instance_type: str
+    training_instance_count: int
+    processing_instance_type: str
+    model_package_group: str
+
+    def __post_init__(self) -> None:
+        if not self.code_uri.startswith("s3://") or self.code_uri.endswith("/"):
+            raise InvalidSettings(f"the code's URI has to be s3://… without a slash at its end, not {self.code_uri!r}")
+
+
+@dataclass(frozen=True)
+class PatienceRules:
+    """How long a pipeline may take, and for how long after its opening an episode waits for labels."""
+
+    pipeline: timedelta
+    labels: timedelta = timedelta(0)
+
+    def __post_init__(self) -> None:
+        if self.pipeline <= timedelta(0):
+            raise InvalidSettings("a pipeline needs some time")
+        if self.labels < timedelta(0):
+            raise InvalidSettings("nobody waits for a negative time")
+
+
+def start_retraining(
+    step: Step,
+    *,
+    settings: PipelineSettings,
+    rules: PatienceRules,
+    ledger: Ledger,
+    store: Store,
+    sagemaker: SageMaker,
+) -> dict[str, Any]:
+    """The episode's pipeline execution runs; the ledger knows it. Repeating it finds the same execution.
+
+    `status` is started, or waiting_for_labels if there are none yet. Refused if the window has no captures
+    (capture_missing), if labels did not come in time (labels_insufficient), or if there is no champion to challenge
+    (no_champion).
+    """
+    episode = step.episode
+    item = require_held(ledger.episode(episode.episode_id), episode)
+    ledger.require_lock(episode)
+    if arn := item.get("pipeline_execution_arn"):
+        return {"status": "started", "pipeline_execution_arn": arn}
+    champion = ledger.champion(episode.endpoint_name)
+    if champion is None and not episode.bootstrap:
+        raise Refused("no_champion", f"{episode.endpoint_name} has no champion to challenge; request a bootstrap")
+    captures, labels = _evidence(step, item, store)
+    if not labels and not episode.bootstrap:
+        none_yet = Refused("labels_insufficient", f"no labels were collected since {item['window_start']}")
+        return _wait_for_labels(step, item, none_yet, rules, ledger)
+    folder = f"episodes/{episode.episode_id}"
+    none = f"{settings.code_uri}/none/"
+    parameters = {
+        "EpisodeId": episode.episode_id,
+        "EndpointName": episode.endpoint_name,
+        "Bootstrap": "true" if episode.bootstrap else "false",
+        "CapturesManifestUri": store.put(f"{folder}/captures.manifest", manifest(captures, store, none)),
+        "LabelsManifestUri": store.put(f"{folder}/labels.manifest", manifest(labels, store, none)),
+        "WindowStart": item["window_start"],
+        "WindowEnd": item["window_end"],
+        "ReferenceUri": settings.initial_data_uri if champion is None else champion["dataset_uri"],
+        "ChampionModelUri": none if champion is None else champion["model_data_uri"],
+        "OutputUri": store.uri(folder),
+        "CodeUri": settings.code_uri,
+        "JobRoleArn": settings.job_role_arn,
+        "ImageUri": settings.image_uri,
+        "TrainingInstanceType": settings.training_instance_type,
+        "TrainingInstanceCount": str(settings.training_instance_count),
+        "ProcessingInstanceType": settings.processing_instance_type,
+        "ModelPackageGroupName": settings.model_package_group,
+    }
+    arn = sagemaker.start_pipeline(
+        settings.pipeline_name,
+        names.request_token(episode.episode_id, _attempt(item)),
+        names.cut(episode.episode_id, 82),
+        parameters,
+    )
+    ledger.note(episode, pipeline_execution_arn=arn, pipeline_started_at=clock.render(step.now), waiting_for="")
+    logger.info("pipeline started", pipeline_execution_arn=arn, captures=len(captures), labels=len(labels))
+    return {"status": "started", "pipeline_execution_arn": arn}
+
+
+def manifest(keys: Sequence[str], store: Store, none: str) -> str:
+    """A SageMaker ManifestFile of those keys; of the empty file if there are none.
+
+    >>> class Bucket:
+    ...     uri = staticmethod(lambda key: f"s3://bucket/{key}")
+    >>> manifest(["labels/a.jsonl", "labels/b.jsonl"], Bucket, "s3://bucket/code/1/none/")
+    '[{"prefix": "s3://bucket/"}, "labels/a.jsonl", "labels/b.jsonl"]'
+    """
+    if not keys:
+        return json.dumps([{"prefix": none}, "none.jsonl"])
+    return json.dumps([{"prefix": store.uri("")}, *keys])
+
+
+def _evidence(step: Step, item: Mapping[str, Any], store: Store) -> tuple[list[str], list[str]]:
+    """Capture files of the window, and the files of all labels that were collected since it began."""
+    if step.episode.bootstrap:
+        return [], []
+    start, end = clock.parse(item["window_start"]), clock.parse(item["window_end"])
+    captures = store.keys_between(f"capture/{step.episode.endpoint_name}/{names.VARIANT}", start, end)
+    if not captures:
+        raise Refused("capture_missing", f"no captures from {item['window_start']} to {item['window_end']}")
+    return captures, store.keys_between("labels", start, max(end, step.now))
+
+
+def _wait_for_labels(
+    step: Step, item: Mapping[str, Any], refusal: Refused, rules: PatienceRules, ledger: Ledger, **noted: Any
+) -> dict[str, Any]:
+    """The ledger knows that the episode waits for labels. Raises the refusal if it is another, or they are overdue."""
+    overdue = step.fields.get("overdue") or step.now - clock.parse(item["opened_at"]) >= rules.labels
+    if refusal.code != "labels_insufficient" or step.episode.bootstrap or overdue:
+        raise refusal
+    ledger.note(step.episode, waiting_for="labels", waiting_since=clock.render(step.now), **noted)
+    logger.info("waiting for labels", detail=str(refusal))
+    telemetry.count("EpisodeWaits", reason="labels")
+    return {"status": "waiting_for_labels"}
+
+
+def _attempt(item: Mapping[str, Any]) -> int:
+    """How many pipeline executions of the episode ended for want of labels."""
+    return int(item.get("pipeline_attempt", 0))
+
+
+def check_pipeline(step: Step, *, rules: PatienceRules, ledger: Ledger, sagemaker: SageMaker) -> dict[str, Any]:
+    """`status` is running, succeeded or waiting_for_labels; every other end of the pipeline is raised.
+
+    A job that refused makes this Refused with the job's code; a stopped pipeline Refused("stopped_by_operator"); a
+    failed one, or one with a status nobody knows, PipelineFailed; one that takes too long is stopped: PipelineTimeout.
+    """
+    item = require_held(ledger.episode(step.episode.episode_id), step.episode)
+    if item.get("waiting_for"):  # an earlier call said so, and its answer was lost
+        return {"status": "waiting_for_labels"}
+    arn = item["pipeline_execution_arn"]
+    execution = sagemaker.pipeline_execution(arn)
+    status = str(execution["PipelineExecutionStatus"])
+    if status == "Succeeded":
+        return {"status": "succeeded"}
+    if status in RUNNING:
+        if step.fields.get("overdue") or _overdue(step.now, item, rules):
+            sagemaker.stop_pipeline_if_running(arn)
+            raise PipelineTimeout(f"{arn} was still {status} {clock.render(step.now)}, and was stopped")
+        return {"status": "running"}
+    if status == "Stopped":
+        raise Refused("stopped_by_operator", f"{arn} was stopped")
+    if status != "Failed":
+        telemetry.count("UnknownStatus", reason=status)
+    failure = _failure(arn, status, str(execution.get("FailureReason", "")), sagemaker)
+    if not isinstance(failure, Refused):
+        raise failure
+    again = {"pipeline_execution_arn": "", "pipeline_attempt": _attempt(item) + 1}
+    return _wait_for_labels(step, item, failure, rules, ledger, **again)
+
+
+def _overdue(now: datetime, item: Mapping[str, Any], rules: PatienceRules) -> bool:
+    return now - clock.parse(item["pipeline_started_at"]) > rules.pipeline
+
+
+def _failure(arn: str, status: str, said: str, sagemaker: SageMaker) -> Exception:
+    """The error that the failed steps amount to: the first refusal among them, or the names of them all."""
+    failed = []
+    for pipeline_step in sagemaker.pipeline_steps(arn):
+        if pipeline_step.get("StepStatus") != "Failed":
+            continue
+        texts = (sagemaker.job_text(pipeline_step), str(pipeline_step.get("FailureReason", "")))
+        for text in texts:
+            if refusal := refusal_in(text):
+                return refusal
+        failed.append(f"{pipeline_step['StepName']}: {short(texts[0] or texts[1], 600)}")
+    detail = "; ".join(failed) or said or "no step says why"
+    if "ResourceLimitExceeded" in detail:
+        return QuotaExceeded(detail)
+    return PipelineFailed(f"{status}: {detail}")

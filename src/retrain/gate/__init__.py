@@ -1,0 +1,1 @@
+"""Step 6: may the challenger replace the champion?"""

@@ -1,0 +1,389 @@
+"""The gate: may the challenger replace the champion? Pure rules over numbers, no data, no model.
+
+Rules are tried in the order of `RULES`. What cannot be judged is refused (the job fails, a person looks at it); a
+challenger that was judged and did not prove itself is a kept champion, which is a success of the loop. Absence of
+evidence never promotes.
+
+Margins are shares of what the champion is short of perfect (`shortfall`): of its error, or of what its score lacks to
+1. A score of 0.99 and one of 0.999 are a hundredth apart by their value, and by a factor of ten in what goes wrong.
+
+How often a challenger that is no better is promoted: the holdout's interval is two-sided, so its lower bound lies above
+a true difference of zero in at most (1 - confidence) / 2 of all cases, 2.5 % by default, and above the margin in fewer.
+It knows that rows of one time are alike (`spans`). Intervals of segments do not: they are narrower than that, and can
+only refuse.
+Choosing among candidates does not add to that, because they are chosen on the validation slice, which the holdout does
+not share. The other rules can only take promotions away. benchmarks/false_promotions.py measures it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from retrain.core.errors import Refused
+from retrain.gate.comparison import Comparison
+from retrain.model.spec import GateOptions
+
+FEWEST_OF_A_CLASS = 10  # rows of either class below which an AUC says nothing
+_FINEST = 3  # rows: of n that are all right, as many in n may be wrong elsewhere (the rule of three, 95 %)
+
+
+@dataclass(frozen=True)
+class Sanity:
+    """What the challenger's predictions on the holdout look like, beside the labels they should meet."""
+
+    missing: int
+    low: float
+    high: float
+    label_low: float
+    label_high: float
+    constant: bool  # every row gets the same prediction
+    one_label: bool  # every row has the same label
+
+
+@dataclass(frozen=True)
+class Segment:
+    """The holdout's rows of one category, or of all that are too rare to stand alone (`level` is None).
+
+    `comparison` has the interval of `segment_confidence`; it is None where nothing could be said, and `why` says why.
+    """
+
+    feature: str
+    level: str | None
+    rows: int
+    comparison: Comparison | None
+    why: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The segment as text: `carrier=AA`, or `carrier (rare)`."""
+        return f"{self.feature} (rare)" if self.level is None else f"{self.feature}={self.level}"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How far predictions lie off the labels on the whole: `bias` of a regression, `calibration_error` of a classifier.
+
+    Bias is the mean of prediction minus label, and its unit (`scale`) the labels' standard deviation. The calibration
+    error is the mean gap between predicted and observed share, and its unit 4 p (1 - p) where the share is p: 1 for two
+    classes as frequent as each other, and about four times its share for a rare one. `chance` is what so few rows do
+    not tell from nothing. `champion` is None if there is none.
+    """
+
+    measure: str
+    champion: float | None
+    challenger: float
+    scale: float
+    chance: float = 0.0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything the gate looks at. `holdout` and `reference` are None when there is no champion to compare with.
+
+    `rarer` and `reference_rarer` are the rows of the rarer class, None where the metric needs no two classes.
+    """
+
+    metric: str
+    direction: str
+    bootstrap: bool
+    has_champion: bool
+    holdout_rows: int
+    reference_rows: int
+    rarer: int | None
+    reference_rarer: int | None
+    challenger: float
+    holdout: Comparison | None
+    reference: Comparison | None
+    sanity: Sanity
+    fit: Fit | None
+    segments: tuple[Segment, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One thing that spoke against promotion, with its numbers."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """`decision` is promote, keep_champion or bootstrap; the last two thresholds are in the metric's unit."""
+
+    decision: str
+    reasons: tuple[Reason, ...]
+    margin: float | None  # what the interval's lower bound had to exceed
+    limit: float | None  # what the challenger's metric on the reference holdout may be at worst
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`breach` says what is wrong, in numbers, or None; a `fatal` breach refuses instead of keeping the champion."""
+
+    code: str
+    fatal: bool
+    breach: Callable[[Evidence, GateOptions], str | None]
+
+
+def judge(evidence: Evidence, options: GateOptions) -> Decision:
+    """The decision on the challenger. Raises `Refused` when the evidence does not allow one."""
+    reasons = []
+    for rule in RULES:
+        if (detail := rule.breach(evidence, options)) is not None:
+            if rule.fatal:
+                raise Refused(rule.code, detail)
+            reasons.append(Reason(rule.code, detail))
+    if not evidence.has_champion:
+        return Decision("bootstrap", (), None, None)
+    decision = "keep_champion" if reasons else "promote"
+    return Decision(decision, tuple(reasons), _margin(evidence, options), _limit(evidence, options))
+
+
+def segment_confidence(options: GateOptions, segments: int) -> float:
+    """The confidence of each segment's interval, so that all of them together have the gate's (Bonferroni).
+
+    >>> segment_confidence(GateOptions(confidence=0.95), 5)
+    0.99
+    """
+    return 1.0 - (1.0 - options.confidence) / max(segments, 1)
+
+
+def segment_limit(segment: Segment, direction: str, options: GateOptions) -> float | None:
+    """What the difference on the segment may be at worst: minus the segment margin's share of the shortfall there."""
+    if segment.comparison is None:
+        return None
+    return -options.segment_margin * shortfall(direction, segment.comparison.champion)
+
+
+def shortfall(direction: str, value: float) -> float:
+    """What a metric's value is short of perfect, in the metric's unit: an error itself, or what a score lacks to 1.
+
+    >>> shortfall("min", 12.5), shortfall("max", 0.75)
+    (12.5, 0.25)
+    """
+    return abs(value) if direction == "min" else 1.0 - value
+
+
+def _no_champion(evidence: Evidence, _: GateOptions) -> str | None:
+    if evidence.has_champion or evidence.bootstrap:
+        return None
+    return "there is no champion to compare with, and this is not a bootstrap"
+
+
+def _unexpected_champion(evidence: Evidence, _: GateOptions) -> str | None:
+    return (
+        "a bootstrap was asked for, and there is a champion" if evidence.bootstrap and evidence.has_champion else None
+    )
+
+
+def _too_few_rows(evidence: Evidence, options: GateOptions) -> str | None:
+    rows, few = evidence.holdout_rows, evidence.rarer
+    if rows < options.min_rows:
+        return f"{rows} holdout rows, at least {options.min_rows} are needed"
+    if evidence.has_champion and few is not None and few < FEWEST_OF_A_CLASS:
+        return (
+            f"{few} of {rows} holdout rows are of the rarer class, at least {FEWEST_OF_A_CLASS} are needed for an "
+            f"{evidence.metric}: take a longer window, or another metric"
+        )
+    if evidence.sanity.one_label:
+        return (
+            f"every one of {rows} holdout labels is the same, which tells no model from another: take a longer window"
+        )
+    return None
+
+
+def _too_few_reference_rows(evidence: Evidence, options: GateOptions) -> str | None:
+    if not evidence.has_champion:
+        return None
+    rows, few = evidence.reference_rows, evidence.reference_rarer
+    if rows < options.least_reference_rows:
+        return (
+            f"{rows} reference rows, at least {options.least_reference_rows} are needed to see what was forgotten: "
+            f"keep more by [dataset] max_reference_holdout_rows, or lower [gate] min_reference_rows"
+        )
+    if rows and few is not None and few < FEWEST_OF_A_CLASS:
+        return (
+            f"{few} of {rows} reference rows are of the rarer class, at least {FEWEST_OF_A_CLASS} are needed for an "
+            f"{evidence.metric}: keep more by [dataset] max_reference_holdout_rows, or take another metric"
+        )
+    return None
+
+
+def _bad_challenger(evidence: Evidence, _: GateOptions) -> str | None:
+    if _sound(evidence.metric, evidence.challenger):
+        return None
+    return f"the challenger's {evidence.metric} is {evidence.challenger}"
+
+
+def _bad_champion(evidence: Evidence, _: GateOptions) -> str | None:
+    if not evidence.has_champion:
+        return None
+    for where, comparison in (("holdout", evidence.holdout), ("reference holdout", evidence.reference)):
+        if comparison is None and (where == "holdout" or evidence.reference_rows):
+            return f"the champion has no {evidence.metric} on the {where}"
+        if comparison is not None and not _sound(evidence.metric, comparison.champion):
+            return f"the champion's {evidence.metric} on the {where} is {comparison.champion}"
+    if evidence.fit is None or evidence.fit.champion is None:
+        return "how far the champion's predictions lie off on the whole is unknown"
+    if not math.isfinite(evidence.fit.champion):
+        return f"the champion's {evidence.fit.measure.replace('_', ' ')} is {evidence.fit.champion}"
+    return None
+
+
+def _bad_interval(evidence: Evidence, _: GateOptions) -> str | None:
+    if evidence.holdout is None:
+        return None
+    numbers = (evidence.holdout.difference, evidence.holdout.low, evidence.holdout.high)
+    if all(map(math.isfinite, numbers)):
+        return None
+    return f"the difference's bootstrap interval is [{numbers[1]}, {numbers[2]}]"
+
+
+def _insane(evidence: Evidence, _: GateOptions) -> str | None:
+    sanity = evidence.sanity
+    if sanity.missing:
+        return f"{sanity.missing} of {evidence.holdout_rows} predictions are not finite numbers"
+    room = max(sanity.label_high - sanity.label_low, 1e-9)
+    if sanity.low < sanity.label_low - room or sanity.high > sanity.label_high + room:
+        return (
+            f"predictions reach from {sanity.low:.6g} to {sanity.high:.6g}, "
+            f"labels from {sanity.label_low:.6g} to {sanity.label_high:.6g}"
+        )
+    return "every prediction is the same" if sanity.constant else None
+
+
+def _not_better(evidence: Evidence, options: GateOptions) -> str | None:
+    if evidence.holdout is None:
+        return None
+    margin = _margin(evidence, options) or 0.0
+    if evidence.holdout.low > margin:
+        return None
+    return (
+        f"{evidence.metric} {evidence.holdout.champion:.6g} → {evidence.holdout.challenger:.6g} on "
+        f"{evidence.holdout_rows} rows: better by {evidence.holdout.difference:.6g}, {options.confidence:.0%} interval "
+        f"[{evidence.holdout.low:.6g}, {evidence.holdout.high:.6g}], the lower bound must exceed {margin:.6g}, "
+        f"{_share(options.margin, evidence)}"
+    )
+
+
+def _forgets(evidence: Evidence, options: GateOptions) -> str | None:
+    limit = _limit(evidence, options)
+    if evidence.reference is None or limit is None:
+        return None
+    value = evidence.reference.challenger
+    if math.isfinite(value) and (value <= limit if evidence.direction == "min" else value >= limit):
+        return None
+    rows = "" if evidence.direction == "min" else f", or {_FINEST} rows"
+    return (
+        f"{evidence.metric} {evidence.reference.champion:.6g} → {value:.6g} on {evidence.reference_rows} reference "
+        f"rows, the limit is {limit:.6g}: worse by {_share(options.reference_margin, evidence)}{rows}"
+    )
+
+
+def _degrades_segment(evidence: Evidence, options: GateOptions) -> str | None:
+    """A segment speaks against the challenger only when its whole interval lies beyond the margin.
+
+    One of many segments looks worse by chance nearly always. With Bonferroni's intervals, a challenger that degrades
+    none is refused for it in at most (1 - confidence) / 2 of all cases, however many segments there are.
+    """
+    worse = []
+    for segment in evidence.segments:
+        comparison, limit = segment.comparison, segment_limit(segment, evidence.direction, options)
+        if comparison is None or limit is None:
+            continue
+        known = all(map(math.isfinite, (comparison.challenger, comparison.low, comparison.high, limit)))
+        if not known or comparison.high < limit:
+            worse.append(
+                f"{segment.name}: {evidence.metric} {comparison.champion:.6g} → {comparison.challenger:.6g} on "
+                f"{segment.rows} rows, better by {comparison.low:.6g} to {comparison.high:.6g}, the limit is "
+                f"{limit:.6g}: {_share(options.segment_margin, evidence)}"
+            )
+    return "; ".join(worse) or None
+
+
+def _segment_unknown(evidence: Evidence, options: GateOptions) -> str | None:
+    """Segments that were asked for by name have to be seen; those that are judged by default need not be there."""
+    if not evidence.has_champion:
+        return None
+    seen = {segment.feature for segment in evidence.segments if segment.comparison is not None}
+    if not (unseen := [name for name in options.segments or () if name not in seen]):
+        return None
+    return (
+        f"no segment of {', '.join(unseen)} could be judged: none has {options.min_segment_rows} of the "
+        f"{evidence.holdout_rows} holdout rows with a defined {evidence.metric}"
+    )
+
+
+def _biased(evidence: Evidence, options: GateOptions) -> str | None:
+    return _off(evidence, "bias", options.max_bias)
+
+
+def _miscalibrated(evidence: Evidence, options: GateOptions) -> str | None:
+    return _off(evidence, "calibration_error", options.max_calibration_error)
+
+
+def _off(evidence: Evidence, measure: str, most: float) -> str | None:
+    """The challenger may lie further off than the champion by at most that many of the measure's units."""
+    fit = evidence.fit
+    if fit is None or fit.measure != measure or fit.champion is None:
+        return None  # the champion's absence is another rule's
+    limit = abs(fit.champion) + max(most * fit.scale, fit.chance)
+    if abs(fit.challenger) <= limit < math.inf:
+        return None
+    return (
+        f"{measure.replace('_', ' ')} {fit.champion:.6g} → {fit.challenger:.6g} on {evidence.holdout_rows} rows, "
+        f"the limit is {limit:.6g}"
+    )
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("no_champion", True, _no_champion),
+    Rule("unsafe_to_start", True, _unexpected_champion),
+    Rule("too_few_rows", True, _too_few_rows),
+    Rule("too_few_rows", True, _too_few_reference_rows),
+    Rule("bad_metric", True, _bad_challenger),
+    Rule("no_champion_metric", True, _bad_champion),
+    Rule("bad_metric", True, _bad_interval),
+    Rule("bad_metric", True, _insane),
+    Rule("not_better", False, _not_better),
+    Rule("forgets_reference", False, _forgets),
+    Rule("degrades_segment", False, _degrades_segment),
+    Rule("segment_unknown", False, _segment_unknown),
+    Rule("biased", False, _biased),
+    Rule("miscalibrated", False, _miscalibrated),
+)
+
+
+def _margin(evidence: Evidence, options: GateOptions) -> float | None:
+    """The margin in the metric's unit: a share of the champion's shortfall."""
+    return (
+        None if evidence.holdout is None else options.margin * shortfall(evidence.direction, evidence.holdout.champion)
+    )
+
+
+def _limit(evidence: Evidence, options: GateOptions) -> float | None:
+    """The champion's metric, less the reference margin's share of its shortfall.
+
+    So many rows don't tell a score any finer than by three of them: a perfect one leaves that much room.
+    """
+    if evidence.reference is None:
+        return None
+    champion = evidence.reference.champion
+    room = options.reference_margin * shortfall(evidence.direction, champion)
+    if evidence.direction == "min":
+        return champion + room
+    return champion - max(room, _FINEST / max(evidence.reference_rows, 1))
+
+
+def _share(margin: float, evidence: Evidence) -> str:
+    champion = f"the champion's {evidence.metric}"
+    return f"{100 * margin:.4g} % of {champion if evidence.direction == 'min' else f'what {champion} lacks to 1'}"
+
+
+def _sound(metric: str, value: float) -> bool:
+    """A finite number in the metric's range."""
+    highest = 1.0 if metric in {"auc", "accuracy"} else math.inf
+    return math.isfinite(value) and 0.0 <= value <= highest

@@ -1,0 +1,461 @@
+"""A first model.toml, proposed by looking at a table: what `python -m retrain init` writes.
+
+One pass, memory of a few columns' categories. Every choice says in a comment what was seen, so that it can be doubted.
+What is proposed is read back by retrain.model.spec before anybody sees it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from difflib import get_close_matches
+from itertools import chain, islice
+from operator import ne
+
+import numpy as np
+
+from retrain.capture.local_files import Table
+from retrain.core.errors import Refused
+from retrain.model.spec import HIGHER_IS_BETTER, OBJECTIVES, RESERVED, DatasetOptions, Spec, parse_spec
+from retrain.model.table import FLAGS, MISSING, class_name, class_order, parse_numbers
+
+MOST_LEVELS = 1000  # different texts of a category; more are free text
+LEAST_PER_LEVEL = 5  # rows for each of them
+MOST_CLASSES = 100
+MANY_NUMBERS = 10  # a label with more different numbers than this is one to be predicted as a number
+RARE = 0.1  # share of the smaller of two classes below which log loss says little
+RARE_HITS = 30  # rows of the rarest class that a holdout should have
+FEWEST = 100  # rows of a table that a model can be learned from
+_CELLS = 100_000  # values that are held at a time
+_LOOK = 2000  # values after which it is known that a column holds no numbers
+_ID = re.compile(r"(?i:(?:^|[^a-z])(?:id|key|number|nr|no|code|index|pk)$)|[a-z](?:Id|ID|Key|No|Nr|Number)$")
+_YEAR, _MONTH = r"(?:1[89]|20|21)\d\d", r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
+_DATE = re.compile(  # as people write them, and a time behind it
+    rf"(?i:{_YEAR}[-/.]\d\d?(?:[-/.]\d\d?)?|\d\d?[-/.]\d\d?[-/.]{_YEAR}|\d\d?/\d\d?/\d\d|\d\d?[-/]{_YEAR}"
+    rf"|(?:\d\d?[ -])?{_MONTH}[ -](?:\d\d?,? )?{_YEAR})(?:[T ,]+\d\d?:\d\d.*)?"
+)
+_COMMA = re.compile(r"[+-]?\d+(?:[.,]\d{3})*,\d+|[+-]?\d{1,3}(?:,\d{3})+\.\d+")
+_METRICS = {"regression": "rmse", "binary": "logloss", "multiclass": "mlogloss"}
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """The text of model.toml, what it says, and the columns that were left out, each with the reason."""
+
+    text: str
+    spec: Spec
+    rows: int
+    left_out: dict[str, str]
+    times: dict[str, bool]  # of the left out: columns that order the rows, and whether a calendar knows their values
+
+
+@dataclass
+class _Column:
+    """What a column holds, as far as it was read. Texts are counted until they are too many to be categories."""
+
+    name: str
+    rows: int = 0
+    missing: int = 0
+    numbers: int = 0
+    whole: bool = True
+    low: float = math.inf
+    high: float = -math.inf
+    last: float = -math.inf
+    falls: bool = False  # somewhere, from one row to the next
+    distinct: set[float] | None = field(default_factory=set)  # whole numbers, as long as none comes twice
+    odd: tuple[int, str] | None = None  # row (the header is row 1) and text of the first value that is no number
+    texts: Counter[str] | None = field(default_factory=Counter)
+    runs: int = 0  # of the same text, one after the other, as long as texts are counted
+    text: str = ""  # the last one seen
+    times: int = 0  # in ISO form
+    dates: int = 0  # in any
+
+    def read(self, values: Sequence[str]) -> None:
+        stripped = [value.strip() for value in values]
+        empty = sum(text in MISSING for text in stripped)
+        if self.numbers or self.rows < _LOOK or not self.present:
+            self._count_numbers(stripped, empty)
+        if self.rows < _LOOK:
+            times = [_is_time(text) for text in stripped]
+            self.times += sum(times)
+            self.dates += sum(time or bool(_DATE.fullmatch(text)) for time, text in zip(times, stripped, strict=True))
+        if self.texts is not None:
+            self.texts.update(stripped)
+            if present := [text for text in stripped if text not in MISSING]:
+                self.runs += sum(map(ne, present, chain([self.text], present)))
+                self.text = present[-1]
+            if len(self.texts) > MOST_LEVELS + len(MISSING):
+                self.texts = None
+        self.rows += len(values)
+        self.missing += empty
+
+    @property
+    def present(self) -> int:
+        return self.rows - self.missing
+
+    @property
+    def numeric(self) -> bool:
+        return 0 < self.numbers == self.present
+
+    @property
+    def unique(self) -> bool:
+        """Whether every row has a whole number of its own."""
+        return self.numeric and not self.missing and self.distinct is not None
+
+    @property
+    def levels(self) -> dict[str, int] | None:
+        """How often each text occurs, in falling order, None if they are too many."""
+        if self.texts is None:
+            return None
+        return {text: count for text, count in self.texts.most_common() if text not in MISSING}
+
+    @property
+    def seen(self) -> str:
+        """In words."""
+        share = self.missing / self.rows
+        gap = f", {share:.1%} missing" if share >= 0.001 else f", {self.missing:,} missing" if share else ""
+        if self.numeric:
+            return f"{self.low:.6g} to {self.high:.6g}{gap}"
+        if self.levels is not None:
+            return f"{len(self.levels)} values, mostly {_quoted(next(iter(self.levels)))}{gap}"
+        return f"more than {MOST_LEVELS} values{gap}"
+
+    def _count_numbers(self, texts: Sequence[str], empty: int) -> None:
+        values, bad = parse_numbers(texts)
+        self.numbers += len(texts) - empty - int(bad.sum())
+        if bad.any() and self.odd is None:
+            place = int(np.argmax(bad))
+            self.odd = (self.rows + place + 2, texts[place])
+        known = values[~np.isnan(values)]
+        if len(known):
+            self.falls = self.falls or bool(known[0] < self.last) or bool(np.any(np.diff(known) < 0))
+            self.last = float(known[-1])
+            self.whole = self.whole and bool(np.all(known == np.floor(known)))
+            if self.distinct is not None:
+                self.distinct.update(known.tolist())
+                if not self.whole or len(self.distinct) < self.numbers:
+                    self.distinct = None
+            self.low, self.high = min(self.low, float(known.min())), max(self.high, float(known.max()))
+
+
+def propose(
+    table: Table,
+    label: str,
+    task: str | None = None,
+    left_out: Sequence[str] = (),
+    advance: Callable[[int], None] = lambda _: None,
+) -> Proposal:
+    """The model.toml that the table suggests; without a `task`, that too.
+
+    Raises Refused naming file, column and remedy where no model can be made: no such label, a label that is no number
+    or has one class, too few rows, no feature.
+    """
+    for name in (label, *left_out):
+        if name not in table.header:
+            raise _unusable(table, f"there is no column {name!r}: {_suggestion(name, table.header)}")
+    columns = _look(table, advance)
+    answer = columns.pop(label)
+    if answer.present < FEWEST:
+        raise _unusable(table, f"{answer.present} rows have a label, at least {FEWEST} are needed")
+    task, why = _task(table, answer, task)
+    if task != "regression":
+        _check_classes(table, answer)
+    features: dict[str, tuple[str, str]] = {}  # name → type and what was seen
+    reasons = dict.fromkeys(left_out, "--leave-out")
+    times: dict[str, bool] = {}
+    for name, column in columns.items():
+        if name in reasons:
+            continue
+        kind, said = _kind(column)
+        if kind == "time":
+            times[name] = not column.numeric
+        if kind in {"time", "useless"}:
+            reasons[name] = said
+        else:
+            features[name] = (kind, said)
+    if not any(kind != "text" for kind, _ in features.values()):
+        raise _unusable(table, f"no column but {label} can be learned from: " + _listed(reasons, features))
+    text = "\n".join(_lines(table, answer, (task, why), features, reasons)) + "\n"
+    return Proposal(text, parse_spec(text), answer.rows, reasons, times)
+
+
+def _look(table: Table, advance: Callable[[int], None]) -> dict[str, _Column]:
+    columns = {name: _Column(name) for name in table.header}
+    rows = table.rows(list(columns), advance)
+    while block := list(islice(rows, max(_CELLS // len(columns), 1))):
+        for column, values in zip(columns.values(), zip(*block, strict=True), strict=True):
+            column.read(values)
+    return columns
+
+
+def _kind(column: _Column) -> tuple[str, str]:
+    """The feature type, or `time`, or `useless`; and what was seen."""
+    levels = column.levels
+    if useless := _useless(column):
+        return "useless", useless
+    if levels is not None and all(level.lower() in FLAGS for level in levels):
+        return "boolean", column.seen
+    if column.numeric:
+        return _number(column)
+    if found := _time_like(column):
+        return found
+    if why := _text_rather(column):
+        return "text", why
+    return "categorical", column.seen
+
+
+def _time_like(column: _Column) -> tuple[str, str] | None:
+    """What holds times, or texts of which later rows have others; None for other columns."""
+    looked_at, levels = min(column.present, _LOOK), column.levels
+    if column.times > 0.95 * looked_at:
+        return "time", "a time: what comes after it is unknown when the model is asked"
+    if column.dates > 0.95 * looked_at:
+        return "useless", f"a date, like {_quoted(column.text)}: later ones are unknown. TIME= takes ISO times only"
+    if levels is None or len(levels) < 3 or _many_levels(column) or column.runs > 1.1 * len(levels):
+        return None
+    return "useless", f"its {len(levels)} values come one after the other and don't return: later ones are unknown"
+
+
+def _many_levels(column: _Column) -> bool:
+    """Whether its texts are too many for categories."""
+    return column.levels is None or len(column.levels) * LEAST_PER_LEVEL > column.present
+
+
+def _number(column: _Column) -> tuple[str, str]:
+    """Whether a column of numbers is a feature or orders the rows."""
+    if not column.falls and not column.missing and (column.levels is None or len(column.levels) > 2):
+        return "time", f"never falls, {column.low:.6g} to {column.high:.6g}: a time, or a number of the row"
+    return "numeric", column.seen + (", all different: an id?" if column.unique else "")
+
+
+def _useless(column: _Column) -> str | None:
+    """Why nothing can be learned from the column."""
+    if column.name.startswith(RESERVED):
+        return f"names that begin with {RESERVED} are reserved: rename the column to use it"
+    if not column.present:
+        return f"no value in {column.rows:,} rows"
+    if column.levels is not None and len(column.levels) == 1 and not column.missing:
+        return f"always {_quoted(next(iter(column.levels)))}"
+    if column.unique and not column.falls:
+        return f"grows from row to row, {column.low:.0f} to {column.high:.0f}: a number of the row"
+    if column.unique and _ID.search(column.name):
+        return "every row has a number of its own: an id"
+    return None
+
+
+def _text_rather(column: _Column) -> str | None:
+    """Why a column that holds no numbers is no categorical one either."""
+    if column.odd and column.numbers > 0.9 * column.present:
+        row, text = column.odd
+        return (
+            f"{column.numbers:,} of {column.present:,} values are numbers, row {row} has {_quoted(text)}: "
+            "empty such cells, and write numeric"
+        )
+    if not _many_levels(column):
+        return None
+    if column.odd and _COMMA.fullmatch(column.odd[1]):
+        return f"numbers with a comma, like {_quoted(column.odd[1])}: write 1234.5, and numeric"
+    many = f"more than {MOST_LEVELS:,}" if column.levels is None else f"{len(column.levels):,}"
+    return f"{many} values in {column.present:,} rows: an id or free text"
+
+
+def _task(table: Table, label: _Column, task: str | None) -> tuple[str, str]:
+    """The task, and what speaks for it. Raises Refused where the labels do not fit."""
+    levels = label.levels
+    classes = None if levels is None else len({class_name(level) for level in levels})
+    if classes == 1:
+        raise _unusable(table, f"{label.name}: every label is {_quoted(next(iter(levels or {})))}: nothing to learn")
+    row, text = label.odd or (2, "")
+    if task is None:
+        few = classes is not None and classes <= MANY_NUMBERS + 1
+        if label.odd and not few and (label.numbers > 0.9 * label.present or _COMMA.fullmatch(text)):
+            raise _unusable(
+                table,
+                f"row {row}: {label.name}: {_quoted(text)} is no finite number: write 1234.5, or empty such cells",
+            )
+        if label.numeric and (classes is None or classes > MANY_NUMBERS):
+            task = "regression"
+        elif classes is not None and classes <= MOST_CLASSES:
+            task = "binary" if classes == 2 else "multiclass"
+        else:
+            raise _unusable(
+                table,
+                f"{label.name}: {_many(classes)} different texts, no task fits: --label names what is to be predicted",
+            )
+    if task == "regression":
+        if not label.numeric:
+            raise _unusable(
+                table, f"row {row}: {label.name}: {_quoted(text)} is no number: --task {_classifier(classes)}"
+            )
+        return task, f"numbers from {label.low:.6g} to {label.high:.6g}"
+    if classes is None or (task == "binary" and classes != 2) or classes > MOST_CLASSES:
+        other = "regression" if label.numeric else _classifier(classes)
+        raise _unusable(table, f"{label.name}: {_many(classes)} different labels, not {task}: --task {other}")
+    return task, f"{classes} different labels"
+
+
+def _check_classes(table: Table, label: _Column) -> None:
+    """Refuses words for a missing value: a job that reads classes takes each for one."""
+    words = {text for text in label.texts or () if text in MISSING - {""}}
+    if words:
+        rows = enumerate(table.rows([label.name]), 2)
+        row, word = next((number, text.strip()) for number, [text] in rows if text.strip() in words)
+        raise _unusable(
+            table, f"row {row}: {label.name}: {_quoted(word)} would be a class: empty such cells, or rename it"
+        )
+
+
+def _lines(
+    table: Table,
+    label: _Column,
+    judged: tuple[str, str],
+    features: dict[str, tuple[str, str]],
+    reasons: dict[str, str],
+) -> Iterator[str]:
+    """model.toml, line by line."""
+    task = judged[0]
+    counts = Counter[str]()
+    for text, count in (label.levels or {}).items():
+        counts[class_name(text)] += count
+    rarest = 1.0 if task == "regression" else min(counts.values()) / label.present
+    if rarest * len(counts) >= 2 * RARE:  # of three classes a third each is as balanced as can be
+        rarest = 1.0
+    size = f"{label.rows:,} rows of {len(table.header)} columns"
+    yield f"# Proposed by `python -m retrain init` from {table.path.name}, {size}."
+    yield "# Every key and its default: the first lines of retrain/model/spec.py."
+    yield from ("", "[model]", *_model(label, judged, counts, rarest))
+    yield from ("", "[features]                     # in the order of the columns of a request, texts left out")
+    for name, (kind, seen) in features.items():
+        yield _line(_key(name), _string(kind), seen)
+    for name, reason in reasons.items():
+        yield f"# {_key(name)}: left out, {_commented(reason)}"
+    used = sum(kind != "text" for kind, _ in features.values())
+    yield from ("", "[hyperparameters]", *_hyperparameters(task, label.present, used, len(counts), rarest))
+    if rarest < RARE:
+        yield from ("", "[training]")
+        yield '# class_weights = "balanced"   # finds more of the rare class, and its probabilities are no longer true'
+    dataset, gate = _least_rows(label.present, rarest)
+    yield from ("", "[dataset]", _line("min_rows", str(dataset), "labelled rows that a drift window must have"))
+    if gate > DatasetOptions.max_reference_holdout_rows:  # of the rarest class, as many have to be among the old rows
+        yield _line("max_reference_holdout_rows", str(gate), "old rows that no model was trained on")
+    hits = f", about {max(round(gate * rarest), 1)} of the rarest class" if rarest < RARE else ""
+    yield from ("", "[gate]", _line("margin", "0.01", "better by this share of the champion's error, or not promoted"))
+    yield _line("min_rows", str(gate), f"holdout rows{hits}")
+    if categorical := [name for name, (kind, _) in features.items() if kind == "categorical"]:
+        yield _line(f"# segments = [{_string(categorical[0])}]", "", "served no worse, each; by default the first ten")
+    yield from (
+        "",
+        "[monitor]",
+        _line("# threshold = 0.3", "", "distance above which a feature has drifted: the alarm's"),
+    )
+    yield _line("min_rows", str(min(500, dataset)), "rows below which a window is undecided")
+    yield _line("label_delay_hours", "24", "until a label is known: please correct it")
+
+
+def _model(label: _Column, judged: tuple[str, str], counts: Counter[str], rarest: float) -> Iterator[str]:
+    task, why = judged
+    gap = f"; {label.missing:,} rows without a label are left out" if label.missing else ""
+    metric, said = _METRICS[task], "or mae, if large errors should count no more than in proportion"
+    named = sorted(counts.items(), key=lambda item: class_order(item[0]))
+    if task != "regression":
+        said = ", ".join(f"{_quoted(name)} {count / label.present:.2%}" for name, count in named[:6])
+        said += ", …" if named[6:] else ""
+        if task == "binary" and rarest < RARE:
+            metric = "auc"
+    yield _line("label", _string(label.name))
+    yield _line("task", _string(task), why + gap)
+    yield _line("metric", _string(metric), said)
+    yield _line("direction", _string("max" if metric in HIGHER_IS_BETTER else "min"))
+    if task == "binary":
+        yield _line("positive", _string(_positive(counts)), "whose probability is answered: or write the other class")
+
+
+def _positive(counts: Counter[str]) -> str:
+    """Of two classes the one that says yes; of other words the rarer, of equals the last in order."""
+    if yes := [name for name in counts if FLAGS.get(name.lower())]:
+        return yes[0]
+    return min(sorted(counts, key=class_order, reverse=True), key=lambda name: counts[name])
+
+
+def _hyperparameters(task: str, rows: int, features: int, classes: int, rarest: float) -> Iterator[str]:
+    few = rows < 2000
+    yield _line("objective", _string(OBJECTIVES[task]))
+    if task == "multiclass":
+        yield _line("num_class", str(classes))
+    yield _line("max_depth", "4" if few else "6")
+    yield _line("eta", "0.1")
+    yield _line("min_child_weight", "1" if few or rarest < RARE else "5")
+    yield _line("subsample", "0.8")
+    yield _line("colsample_bytree", "0.3" if features > 100 else "0.8", f"{features} features")
+    yield _line("num_boost_round", "300", "at most: training stops when the validation slice gets worse")
+
+
+def _least_rows(rows: int, rarest: float) -> tuple[int, int]:
+    """Rows that a drift window and its holdout must have: fewer than by default of a small table, more of a rare class.
+
+    A window never needs more than a quarter of the table, nor its holdout more than a fifth of the window.
+    """
+    gate = min(200, max(30, rows // 100))
+    if rarest < RARE:
+        gate = max(gate, math.ceil(RARE_HITS / rarest))
+    dataset = min(max(min(500, rows // 20), 5 * gate), rows // 4)
+    return dataset, min(gate, max(dataset // 5, 1))
+
+
+def _line(key: str, value: str, comment: str = "") -> str:
+    line = f"{key} = {value}" if value else key
+    return f"{line:<30} # {_commented(comment)}" if comment else line
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _string(name)
+
+
+def _string(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _quoted(text: str) -> str:
+    return repr(text[:40])
+
+
+def _commented(text: str) -> str:
+    """Without what ends a comment, or is not allowed in one."""
+    return "".join(sign if sign.isprintable() else " " for sign in text)
+
+
+def _classifier(classes: int | None) -> str:
+    return "binary" if classes == 2 else "multiclass"
+
+
+def _many(classes: int | None) -> str:
+    return f"more than {MOST_LEVELS}" if classes is None else str(classes)
+
+
+def _is_time(text: str) -> bool:
+    if len(text) < 8 or text.isdigit():
+        return False
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _suggestion(name: str, header: Sequence[str]) -> str:
+    near = get_close_matches(name, header, 1, 0.5)
+    return f"did you mean {near[0]!r}?" if near else f"it has {', '.join(header[:30])}{', …' if header[30:] else ''}"
+
+
+def _listed(reasons: dict[str, str], features: dict[str, tuple[str, str]]) -> str:
+    said = {**reasons, **{name: seen for name, (_, seen) in features.items()}}
+    return "; ".join(f"{name} {why}" for name, why in list(said.items())[:5]) or "there is no other column"
+
+
+def _unusable(table: Table, message: str) -> Refused:
+    return Refused("schema_mismatch", f"{table.path}: {message}")

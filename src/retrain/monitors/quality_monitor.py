@@ -1,0 +1,188 @@
+"""Watching the answers: how good they turned out to be, once the labels of a window are known.
+
+Captures are judged later than they are watched for drift, by the delay that labels need. What was asked does not
+matter here, only what was answered, so that the memory of an analysis is bounded by a sample of the answers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from retrain.capture import ground_truth, records
+from retrain.capture.ground_truth import Coverage, Sample
+from retrain.capture.records import Quarantine, Window
+from retrain.core import clock, names
+from retrain.core.errors import InvalidSettings, MalformedEvent
+from retrain.core.telemetry import count, logger
+from retrain.core.window import HOUR, window_ending
+from retrain.episode.opening import announce_window, ignored, moment
+from retrain.quality.verdict import QualityAnalysis, QualityBaseline, judge_quality, pairs_of, read_baseline, read_pairs
+
+if TYPE_CHECKING:
+    from retrain.aws.cloudwatch import CloudWatch
+    from retrain.aws.events import Bus
+    from retrain.aws.ledger import Ledger
+    from retrain.aws.s3 import Store
+
+Files = Iterable[tuple[str, Iterable[bytes | str]]]
+MOST_ROWS = 100_000  # answers that are in memory with their labels; more of them are sampled
+
+
+@dataclass(frozen=True)
+class QualityWatchRules:
+    """Which endpoint's answers are judged, over how long a window, and how long labels take unless the model says."""
+
+    endpoint_name: str
+    window: timedelta
+    label_delay: timedelta
+
+    def __post_init__(self) -> None:
+        if self.window <= timedelta(0):
+            raise InvalidSettings("the window must be longer than nothing")
+        if self.label_delay < timedelta(0):
+            raise InvalidSettings("labels can't come before the captures they belong to")
+
+
+def watch_quality(
+    event: Any, *, rules: QualityWatchRules, ledger: Ledger, store: Store, cloudwatch: CloudWatch, bus: Bus
+) -> dict[str, Any]:
+    """The answers of the window that ended a label delay before the event's time are judged by their labels.
+
+    The window's files are in the bucket, the ledger has the analysis, the metrics are published. The same time again,
+    or an earlier one, is ignored: `analysed_already`; and so is a window that holds the files of the last analysis and
+    no others: `nothing_new`. Retryable while another run publishes it. A champion without quality constraints is
+    UNDECIDED: `no_baseline`.
+    """
+    if not isinstance(event, Mapping):
+        raise MalformedEvent(f"expected an object, got {type(event).__name__}")
+    now, endpoint = moment(event, "time"), rules.endpoint_name
+    champion, previous = ledger.champion(endpoint), ledger.analysis(endpoint, of="QUALITY") or {}
+    if champion is None:
+        return ignored("no_champion")
+    if previous.get("window_end_epoch", -1) >= clock.epoch(now) and previous.get("published"):
+        return ignored("analysed_already")
+    since, rearmed_at = clock.parse(champion["since"]), ledger.rearm_at(endpoint)
+    baseline_uri = champion.get("quality_constraints_uri")
+    baseline = read_baseline(store.read(baseline_uri), baseline_uri) if baseline_uri else None
+    delay = rules.label_delay
+    if baseline and baseline.rules.label_delay_hours is not None:
+        delay = timedelta(hours=baseline.rules.label_delay_hours)
+    window = window_ending(_whole_hour(now - delay), rules.window, since, rearmed_at)
+    captures = store.keys_between(f"capture/{endpoint}/{names.VARIANT}", *window)
+    # Labels that are known by now; this hour's folder is still being filled.
+    labels = store.keys_between("labels", window[0], now + HOUR) if captures else []
+    evidence = _fingerprint([baseline_uri, clock.render(max(since, rearmed_at or since)), captures, labels])
+    if previous.get("evidence") == evidence and previous.get("published"):
+        return ignored("nothing_new")
+    known = {"evidence": evidence, "analysed_at": clock.render(now)}
+    if baseline is None:
+        digest: dict[str, Any] = {**_times(window), "verdict": "UNDECIDED", "reason": "no_baseline"}
+        ledger.record_analysis(endpoint, {**digest, **known}, now, of="QUALITY")
+        ledger.mark_published(endpoint, now, of="QUALITY")
+        logger.info("the champion has no quality constraints", **digest)
+        return {"status": digest["verdict"], "reason": digest["reason"]}
+    analysis, details = _analyse((store.files(captures), store.files(labels)), baseline, window, now)
+    report_uri = _file(analysis, details, endpoint, now, store)
+    if not ledger.record_analysis(
+        endpoint, {**_digest(analysis), **known, "report_uri": report_uri}, now, of="QUALITY"
+    ):
+        return ignored("analysed_already")
+    cloudwatch.put_metrics(analysis.metrics(endpoint, names.quality_schedule_name(endpoint), now))
+    ledger.mark_published(endpoint, now, of="QUALITY")
+    announce_window(report_uri, str(baseline_uri), endpoint, bus)
+    logger.info("quality analysed", **_digest(analysis), files=len(captures), label_files=len(labels))
+    count("QualityWindow", reason=analysis.verdict.value)
+    return {"status": analysis.verdict.value, "report_uri": report_uri}
+
+
+def _analyse(
+    files: tuple[Files, Files], baseline: QualityBaseline, window: Window, now: datetime
+) -> tuple[QualityAnalysis, dict[str, Any]]:
+    """The analysis of files of captures and of labels, and what of them it rests on."""
+    captures, labels = files
+    bad_captures, bad_labels, coverage = Quarantine(), Quarantine(), Coverage()
+    sample = ground_truth.draw(
+        (found for source, lines in captures for found in records.read(lines, source, bad_captures, window)),
+        MOST_ROWS,
+    )
+    wanted = {drawn.id for drawn in sample.drawn}
+    known = ground_truth.read(labels, bad_labels, now, wanted) if wanted else ground_truth.Labels()
+    joined = ground_truth.join(sample.drawn, known, bad_labels, coverage)
+    pairs = read_pairs(baseline.task, pairs_of(joined), baseline.classes)
+    analysis = judge_quality(
+        pairs,
+        coverage.rows,
+        baseline.demands,
+        window,
+        rules=baseline.rules,
+        broken=_broken(bad_captures, bad_labels, baseline),
+    )
+    return analysis, _details(sample, bad_captures, bad_labels)
+
+
+def _broken(captures: Quarantine, labels: Quarantine, baseline: QualityBaseline) -> tuple[str, str] | None:
+    """Why the files can't be relied upon, if they can't: too much of them is in quarantine."""
+    for reason, what, found in (("capture_corrupt", "capture", captures), ("suspect_data", "label", labels)):
+        if found.bad_share > baseline.rules.max_bad_share:
+            reasons = ", ".join(f"{name} {times}" for name, times in found.reasons.most_common())
+            return reason, f"{found.bad} of {found.lines} {what} lines can't be used: {reasons}"
+    return None
+
+
+def _details(sample: Sample, captures: Quarantine, labels: Quarantine) -> dict[str, Any]:
+    return {
+        "sample": {
+            "share": sample.share,
+            "captures": sample.captures,
+            "rows": sample.rows,
+            "drawn": len(sample.drawn),
+            "most_rows": MOST_ROWS,
+        },
+        "quarantined": {"captures": dict(captures.reasons), "labels": dict(labels.reasons)},
+        "notes": {"captures": dict(captures.notes), "labels": dict(labels.notes)},
+    }
+
+
+def _file(analysis: QualityAnalysis, details: Mapping[str, Any], endpoint: str, now: datetime, store: Store) -> str:
+    """The window's files are where Model Monitor would put them; analysis.json's URI."""
+    folder = f"monitor/{endpoint}/{names.quality_schedule_name(endpoint)}/{now:%Y/%m/%d/%H}"
+    documents = {
+        "statistics": analysis.statistics(),
+        "constraints": analysis.constraints(),
+        "constraint_violations": analysis.constraint_violations(),
+        "analysis": {**analysis.document(), **details},
+    }
+    for name, document in documents.items():
+        store.put(f"{folder}/{name}.json", json.dumps(document, sort_keys=True))
+    return store.uri(f"{folder}/analysis.json")
+
+
+def _digest(analysis: QualityAnalysis) -> dict[str, Any]:
+    """What the ledger and the log say about the window."""
+    return {
+        **_times(analysis.window),
+        "verdict": analysis.verdict.value,
+        "reason": analysis.reason,
+        "detail": analysis.detail,
+        "quality_max": analysis.quality_max,
+        "rows": analysis.rows,
+        "label_coverage": analysis.label_coverage,
+    }
+
+
+def _times(window: Window) -> dict[str, str]:
+    return {"window_start": clock.render(window[0]), "window_end": clock.render(window[1])}
+
+
+def _whole_hour(time: datetime) -> datetime:
+    """The hour's beginning: captures and labels are filed by the hour, so the same files are the same evidence."""
+    return time.replace(minute=0, second=0, microsecond=0)
+
+
+def _fingerprint(parts: Sequence[Any]) -> str:
+    return sha256(json.dumps(parts).encode()).hexdigest()

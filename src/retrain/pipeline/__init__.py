@@ -1,0 +1,1 @@
+"""The SageMaker pipeline: authored here, published by a deployment."""

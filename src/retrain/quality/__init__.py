@@ -1,0 +1,1 @@
+"""Step 2b: how good a window's answers were. Pure, as drift is."""

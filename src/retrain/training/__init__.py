@@ -1,0 +1,1 @@
+"""Step 5: the drift dataset, and the candidates that are trained on it."""
