@@ -171,7 +171,7 @@ class TestForms:
         window = datetime(2026, 11, 22, 14, tzinfo=UTC), datetime(2026, 11, 22, 15, tzinfo=UTC)
         times = ["2026-11-22T13:59:59Z", "2026-11-22T14:00:00Z", "2026-11-22T14:59:59.999Z", "2026-11-22T15:00:00Z"]
         found, quarantine = read_all(*(line(time=time, event_id=time) for time in times), window=window)
-        assert [records.id for capture in found] == times[1:3]
+        assert [capture.id for capture in found] == times[1:3]
         assert quarantine.outside_window == 2
 
 
@@ -253,7 +253,7 @@ class TestGzip:
         )  # two members, padding
         chunks = [packed[start : start + size] for start in range(0, len(packed), size)]
         found, quarantine = read_all(*records.lines(chunks))
-        assert [records.id for capture in found] == [str(number) for number in range(500)]
+        assert [capture.id for capture in found] == [str(number) for number in range(500)]
         assert not quarantine.reasons
 
     def test_lines_of_a_file_opened_in_binary_mode_will_do(self):
@@ -315,7 +315,7 @@ class TestAnything:
     def test_never_loses_a_good_line(self, junk):
         mixed = [part for number, bad in enumerate(junk) for part in (bad, line(event_id=str(number)))]
         found, _ = read_all(*records.lines([b"\n".join(part.rstrip(b"\n") for part in mixed)]))
-        assert [records.id for capture in found] == [str(number) for number in range(len(junk))]
+        assert [capture.id for capture in found] == [str(number) for number in range(len(junk))]
 
     @given(st.binary(max_size=400), st.integers(1, 50))
     def test_lines_are_the_bytes_between_newlines(self, content, size):

@@ -142,15 +142,15 @@ class TestDraw:
     def test_what_fits_is_drawn_whole_without_what_was_asked(self):
         sample = draw(self.captures(50, rows=2), 100)
         assert (len(sample.drawn), sample.share, sample.captures, sample.rows) == (50, 1.0, 50, 100)
-        assert all(records.rows == [[], []] for capture in sample.drawn)
+        assert all(capture.rows == [[], []] for capture in sample.drawn)
 
     @given(st.permutations(range(60)), st.integers(1, 80), st.integers(1, 3))
     def test_the_same_captures_give_the_same_sample_in_any_order(self, order, most, rows):
         captures = self.captures(60, rows)
         one, other = draw(captures, most), draw([captures[index] for index in order], most)
-        assert {records.id for capture in one.drawn} == {records.id for capture in other.drawn}
+        assert {capture.id for capture in one.drawn} == {capture.id for capture in other.drawn}
         assert one.share == other.share
-        assert sum(len(records.rows) for capture in one.drawn) <= max(most, rows)
+        assert sum(len(capture.rows) for capture in one.drawn) <= max(most, rows)
 
     def test_a_large_sample_has_about_its_share(self):
         sample = draw(self.captures(20_000), 6_000)

@@ -33,7 +33,7 @@ def folder(tmp_path_factory) -> Path:
     (folder / "code").mkdir()
     model.booster.save_model(folder / serving.MODEL)
     (folder / serving.ENCODER).write_text(model.encoder.dump())
-    shutil.copyfile(serving.__file__, folder / "code" / "serving.py")
+    shutil.copyfile(serving.__file__, folder / "code" / "inference.py")
     return folder
 
 
@@ -143,8 +143,8 @@ def test_an_answer_of_another_type_is_not_acceptable(model):
 
 def test_the_artefact_serves_with_nothing_beside_it(folder: Path):
     program = (
-        "import inference, sys; m = serving.model_fn(sys.argv[1]); "
-        "print(serving.transform_fn(m, sys.argv[2], 'text/csv', 'text/csv')[0]); "
+        "import inference, sys; m = inference.model_fn(sys.argv[1]); "
+        "print(inference.transform_fn(m, sys.argv[2], 'text/csv', 'text/csv')[0]); "
         "assert 'retrain' not in sys.modules"
     )
     command = [sys.executable, "-c", program, str(folder), ROWS]
@@ -161,7 +161,7 @@ def test_the_containers_toolkit_sees_its_own_error(folder: Path, monkeypatch):
     errors.BaseInferenceToolkitError = BaseInferenceToolkitError
     monkeypatch.setitem(sys.modules, "sagemaker_inference", types.ModuleType("sagemaker_inference"))
     monkeypatch.setitem(sys.modules, "sagemaker_inference.errors", errors)
-    found = importlib.util.spec_from_file_location("served", folder / "code" / "serving.py")
+    found = importlib.util.spec_from_file_location("served", folder / "code" / "inference.py")
     served = importlib.util.module_from_spec(found)
     monkeypatch.setitem(sys.modules, "served", served)
     found.loader.exec_module(served)

@@ -48,7 +48,7 @@ def base(tmp_path_factory) -> Path:
     (base / "model" / "code").mkdir(parents=True)
     model.booster.save_model(base / "model" / serving.MODEL)
     (base / "model" / serving.ENCODER).write_text(model.encoder.dump())
-    shutil.copyfile(serving.__file__, base / "model" / "code" / "serving.py")
+    shutil.copyfile(serving.__file__, base / "model" / "code" / "inference.py")
     return base
 
 
@@ -64,7 +64,7 @@ def environment(base: Path) -> dict[str, str]:
         "PATH": os.environ["PATH"],
         "HOME": str(base),
         "SAGEMAKER_BASE_DIR": str(base),
-        "SAGEMAKER_PROGRAM": "serving.py",
+        "SAGEMAKER_PROGRAM": "inference.py",
         "SAGEMAKER_SUBMIT_DIRECTORY": str(base / "model" / "code"),
         "OMP_NUM_THREADS": "1",
     }

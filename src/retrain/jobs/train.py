@@ -131,7 +131,7 @@ def _write(folder: Path, model: Model | None, spec_file: Path, lineage: dict[str
     model.booster.save_model(folder / serving.MODEL)
     (folder / serving.ENCODER).write_text(model.encoder.dump(), encoding="utf-8")
     shutil.copyfile(spec_file, folder / "code" / "model.toml")
-    shutil.copyfile(serving.__file__, folder / "code" / "serving.py")
+    shutil.copyfile(serving.__file__, folder / "code" / "inference.py")
 
 
 def _print(spec: Spec, considered: Sequence[Candidate], chosen: str | None) -> None:
