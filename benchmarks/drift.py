@@ -185,7 +185,8 @@ def make_baseline() -> Path:
     """The folder with the baseline's rows (baseline.csv) and its two documents."""
     import numpy as np
 
-    from retrain.drift.baseline import MonitorOptions, baseline_of
+    from retrain.drift.baseline import baseline_of
+    from retrain.model.monitor_options import MonitorOptions
 
     folder = CACHE / "baseline"
     if not (folder / "constraints.json").exists():

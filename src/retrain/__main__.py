@@ -22,16 +22,10 @@ from retrain.capture.local_files import Table, find_evidence, infer_kinds, open_
 from retrain.core import clock
 from retrain.core.errors import InvalidSpec, NoBaseline, Refused
 from retrain.drift.analysis import analyse
-from retrain.drift.baseline import (
-    PREDICTION,
-    Constraints,
-    MonitorOptions,
-    Statistics,
-    baseline_of,
-    read_constraints,
-    read_statistics,
-)
+from retrain.drift.baseline import PREDICTION, Statistics, baseline_of, read_statistics
+from retrain.drift.constraints import Constraints, read_constraints
 from retrain.drift.distances import Verdict
+from retrain.model.monitor_options import MonitorOptions
 from retrain.model.spec import METRICS, read_spec
 
 EXIT_CODES = {Verdict.STABLE: 0, Verdict.DRIFTED: 1, Verdict.UNDECIDED: 2}

@@ -34,7 +34,8 @@ from retrain.core import errors, telemetry
 from retrain.core.clock import parse
 from retrain.deployed import adapters, settings
 from retrain.drift.analysis import analyse
-from retrain.drift.baseline import baseline_of, read_constraints, read_statistics
+from retrain.drift.baseline import baseline_of, read_statistics
+from retrain.drift.constraints import read_constraints
 from retrain.episode.opening import Episode
 
 pytestmark = pytest.mark.filterwarnings("ignore:No application metrics")  # the deployed function ignores it itself

@@ -12,7 +12,8 @@ from control_plane import crowned, opened
 from retrain.core.clock import parse
 from retrain.core.errors import MalformedEvent, NoArtifact
 from retrain.drift.analysis import analyse
-from retrain.drift.baseline import baseline_of, read_constraints, read_statistics
+from retrain.drift.baseline import baseline_of, read_statistics
+from retrain.drift.constraints import read_constraints
 from retrain.quality.verdict import GREATER, Demand, Pairs, judge_quality, read_pairs
 from retrain.report.writer import draw_page
 

@@ -16,8 +16,9 @@ from control_plane import crowned, opened, trigger
 from retrain.core.clock import parse, render
 from retrain.core.errors import InvalidSettings, MalformedEvent, NoBaseline, Retryable, Throttled
 from retrain.drift.analysis import analyse
-from retrain.drift.baseline import MonitorOptions, baseline_of
+from retrain.drift.baseline import baseline_of
 from retrain.jobs.intake import main as intake_job
+from retrain.model.monitor_options import MonitorOptions
 from retrain.monitors.drift_monitor import IntakeJobs, WatchRules, usual_rows, watch_endpoint
 
 EVENT = json.loads((Path(__file__).parents[2] / "events" / "monitor-scheduled.json").read_text())

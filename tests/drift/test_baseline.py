@@ -10,8 +10,11 @@ import pytest
 
 from retrain.core.errors import InvalidSpec, NoBaseline, Refused
 from retrain.drift import baseline
-from retrain.drift.baseline import Metric, MonitorOptions, baseline_of, from_csv, read_constraints, read_statistics
+from retrain.drift import constraints as demands
+from retrain.drift.baseline import baseline_of, from_csv, read_statistics
+from retrain.drift.constraints import Metric, read_constraints
 from retrain.drift.profile import K
+from retrain.model.monitor_options import MonitorOptions
 
 FEATURES = {"age": "numeric", "channel": "categorical"}
 CHANNELS = ["web", "web", "app", "web", "app", "web", "app", ""]
@@ -375,7 +378,7 @@ class TestReadingStatistics:
 
 def test_a_column_of_many_categories_has_no_domain_and_says_how_many_there_were(monkeypatch):
     monkeypatch.setattr(baseline, "MAX_BUCKETS", 10)
-    monkeypatch.setattr(baseline, "MAX_DOMAIN", 50)
+    monkeypatch.setattr(demands, "MAX_DOMAIN", 50)
     statistics, constraints = baseline_of([(f"id{number % 100}",) for number in range(1000)], {"id": "categorical"})
     read = read_statistics(statistics).features["id"]
     assert (len(read.counts), read.rest, read.present) == (10, 900, 1000)

@@ -17,7 +17,8 @@ import pytest
 from capture_records import captures_of, line
 
 from retrain.__main__ import main
-from retrain.drift.baseline import MonitorOptions, baseline_of, read_statistics
+from retrain.drift.baseline import baseline_of, read_statistics
+from retrain.model.monitor_options import MonitorOptions
 from retrain.report.drift_page import quantile, render_drift
 
 SRC = Path(__file__).parents[2] / "src"

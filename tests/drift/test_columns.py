@@ -17,14 +17,9 @@ from hypothesis import strategies as st
 from retrain.capture.columns import ColumnReader, learn, sort_bits
 from retrain.drift import intake
 from retrain.drift.analysis import Analysis, analyse
-from retrain.drift.baseline import (
-    Constraints,
-    MonitorOptions,
-    Statistics,
-    baseline_of,
-    read_constraints,
-    read_statistics,
-)
+from retrain.drift.baseline import Statistics, baseline_of, read_statistics
+from retrain.drift.constraints import Constraints, read_constraints
+from retrain.model.monitor_options import MonitorOptions
 
 WINDOW = datetime(2026, 11, 22, 14, tzinfo=UTC), datetime(2026, 11, 22, 15, tzinfo=UTC)
 KINDS = {"age": "numeric", "income": "numeric", "channel": "categorical"}

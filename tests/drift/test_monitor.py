@@ -17,8 +17,9 @@ from capture_records import captures_of, line
 from retrain.core.errors import NoBaseline
 from retrain.drift import profile
 from retrain.drift.analysis import Analysis, analyse
-from retrain.drift.baseline import MonitorOptions, baseline_of, read_statistics
+from retrain.drift.baseline import baseline_of, read_statistics
 from retrain.drift.distances import Verdict
+from retrain.model.monitor_options import MonitorOptions
 from retrain.report.words import consequence, headline
 
 WINDOW = datetime(2026, 11, 22, 14, tzinfo=UTC), datetime(2026, 11, 22, 15, tzinfo=UTC)

@@ -12,8 +12,9 @@ from capture_records import line
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrain.drift.baseline import MonitorOptions, Statistics, baseline_of, read_statistics
+from retrain.drift.baseline import Statistics, baseline_of, read_statistics
 from retrain.drift.intake import Intake, read_captures
+from retrain.model.monitor_options import MonitorOptions
 
 WINDOW = datetime(2026, 11, 22, 14, tzinfo=UTC), datetime(2026, 11, 22, 15, tzinfo=UTC)
 MUTATED = 10_000

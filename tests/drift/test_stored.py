@@ -20,9 +20,11 @@ from hypothesis import strategies as st
 from retrain.core.clock import parse, render
 from retrain.core.window import CaptureFile, prefixes
 from retrain.drift.analysis import judge
-from retrain.drift.baseline import MonitorOptions, baseline_of, read_constraints, read_statistics
+from retrain.drift.baseline import baseline_of, read_statistics
+from retrain.drift.constraints import read_constraints
 from retrain.drift.intake import read_captures
 from retrain.drift.intake_cache import Shelf, Stored, UnusableError, dump_intake, folder, hours_of, load_intake, take_in
+from retrain.model.monitor_options import MonitorOptions
 
 KINDS = {"x": "numeric", "kind": "categorical"}
 ROWS = [[str(value), "web" if value % 3 else "app"] for value in range(400)]

@@ -17,7 +17,8 @@ from retrain.capture.ground_truth import Labels
 from retrain.capture.local_files import open_table
 from retrain.capture.records import Capture
 from retrain.core.errors import Refused
-from retrain.drift.baseline import baseline_of, read_constraints, read_statistics
+from retrain.drift.baseline import baseline_of, read_statistics
+from retrain.drift.constraints import read_constraints
 from retrain.gate.rules import Decision, judge
 from retrain.jobs.evaluate import gather, score_rows
 from retrain.model.propose import propose

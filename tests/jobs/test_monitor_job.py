@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from retrain.drift.baseline import MonitorOptions, baseline_of
+from retrain.drift.baseline import baseline_of
+from retrain.model.monitor_options import MonitorOptions
 
 SRC = Path(__file__).parents[2] / "src"
 FEATURES = {"x": "numeric", "kind": "categorical"}

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from retrain.drift.analysis import analyse
-from retrain.drift.baseline import MonitorOptions, baseline_of
+from retrain.drift.baseline import baseline_of
 from retrain.jobs import spark as job
+from retrain.model.monitor_options import MonitorOptions
 
 SparkSession = pytest.importorskip("pyspark.sql", reason="pyspark is not installed: make test-spark").SparkSession
 if shutil.which("java") is None:

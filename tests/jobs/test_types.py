@@ -11,7 +11,8 @@ from retrain.capture.ground_truth import Labels
 from retrain.capture.records import Capture
 from retrain.core.errors import Refused
 from retrain.drift.analysis import analyse
-from retrain.drift.baseline import baseline_of, read_constraints, read_statistics
+from retrain.drift.baseline import baseline_of, read_statistics
+from retrain.drift.constraints import read_constraints
 from retrain.model import serving, table
 from retrain.model.serving import JSON, BadRequestError, Encoder, predict, read_rows
 from retrain.model.spec import parse_spec

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from stand_ins import IMAGE, ROLE, House, embedded
 
-from retrain.drift.baseline import MonitorOptions, baseline_of, read_statistics
+from retrain.drift.baseline import baseline_of, read_statistics
 from retrain.drift.intake_cache import load_intake
+from retrain.model.monitor_options import MonitorOptions
 from retrain.monitors.drift_monitor import IntakeJobs, intake_job
 from retrain.pipeline.job_code import package_files
 

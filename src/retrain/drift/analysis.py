@@ -23,18 +23,13 @@ from retrain.drift import distances
 from retrain.drift.baseline import (
     PREDICTION,
     CategoricalBaseline,
-    Constraints,
     FeatureBaseline,
-    FeatureConstraints,
-    MonitorOptions,
     NumericBaseline,
     Statistics,
-    completeness,
-    read_constraints,
     read_statistics,
-    render_constraints,
     render_statistics,
 )
+from retrain.drift.constraints import Constraints, FeatureConstraints, read_constraints, render_constraints
 from retrain.drift.distances import Verdict
 from retrain.drift.intake import Intake, read_captures
 from retrain.drift.profile import (
@@ -43,6 +38,7 @@ from retrain.drift.profile import (
     NumericProfile,
     Profile,
 )
+from retrain.model.monitor_options import MonitorOptions
 
 NAMESPACE = "DriftRetrain"
 MAX_FEATURE_METRICS = 20
@@ -481,7 +477,7 @@ class _Judgement:
         if not self.rows:
             return
         enough = self.rows >= min(self.options.min_rows, 100)  # below, one odd row would be a broken schema
-        full = completeness(column)
+        full = column.completeness
         if demanded.completeness is not None and full < demanded.completeness:
             wanted = demanded.completeness
             description = f"Value: {full} does not meet the constraint requirement! Expected completeness: {wanted}"
@@ -588,7 +584,7 @@ def _compare(
         present=n,
         missing=column.missing,
         bad=column.bad if isinstance(column, NumericProfile) else 0,
-        completeness=completeness(column),
+        completeness=column.completeness,
         judged=judged,
         new_categories=found.new_categories,
         importance=baseline.importance,

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.drift.profile import AtPoints, Numbers, Sketch
+from retrain.model.monitor_options import ALPHA
 
-ALPHA = 0.003
 C_ALPHA = 1.8  # Deequ's default, for ALPHA: Knuth, The Art of Computer Programming 2, 3.3.1, eq. (15)
 BINS = 10
 _CLEARLY = 4  # standard deviations of a count

@@ -50,6 +50,7 @@ _READING = (  # the code that decides what an intake holds
     "capture/records",
     "core/clock",
     "drift/baseline",
+    "drift/documents",
     "drift/intake",
     "drift/intake_cache",
     "drift/profile",

@@ -104,6 +104,19 @@ class NumericProfile:
     at: AtPoints | None = None
 
     @property
+    def completeness(self) -> float:
+        """Share of the rows that have a usable value, 1 if there are no rows."""
+        rows = self.present + self.missing + self.bad
+        return self.present / rows if rows else 1.0
+
+    @property
+    def inferred_type(self) -> str:
+        """In Model Monitor's words: Fractional, Integral, or Unknown where there was no value."""
+        if not self.present:
+            return "Unknown"
+        return "Integral" if self.integral == self.present else "Fractional"
+
+    @property
     def mean(self) -> float:
         """NaN without values."""
         return self.total / self.present if self.present else math.nan
@@ -131,6 +144,17 @@ class CategoricalProfile:
     def present(self) -> int:
         """Number of values."""
         return sum(self.counts.values()) + self.rest
+
+    @property
+    def completeness(self) -> float:
+        """Share of the rows that have a value, 1 if there are no rows."""
+        rows = self.present + self.missing
+        return self.present / rows if rows else 1.0
+
+    @property
+    def inferred_type(self) -> str:
+        """In Model Monitor's words: String, or Unknown where there was no value."""
+        return "String" if self.present else "Unknown"
 
     @property
     def distinct(self) -> int:

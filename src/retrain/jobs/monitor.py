@@ -24,7 +24,8 @@ from retrain.capture.records import Window
 from retrain.core import clock
 from retrain.core.errors import InvalidSettings, NoBaseline, Refused
 from retrain.drift.analysis import Analysis, analyse
-from retrain.drift.baseline import read_constraints, read_statistics
+from retrain.drift.baseline import read_statistics
+from retrain.drift.constraints import read_constraints
 from retrain.drift.distances import Verdict
 from retrain.jobs.entry import run
 

@@ -19,7 +19,8 @@ from retrain.capture.records import Window, lines
 from retrain.core import clock
 from retrain.core.errors import Refused
 from retrain.drift.analysis import judge
-from retrain.drift.baseline import read_constraints, read_statistics
+from retrain.drift.baseline import read_statistics
+from retrain.drift.constraints import read_constraints
 from retrain.drift.intake import Intake, merge_intakes, read_captures
 from retrain.drift.intake_cache import Stored, dump_intake, load_intake
 from retrain.jobs.entry import arguments, run

@@ -96,7 +96,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from retrain.core.errors import InvalidSpec
-from retrain.drift.baseline import MonitorOptions, OptionError
+from retrain.model.monitor_options import MonitorOptions, OptionError
 
 METRICS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {

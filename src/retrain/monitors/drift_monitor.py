@@ -15,7 +15,8 @@ from retrain.core.telemetry import count, logger
 from retrain.core.window import DAY, HOUR, CaptureFile, full_hour, window_ending
 from retrain.drift import intake_cache
 from retrain.drift.analysis import MAX_FEATURE_METRICS, Analysis, judge
-from retrain.drift.baseline import Statistics, read_constraints, read_statistics
+from retrain.drift.baseline import Statistics, read_statistics
+from retrain.drift.constraints import read_constraints
 from retrain.drift.distances import Verdict
 from retrain.drift.intake_cache import Reading, Shelf
 from retrain.episode.opening import announce_window, ignored, moment
