@@ -271,7 +271,7 @@ class Replay:
     def _gate(self, episode_id: str) -> dict[str, Any] | None:
         """The gate's numbers of the episode, None if it never got that far."""
         try:
-            uri = f"s3://{self.stack['BucketName']}/episodes/{episode_id}/evaluation/metrics.json"
+            uri = f"s3://{self.stack['BucketName']}/episodes/{episode_id}/evaluation/evaluation.json"
             gate: dict[str, Any] = self._json(uri)["gate"]
         except ClientError:
             return None

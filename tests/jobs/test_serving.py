@@ -1,4 +1,4 @@
-"""Serving under the toolkits of SageMaker's containers: the artefact's own serving.py, in an environment of its own.
+"""Serving under the toolkits of SageMaker's containers: the artefact's own inference.py, in an environment of its own.
 
 Both are in the XGBoost images. sagemaker-containers, under gunicorn, serves a script-mode program; sagemaker-inference,
 under the multi-model server, does where SAGEMAKER_MULTI_MODEL is set (sagemaker_xgboost_container/serving.py).
