@@ -277,7 +277,7 @@ def json_in_processes(folder: Path, processors: int) -> Line:
 
 def in_processes(folder: Path, processors: int) -> Line:
     """The captures read and summarised as the intake job does, by a process for each processor."""
-    from retrain.jobs.intake import read_in_parallel
+    from retrain.drift.parallel import read_in_parallel
 
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:processors])
     baseline = (make_baseline() / "statistics.json").read_bytes()

@@ -36,8 +36,8 @@ from retrain.capture.ground_truth import Labels
 from retrain.capture.records import Capture
 from retrain.core.errors import Refused
 from retrain.gate.comparison import Comparison, compare
+from retrain.gate.evidence import gather, score_rows
 from retrain.gate.rules import judge, shortfall
-from retrain.jobs.evaluate import gather, score_rows
 from retrain.model.serving import Model
 from retrain.model.spec import Spec, parse_spec
 from retrain.model.table import Column, Table, category, concat, parse_numbers

@@ -42,8 +42,8 @@ from retrain.capture.records import Capture
 from retrain.drift.analysis import analyse
 from retrain.drift.baseline import from_csv
 from retrain.drift.distances import Verdict
+from retrain.gate.evidence import gather, score_rows
 from retrain.gate.rules import judge
-from retrain.jobs.evaluate import gather, score_rows
 from retrain.model.serving import Model
 from retrain.model.spec import CANDIDATES, Spec
 from retrain.model.table import Column, Table, category, concat, parse_numbers, write_table

@@ -19,8 +19,8 @@ from retrain.capture.records import Capture
 from retrain.core.errors import Refused
 from retrain.drift.baseline import baseline_of, read_statistics
 from retrain.drift.constraints import read_constraints
+from retrain.gate.evidence import gather, score_rows
 from retrain.gate.rules import Decision, judge
-from retrain.jobs.evaluate import gather, score_rows
 from retrain.model.propose import propose
 from retrain.model.serving import Model, predict
 from retrain.model.spec import Spec

@@ -6,8 +6,9 @@ import pytest
 
 from retrain.core.errors import Refused
 from retrain.gate.comparison import compare
+from retrain.gate.document import plain
+from retrain.gate.evidence import Scored, gather, sample, sanity
 from retrain.gate.rules import judge
-from retrain.jobs.evaluate import Scored, gather, plain, sample, sanity
 from retrain.model.spec import parse_spec
 from retrain.model.table import Table, category
 from retrain.quality.metrics import score

@@ -1,51 +1,29 @@
 """EvaluateChallenger: champion and challenger score the same rows, and the gate decides.
 
-evaluation.json is Model Monitor's model-quality statistics of the challenger on the holdout, and beside it what the
-gate saw. Its size does not grow with the data: at most 20 segments, ten bins and ten spans of time per model, and the
-30 most important features. constraints.json is what the quality monitor holds the challenger to, should it serve.
+evaluation.json is what gate/document.py says of it; constraints.json is what the quality monitor holds the challenger
+to, should it serve.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, astuple, dataclass
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from retrain.core.errors import Refused
-from retrain.gate.comparison import Comparison, compare
-from retrain.gate.rules import (
-    FEWEST_OF_A_CLASS,
-    Decision,
-    Evidence,
-    Fit,
-    Sanity,
-    Segment,
-    judge,
-    segment_confidence,
-    segment_limit,
-)
+from retrain.gate.document import evaluation, plain
+from retrain.gate.evidence import gather, score_rows
+from retrain.gate.rules import judge
 from retrain.jobs.entry import arguments, flag, run
-from retrain.model.archive import importance, load_model, read_lineage
-from retrain.model.serving import Model
-from retrain.model.spec import MOST_SEGMENTS, Spec, read_spec
-from retrain.model.table import Table, read_table, thin
-from retrain.quality.metrics import BINS, Numbers, bias, calibration_error, curve, model_quality, score
+from retrain.model.archive import load_model, read_lineage
+from retrain.model.spec import read_spec
+from retrain.model.table import read_table
 from retrain.quality.verdict import QualityRules, suggest_constraints
-from retrain.training.candidates import encode, truth
-from retrain.training.dataset import kinds, sha256, verify_dataset
+from retrain.training.dataset import kinds, sha256
+from retrain.training.lineage import verify_lineage
 
 ARCHIVE = "model.tar.gz"
-_JUDGED = 20  # segments that are judged one by one, the largest
-_SEGMENT_ROWS = 2_000  # rows of a segment that its interval is computed from
-_SPANS = 10
-_FEATURES = 30
 
 
 def main(texts: list[str] | None = None) -> int:
@@ -59,341 +37,40 @@ def evaluate(options: argparse.Namespace) -> str:
     """evaluation.json and constraints.json are in the output folder; the decision in a sentence."""
     spec = read_spec(options.dataset / "model.toml")
     holdout, reference = (read_table(options.dataset / f"{part}.csv", kinds(spec)) for part in ("holdout", "reference"))
-    challenger, lineage = load_model(options.challenger / ARCHIVE), read_lineage(options.challenger / ARCHIVE)
-    provenance = _provenance(options, lineage)
-    champion_archive = options.champion / ARCHIVE
-    champion = load_model(champion_archive) if champion_archive.exists() else None
+    archives = {"champion": options.champion / ARCHIVE, "challenger": options.challenger / ARCHIVE}
+    lineage = read_lineage(archives["challenger"])
+    hashes = verify_lineage(lineage, options.dataset, **archives)
+    models = {name: load_model(archive) for name, archive in archives.items() if archive.exists()}
+    champion, challenger = models.get("champion"), models["challenger"]
     scored = score_rows(spec, holdout, champion, challenger)
     evidence = gather(spec, scored, score_rows(spec, reference, champion, challenger), bootstrap=options.bootstrap)
     decision = judge(evidence, spec.gate)
     document = {
         "version": 0.0,
         "dataset": {"item_count": len(holdout), "evaluation_time": options.evaluation_time},
-        **model_quality(spec.task, scored.truth, scored.challenger, challenger.encoder.classes, spec.gate.seed),
-        "gate": _gate(spec, evidence, decision, lineage["candidate"]),
-        "segments": _segments_json(spec, evidence),
-        "curves": {
-            "kind": "residuals" if spec.task == "regression" else "reliability",
-            **{name: [asdict(b) for b in curve(scored.truth, output)] for name, output in scored.models()},
-        },
-        "importance": {
-            "measure": "total_gain",
-            **{
-                name: _largest(importance(model))
-                for name, model in (("champion", champion), ("challenger", challenger))
-                if model is not None
-            },
-        },
-        "over_time": list(_over_time(spec, scored)),
+        **evaluation(spec, scored, evidence, decision, models=models, candidate=lineage["candidate"]),
         "training": lineage,
-        **provenance,
+        **hashes,
     }
-    demands = suggest_constraints(
-        document,
-        spec.task,
-        spec.monitor.quality_tolerance,
-        classes=challenger.encoder.classes,
-        rules=QualityRules(
-            min_label_coverage=spec.dataset.min_label_coverage,
-            max_bad_share=spec.dataset.max_bad_share,
-            label_delay_hours=spec.monitor.label_delay_hours,
-        ),
+    rules = QualityRules(
+        min_label_coverage=spec.dataset.min_label_coverage,
+        max_bad_share=spec.dataset.max_bad_share,
+        label_delay_hours=spec.monitor.label_delay_hours,
     )
-    options.output.mkdir(parents=True, exist_ok=True)
-    constraints, evaluation = options.output / "constraints.json", options.output / "evaluation.json"
-    constraints.write_text(_json(demands), encoding="utf-8")
-    evaluation.write_text(_json({**document, "constraints_sha256": sha256(constraints)}), encoding="utf-8")
+    tolerance = spec.monitor.quality_tolerance
+    demands = suggest_constraints(document, spec.task, tolerance, classes=challenger.encoder.classes, rules=rules)
+    constraints = _write(options.output / "constraints.json", demands)
+    written = _write(options.output / "evaluation.json", {**document, "constraints_sha256": constraints})
     # SageMaker keeps the message with the job, where nobody who can write to the bucket can change it.
-    said = f"{decision.decision}, {evaluation.name} {sha256(evaluation)}"
+    said = f"{decision.decision}, evaluation.json {written}"
     return "; ".join([said, *(f"{reason.code}: {reason.detail}" for reason in decision.reasons)])
 
 
-def _json(document: Mapping[str, Any]) -> str:
-    return json.dumps(plain(document), indent=1, allow_nan=False) + "\n"
-
-
-def plain(value: Any) -> Any:
-    """What is no finite number is null: JSON has no NaN, and to the approver a missing number is missing evidence."""
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Rows with their labels and both models' output, each model having encoded the rows its own way."""
-
-    rows: Table
-    truth: Numbers
-    champion: Numbers | None
-    challenger: Numbers
-
-    def models(self) -> Iterator[tuple[str, Numbers]]:
-        """The models that there are, by name, with their output."""
-        if self.champion is not None:
-            yield "champion", self.champion
-        yield "challenger", self.challenger
-
-    def take(self, index: NDArray[np.intp]) -> Scored:
-        """Those rows."""
-        champion = None if self.champion is None else self.champion[index]
-        return Scored(self.rows.take(index), self.truth[index], champion, self.challenger[index])
-
-
-def score_rows(spec: Spec, rows: Table, champion: Model | None, challenger: Model) -> Scored:
-    """The rows as both models see them."""
-    return Scored(
-        rows,
-        truth(spec, challenger.encoder, rows),
-        champion.predict(encode(champion.encoder, rows)) if champion else None,
-        challenger.predict(encode(challenger.encoder, rows)),
-    )
-
-
-def gather(spec: Spec, holdout: Scored, reference: Scored, *, bootstrap: bool) -> Evidence:
-    """Everything that the gate looks at."""
-    return Evidence(
-        metric=spec.metric,
-        direction=spec.direction,
-        bootstrap=bootstrap,
-        has_champion=holdout.champion is not None,
-        holdout_rows=len(holdout.truth),
-        reference_rows=len(reference.truth),
-        rarer=_rarer(spec, holdout.truth),
-        reference_rarer=_rarer(spec, reference.truth),
-        challenger=score(spec.metric, holdout.truth, holdout.challenger),
-        holdout=_compare(spec, holdout, spec.gate.confidence, spec.gate.spans),
-        reference=_compare(spec, reference, spec.gate.confidence),
-        sanity=sanity(spec.task, holdout.truth, holdout.challenger),
-        fit=_fit(spec, holdout),
-        segments=_segments(spec, holdout),
-    )
-
-
-def _compare(
-    spec: Spec, scored: Scored, confidence: float, spans: int = 1, weights: Numbers | None = None
-) -> Comparison | None:
-    """The comparison on those rows; None without rows or champion. Far tails are drawn more often."""
-    if scored.champion is None or not len(scored.truth):
-        return None
-    return compare(
-        spec.metric,
-        spec.direction,
-        scored.truth,
-        scored.champion,
-        scored.challenger,
-        confidence=confidence,
-        resamples=max(spec.gate.resamples, int(16 / (1 - confidence))),  # eight beyond each end of the interval
-        seed=spec.gate.seed,
-        spans=spans,
-        weights=weights,
-    )
-
-
-def _fit(spec: Spec, scored: Scored) -> Fit | None:
-    """How far predictions lie off on the whole; None without rows."""
-    if not len(scored.truth):
-        return None
-    if spec.task == "regression":
-        measure, scale, chance = bias, float(np.std(scored.truth)), 0.0
-    else:
-        measure, (scale, chance) = calibration_error, _calibration_scale(scored)
-    values = {name: measure(scored.truth, output) for name, output in scored.models()}
-    return Fit(measure.__name__, values.get("champion"), values["challenger"], scale, chance)
-
-
-def _calibration_scale(scored: Scored) -> tuple[float, float]:
-    """The calibration error's unit, and the standard deviation of the observed share in a tenth of the rows.
-
-    A gap of a hundredth is little where half the rows are positive, and as much as there is where one in a hundred is:
-    the unit follows p (1 - p). A champion with class weights predicts other shares than it observes, on purpose; the
-    share nearer to a half counts.
-    """
-    _, output = next(scored.models())
-    bins, rows = curve(scored.truth, output), len(scored.truth)
-    predicted = sum(b.rows * b.predicted for b in bins) / rows
-    observed = sum(b.rows * b.observed for b in bins) / rows
-    scale = 4 * max(predicted * (1 - predicted), observed * (1 - observed))
-    return scale, math.sqrt(BINS * observed * (1 - observed) / rows)
-
-
-def _segments(spec: Spec, scored: Scored) -> tuple[Segment, ...]:
-    """The holdout by category, the largest first; without a champion there is nothing to judge them by."""
-    if scored.champion is None:
-        return ()
-    names = spec.gate.segments
-    if names is None:
-        names = tuple(feature.name for feature in spec.features if feature.type == "categorical")[:MOST_SEGMENTS]
-    found = sorted(
-        (part for name in names for part in _parts(scored.rows, name, spec.gate.min_segment_rows)),
-        key=lambda part: (-len(part[2]), part[0], part[1] or ""),
-    )
-    why = [_unjudgeable(spec, scored.truth[index], place) for place, (_, _, index) in enumerate(found)]
-    confidence = segment_confidence(spec.gate, why.count(None))
-    return tuple(
-        Segment(feature, level, len(index), None, reason)
-        if reason
-        else _judged(spec, feature, level, scored.take(index), confidence)
-        for (feature, level, index), reason in zip(found, why, strict=True)
-        if level is None or reason is None
-    )
-
-
-def _judged(spec: Spec, feature: str, level: str | None, part: Scored, confidence: float) -> Segment:
-    """The segment of those rows; of many a sample is compared."""
-    index, weights = sample(part.truth, _SEGMENT_ROWS, classes=spec.task != "regression")
-    comparison = _compare(spec, part.take(index), confidence, weights=weights)
-    if comparison is None or not all(map(math.isfinite, astuple(comparison))):
-        return Segment(feature, level, len(part.truth), None, f"{spec.metric} undefined in too many resamples")
-    return Segment(feature, level, len(part.truth), comparison)
-
-
-def sample(labels: Numbers, most: int, *, classes: bool) -> tuple[NDArray[np.intp], Numbers | None]:
-    """At most so many of the rows, evenly spread, and for how many rows each of them stands; None: all for as many.
-
-    Of `classes` the rarer ones keep as many rows as the others, or all they have. An even share of all rows would keep
-    two of twelve positives, and hardly say how either model answers them; weights put their share right again.
-    """
-    groups = [np.arange(len(labels))]
-    if classes and len(labels) > most:
-        groups = sorted((np.flatnonzero(labels == value) for value in np.unique(labels)), key=len)
-    kept: list[NDArray[np.intp]] = []
-    for left, group in zip(range(len(groups), 0, -1), groups, strict=True):
-        room = (most - sum(map(len, kept))) // left
-        kept.append(group[thin(len(group), max(room, 1))])
-    weights = [np.full(len(part), len(group) / len(part)) for part, group in zip(kept, groups, strict=True)]
-    return np.concatenate(kept), np.concatenate(weights) if len(groups) > 1 else None
-
-
-def _parts(rows: Table, name: str, least: int) -> Iterator[tuple[str, str | None, NDArray[np.intp]]]:
-    """Feature, category and rows of every category that has enough of them, and of all the others together."""
-    column = rows.categories(name)
-    times = np.bincount(column.codes[column.codes >= 0], minlength=len(column.levels))
-    often = np.flatnonzero(times >= least)
-    for code in often:
-        yield name, column.levels[code], np.flatnonzero(column.codes == code)
-    if len(rare := np.flatnonzero(~np.isin(column.codes, often))):
-        yield name, None, rare
-
-
-def _unjudgeable(spec: Spec, labels: Numbers, place: int) -> str | None:
-    """Why nothing can be said about a segment that has these labels and is the `place`-th largest."""
-    if len(labels) < spec.gate.min_segment_rows:
-        return f"fewer than {spec.gate.min_segment_rows} rows"
-    if (few := _rarer(spec, labels)) is not None and few < FEWEST_OF_A_CLASS:
-        return f"{few} rows of one class"
-    return f"not among the {_JUDGED} largest" if place >= _JUDGED else None
-
-
-def _rarer(spec: Spec, labels: Numbers) -> int | None:
-    """Rows of the rarer one of two classes, None if the metric is defined without."""
-    return int(min(labels.sum(), len(labels) - labels.sum())) if spec.metric == "auc" else None
-
-
-def sanity(task: str, labels: Numbers, output: Numbers) -> Sanity:
-    """What the gate wants to know about predictions, and the labels' span: 0 to 1 where predictions are probabilities.
-
-    Without rows nothing is missing, and everything is the same.
-    """
-    finite = output[np.isfinite(output)]
-    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
-    values = task == "regression" and len(labels)
-    return Sanity(
-        missing=int(output.size - finite.size),
-        low=low,
-        high=high,
-        label_low=float(labels.min()) if values else 0.0,
-        label_high=float(labels.max()) if values else 1.0,
-        constant=bool(np.all(output == output[:1])),
-        one_label=bool(np.all(labels == labels[:1])),
-    )
-
-
-def _provenance(options: argparse.Namespace, lineage: Mapping[str, Any]) -> dict[str, str | None]:
-    """The SHA-256 of everything that was judged, after it was found to belong together; Refused if it does not.
-
-    The files are those of the dataset's manifest, the challenger was trained on them, and on this champion.
-    """
-    manifest = verify_dataset(options.dataset)
-    archive = options.champion / ARCHIVE
-    champion = sha256(archive) if archive.exists() else None
-    trained = lineage["sha256"]
-    expected = {**manifest["sha256"], "champion": champion}
-    for name in ("train.csv", "validation.csv", "model.toml", *(["champion"] if champion else [])):
-        if trained.get(name) != expected.get(name):
-            raise Refused(
-                "artifact_tampered",
-                f"the challenger was trained with {name} of SHA-256 {trained.get(name)}, not {expected.get(name)}",
-            )
-    return {
-        "model_sha256": sha256(options.challenger / ARCHIVE),
-        "dataset_sha256": sha256(options.dataset / "manifest.json"),
-        "champion_sha256": champion,
-        "reference_sha256": manifest.get("reference_sha256"),
-    }
-
-
-def _segments_json(spec: Spec, evidence: Evidence) -> list[dict[str, Any]]:
-    confidence = segment_confidence(spec.gate, sum(s.comparison is not None for s in evidence.segments))
-    return [
-        {
-            "feature": segment.feature,
-            "level": None if segment.level is None else segment.level[:100],
-            "rows": segment.rows,
-            **_compared(segment.comparison),
-            "confidence": confidence,
-            "limit": segment_limit(segment, evidence.direction, spec.gate),
-            "why": segment.why,
-        }
-        for segment in evidence.segments
-    ]
-
-
-def _compared(comparison: Comparison | None) -> dict[str, Any]:
-    return {
-        "champion": comparison.champion if comparison else None,
-        "challenger": comparison.challenger if comparison else None,
-        "difference": comparison.difference if comparison else None,
-        "interval": [comparison.low, comparison.high] if comparison else None,
-    }
-
-
-def _over_time(spec: Spec, scored: Scored) -> Iterator[dict[str, Any]]:
-    """The main metric of both models in spans of equally many rows, in the order of time; None where undefined."""
-    for index in np.array_split(np.arange(len(scored.truth)), min(_SPANS, max(len(scored.truth), 1))):
-        part = scored.take(index)
-        yield {"rows": len(index), **{name: score(spec.metric, part.truth, output) for name, output in part.models()}}
-
-
-def _largest(shares: dict[str, float]) -> dict[str, float]:
-    """The features with the largest shares, in their order."""
-    return dict(sorted(shares.items(), key=lambda item: (-item[1], item[0]))[:_FEATURES])
-
-
-def _gate(spec: Spec, evidence: Evidence, decision: Decision, candidate: str) -> dict[str, Any]:
-    holdout, reference = evidence.holdout, evidence.reference
-    return {
-        "decision": decision.decision,
-        "reasons": [{"code": reason.code, "detail": reason.detail} for reason in decision.reasons],
-        "metric": spec.metric,
-        "direction": spec.direction,
-        **_compared(holdout),
-        "challenger": evidence.challenger,
-        "confidence": spec.gate.confidence,
-        "spans": spec.gate.spans,
-        "margin": decision.margin,
-        "reference": {
-            "champion": reference.champion if reference else None,
-            "challenger": reference.challenger if reference else None,
-            "limit": decision.limit,
-            "interval": [reference.low, reference.high] if reference else None,
-        },
-        "rows": {"holdout": evidence.holdout_rows, "reference": evidence.reference_rows},
-        "fit": asdict(evidence.fit) if evidence.fit else None,
-        "candidate": candidate,
-    }
+def _write(file: Path, document: dict[str, Any]) -> str:
+    """The SHA-256 of the file, which holds the document."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(plain(document), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    return sha256(file)
 
 
 if __name__ == "__main__":

@@ -8,24 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial, reduce
-from multiprocessing import get_context
-from pathlib import Path
-from typing import BinaryIO
 
-from retrain.capture.records import Window
 from retrain.core import clock
 from retrain.core.window import CaptureFile
-from retrain.drift.baseline import read_statistics
-from retrain.drift.intake import Intake, merge_intakes, read_captures
-from retrain.drift.intake_cache import Stored, document_name, dump_intake, ever_since, hours_of, load_intake
+from retrain.drift.intake_cache import Stored, document_name, dump_intake, ever_since, hours_of
+from retrain.drift.parallel import read_in_parallel
 from retrain.jobs.entry import arguments, run
-
-Source = tuple[str, Path]  # the key that a file is known by, and where it lies
 
 
 def main(texts: list[str] | None = None) -> int:
@@ -53,36 +42,6 @@ def take_in(options: argparse.Namespace) -> str:
         document.parent.mkdir(parents=True, exist_ok=True)
         document.write_bytes(dump_intake(Stored(intake, {file.key: file.etag for file in files})))
     return f"{len(here)} of {len(wanted['files'])} files of {len(hours)} hours, {sum(file.size for file in here)} bytes"
-
-
-def read_in_parallel(sources: Sequence[Source], statistics: bytes, window: Window) -> Intake:
-    """The intake of the files, read by as many processes as there are processors."""
-    workers = max(min(len(os.sched_getaffinity(0)), len(sources)), 1)
-    own, *others = (sources[worker::workers] for worker in range(workers))
-    if not others:
-        return merge_shares([read_share(own, statistics, window)], statistics)
-    # A forked process would have polars' threads by name only, and wait for them for ever.
-    with ProcessPoolExecutor(len(others), get_context("spawn")) as pool:
-        theirs = pool.map(partial(read_share, statistics=statistics, window=window), others)
-        return merge_shares([read_share(own, statistics, window), *theirs], statistics)
-
-
-def read_share(sources: Iterable[Source], statistics: bytes, window: Window) -> bytes:
-    """The stored intake of the files: what travels between processes and machines."""
-    return dump_intake(Stored(read_captures(_opened(sources), read_statistics(statistics), window), {}))
-
-
-def merge_shares(parts: Iterable[bytes], statistics: bytes) -> Intake:
-    """The intake of all of them, of which there is at least one."""
-    read = read_statistics(statistics)
-    return reduce(merge_intakes, (load_intake(part, read).intake for part in parts))
-
-
-def _opened(sources: Iterable[Source]) -> Iterator[tuple[str, BinaryIO]]:
-    """Each file, open while it is the turn of it."""
-    for key, path in sources:
-        with path.open("rb") as file:
-            yield key, file
 
 
 if __name__ == "__main__":

@@ -21,10 +21,11 @@ from retrain.core.errors import Refused
 from retrain.drift.analysis import judge
 from retrain.drift.baseline import read_statistics
 from retrain.drift.constraints import read_constraints
-from retrain.drift.intake import Intake, merge_intakes, read_captures
-from retrain.drift.intake_cache import Stored, dump_intake, load_intake
+from retrain.drift.container import write_analysis
+from retrain.drift.intake import Intake
+from retrain.drift.intake_cache import Stored, dump_intake
+from retrain.drift.parallel import merge_shares, read_share
 from retrain.jobs.entry import arguments, run
-from retrain.jobs.monitor import write_analysis
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -66,17 +67,15 @@ def intake_of(
     if parts.isEmpty():
         raise Refused("capture_missing", f"{captures}: there is no file")
     merged = parts.treeReduce(partial(_merge, statistics=statistics), _DEPTH)
-    return load_intake(merged, read_statistics(statistics)).intake
+    return merge_shares([merged], statistics)
 
 
 def _part(files: Iterable[tuple[str, bytes]], statistics: bytes, window: Window) -> Iterator[bytes]:
-    found = ((name, lines([content])) for name, content in files)
-    yield dump_intake(Stored(read_captures(found, read_statistics(statistics), window), {}))
+    yield read_share(((name, lines([content])) for name, content in files), statistics, window)
 
 
 def _merge(one: bytes, other: bytes, statistics: bytes) -> bytes:
-    read = read_statistics(statistics)
-    return dump_intake(Stored(merge_intakes(*(load_intake(part, read).intake for part in (one, other))), {}))
+    return dump_intake(Stored(merge_shares((one, other), statistics), {}))
 
 
 if __name__ == "__main__":

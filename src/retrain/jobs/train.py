@@ -13,28 +13,23 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import re
-import shutil
 from collections.abc import Sequence
 from hashlib import sha256 as digest
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import xgboost as xgb
 from xgboost import collective
 
 from retrain.core.errors import InvalidSpec, Refused
-from retrain.model import serving
-from retrain.model.archive import LINEAGE, load_model
-from retrain.model.serving import Model
+from retrain.model.archive import load_model, write_model
 from retrain.model.spec import CANDIDATES, Spec, read_spec
 from retrain.model.table import read_table
-from retrain.training.candidates import Candidate, choose, parameters_of, train_candidates
+from retrain.training.candidates import Candidate, choose, train_candidates
 from retrain.training.checkpoint import Checkpoints
 from retrain.training.cluster import PORT, together
-from retrain.training.dataset import kinds, sha256
+from retrain.training.dataset import kinds
+from retrain.training.lineage import origin, tell
 
 ALL = "all"
 
@@ -63,20 +58,26 @@ def train(options: argparse.Namespace) -> None:
     archive = options.champion / "model.tar.gz"
     if not archive.exists() and options.bootstrap != "true":
         raise Refused("no_champion", "the champion channel has no model.tar.gz, and this is not a bootstrap")
-    origin = _origin(options, spec, archive)
+    inputs = {
+        "train.csv": options.train / "train.csv",
+        "validation.csv": options.validation / "validation.csv",
+        "model.toml": spec_file,
+        **({"champion": archive} if archive.exists() else {}),
+    }
+    begun = origin(spec, options.episode_id, inputs)
     considered, models = train_candidates(
         spec,
-        read_table(options.train / "train.csv", kinds(spec)),
-        read_table(options.validation / "validation.csv", kinds(spec)),
+        read_table(inputs["train.csv"], kinds(spec)),
+        read_table(inputs["validation.csv"], kinds(spec)),
         load_model(archive) if archive.exists() else None,
-        Checkpoints(options.checkpoints, digest(json.dumps(origin).encode()).hexdigest()[:16]),
+        Checkpoints(options.checkpoints, digest(json.dumps(begun).encode()).hexdigest()[:16]),
         only=None if options.candidate == ALL else options.candidate,
     )
     chosen = None if options.candidate != ALL and not models else choose(spec, considered).name
     if collective.get_rank():
         return
-    lineage = {**origin, "candidate": chosen, "candidates": [_told(candidate) for candidate in considered]}
-    _write(options.model_dir, models[chosen] if chosen else None, spec_file, lineage)
+    lineage = {**begun, "candidate": chosen, "candidates": tell(considered)}
+    write_model(options.model_dir, models[chosen] if chosen else None, spec_file, lineage)
     options.output_data_dir.mkdir(parents=True, exist_ok=True)
     (options.output_data_dir / "training.json").write_text(json.dumps(lineage, indent=1) + "\n", encoding="utf-8")
     _print(spec, considered, chosen)
@@ -97,41 +98,6 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--current-host", default=environment.get("SM_CURRENT_HOST", "localhost"))
     parser.add_argument("--port", type=int, default=PORT)
     return parser
-
-
-def _origin(options: argparse.Namespace, spec: Spec, archive: Path) -> dict[str, Any]:
-    """Where the model comes from: what is the same here trains the same candidates."""
-    return {
-        "version": 1,
-        "episode_id": options.episode_id,
-        "metric": spec.metric,
-        "hyperparameters": {**spec.hyperparameters, "num_boost_round": spec.num_boost_round},
-        "seed": parameters_of(spec)["seed"],
-        "instances": collective.get_world_size(),
-        "sha256": {
-            "train.csv": sha256(options.train / "train.csv"),
-            "validation.csv": sha256(options.validation / "validation.csv"),
-            "model.toml": sha256(options.spec / "model.toml"),
-            **({"champion": sha256(archive)} if archive.exists() else {}),
-        },
-        "versions": {"python": platform.python_version(), "xgboost": xgb.__version__, "numpy": np.__version__},
-    }
-
-
-def _told(candidate: Candidate) -> dict[str, Any]:
-    told = {"name": candidate.name, "validation": candidate.validation, "rounds": candidate.rounds}
-    return {**told, **({"skipped": candidate.skipped} if candidate.skipped else {})}
-
-
-def _write(folder: Path, model: Model | None, spec_file: Path, lineage: dict[str, Any]) -> None:
-    (folder / LINEAGE).parent.mkdir(parents=True, exist_ok=True)
-    (folder / LINEAGE).write_text(json.dumps(lineage, indent=1) + "\n", encoding="utf-8")
-    if model is None:
-        return
-    model.booster.save_model(folder / serving.MODEL)
-    (folder / serving.ENCODER).write_text(model.encoder.dump(), encoding="utf-8")
-    shutil.copyfile(spec_file, folder / "code" / "model.toml")
-    shutil.copyfile(serving.__file__, folder / "code" / "inference.py")
 
 
 def _print(spec: Spec, considered: Sequence[Candidate], chosen: str | None) -> None:

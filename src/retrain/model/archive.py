@@ -1,8 +1,11 @@
-"""Reading a model artefact, model.tar.gz, without unpacking what it may hold besides."""
+"""A model artefact: the folder that SageMaker packs as model.tar.gz, and that archive, read without unpacking it."""
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import numpy as np
 import xgboost as xgb
 
 from retrain.core.errors import Refused
+from retrain.model import serving
 from retrain.model.serving import ENCODER, MODEL, Encoder, Model
 
 LINEAGE = "code/lineage.json"
@@ -50,6 +54,39 @@ def read_lineage(archive: Path) -> dict[str, Any]:
     except (KeyError, TypeError, ValueError) as error:
         raise _no_model(archive, error) from error
     return lineage
+
+
+def write_model(folder: Path, model: Model | None, spec_file: Path, lineage: dict[str, Any]) -> None:
+    """The folder holds the lineage, and if there is a model its booster, its encoder and in `code/` what serves it."""
+    (folder / LINEAGE).parent.mkdir(parents=True, exist_ok=True)
+    (folder / LINEAGE).write_text(_json(lineage), encoding="utf-8")
+    if model is None:
+        return
+    model.booster.save_model(folder / MODEL)
+    (folder / ENCODER).write_text(model.encoder.dump(), encoding="utf-8")
+    shutil.copyfile(spec_file, folder / "code" / "model.toml")
+    shutil.copyfile(serving.__file__, folder / "code" / "inference.py")
+
+
+def copy_archive(source: Path, target: Path, lineage: dict[str, Any]) -> None:
+    """The target is the source with another lineage; equal archives and lineages give equal bytes."""
+    with (
+        tarfile.open(source) as old,
+        target.open("wb") as file,
+        gzip.GzipFile(fileobj=file, mode="wb", mtime=0, filename="") as zipped,
+        tarfile.open(fileobj=zipped, mode="w") as new,
+    ):
+        for member in old:
+            if member.isfile() and (content := old.extractfile(member)):
+                name = member.name.removeprefix("./")
+                data = _json(lineage).encode() if name == LINEAGE else content.read()
+                info = tarfile.TarInfo(name)
+                info.size, info.mode = len(data), 0o644
+                new.addfile(info, io.BytesIO(data))
+
+
+def _json(lineage: dict[str, Any]) -> str:
+    return json.dumps(lineage, indent=1) + "\n"
 
 
 def _members(archive: Path, *names: str) -> list[bytes]:
