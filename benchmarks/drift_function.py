@@ -125,7 +125,7 @@ def _furnish(url: str, cache: Path, baseline: Path) -> None:
     import boto3
     import requests
 
-    sys.path.append(str(ROOT / "tests" / "control"))
+    sys.path.append(str(ROOT / "tests"))
     from control_plane import crowned, make_table
 
     from retrain.aws.ledger import Ledger

@@ -4,8 +4,25 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from control_plane import (
+    REGION,
+    FakeBus,
+    FakeCallbacks,
+    FakeCloudWatch,
+    FakeMachine,
+    FakeQueue,
+    FakeSageMaker,
+    FakeStore,
+    FakeTopic,
+    make_table,
+)
+
+from retrain.aws.ledger import Ledger
 
 # Tests never speak to AWS: without these, a forgotten endpoint would use the developer's own account.
 os.environ.update(
@@ -25,3 +42,98 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+class Atomic:
+    """A client whose calls happen one after the other: what DynamoDB promises of each, and moto in threads does not."""
+
+    def __init__(self, client: Any) -> None:
+        self._client, self._lock = client, threading.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._client, name)
+        if not callable(found):
+            return found
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            with self._lock:
+                return found(*arguments, **named)
+
+        return call
+
+
+@pytest.fixture(scope="session")
+def client() -> Any:
+    """One client of DynamoDB for all tests: making it takes longer than most of them."""
+    import boto3
+
+    return boto3.client("dynamodb", region_name=REGION)
+
+
+@pytest.fixture
+def dynamodb(client: Any) -> Iterator[Any]:
+    """A DynamoDB with a fresh table `ledger`. It is moto's: the ledger decides too much for a fake."""
+    from moto import mock_aws
+
+    with mock_aws():
+        make_table(client, "ledger")
+        yield client
+
+
+class Seconds:
+    """What the ledger takes for the time of day."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def seconds() -> Seconds:
+    return Seconds()
+
+
+@pytest.fixture
+def ledger(dynamodb: Any, seconds: Seconds) -> Ledger:
+    return Ledger(Atomic(dynamodb), "ledger", seconds)
+
+
+@pytest.fixture
+def machine() -> FakeMachine:
+    return FakeMachine()
+
+
+@pytest.fixture
+def callbacks() -> FakeCallbacks:
+    return FakeCallbacks()
+
+
+@pytest.fixture
+def topic() -> FakeTopic:
+    return FakeTopic()
+
+
+@pytest.fixture
+def bus() -> FakeBus:
+    return FakeBus()
+
+
+@pytest.fixture
+def rejected() -> FakeQueue:
+    return FakeQueue()
+
+
+@pytest.fixture
+def store() -> FakeStore:
+    return FakeStore()
+
+
+@pytest.fixture
+def sagemaker() -> FakeSageMaker:
+    return FakeSageMaker()
+
+
+@pytest.fixture
+def cloudwatch() -> FakeCloudWatch:
+    return FakeCloudWatch()

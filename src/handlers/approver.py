@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from retrain.core.telemetry import observed
+from retrain.core.values import Step
 from retrain.deployed import adapters, settings
 from retrain.episode.approval import hear_decision, judge_challenger, request_approval
-from retrain.episode.opening import Step
 
 
 @observed

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from retrain.core.telemetry import observed
+from retrain.core.values import Step
 from retrain.deployed import adapters, settings
 from retrain.episode.model_monitor import swap_native_baseline
-from retrain.episode.opening import Step
 from retrain.episode.rollout import converge_endpoint, switch_champion
 
 

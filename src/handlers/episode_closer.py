@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from retrain.core.telemetry import observed
+from retrain.core.values import Step
 from retrain.deployed import adapters, settings
-from retrain.episode.opening import Step, close_ended_execution, close_episode
+from retrain.episode.closing import close_ended_execution, close_episode
 
 
 @observed

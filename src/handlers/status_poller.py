@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from retrain.core.telemetry import observed
+from retrain.core.values import Step
 from retrain.deployed import adapters, settings
-from retrain.episode.opening import Step
 from retrain.episode.retraining import check_pipeline
 from retrain.episode.rollout import check_endpoint
 

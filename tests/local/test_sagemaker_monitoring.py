@@ -15,8 +15,8 @@ from stand_ins import IMAGE, ROLE, START, House, embedded
 from local.wire import ApiError, model
 from retrain.aws.sagemaker import SageMaker
 from retrain.core.errors import AwsRejected, InvalidSettings, Throttled
+from retrain.core.values import Episode, Step
 from retrain.episode.model_monitor import swap_native_baseline
-from retrain.episode.opening import Episode, Step
 
 OPERATIONS = {xform_name(name): name for name in model("sagemaker").operation_names}
 OLD = {

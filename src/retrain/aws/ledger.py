@@ -13,23 +13,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
-from botocore.exceptions import ClientError
-
-from retrain.aws.calls import classified, code_of
+from retrain.aws.dynamodb import Item, Table, Write, check, put, update
 from retrain.core import clock
 from retrain.core.errors import Refused, Retryable, Throttled
-
-if TYPE_CHECKING:
-    from retrain.episode.opening import Episode, Trigger
-
-Item = dict[str, Any]
+from retrain.core.values import Episode, Trigger
+from retrain.core.window import Window
 
 # Clauses -------------------------------------------------------------------------------------------------------------
-# #owner and others are aliases because DynamoDB reserves so many words.
 LOCK_IS_FREE = "(attribute_not_exists(#owner) OR expires_at <= :now)"
 FENCE_AS_SEEN = "(attribute_not_exists(fence) OR fence = :seen)"  # nobody opened between our read and our write
 LOCK_IS_OURS = "#owner = :me AND fence = :fence"
@@ -47,13 +39,8 @@ NEWER_ANALYSIS = (
 )
 SAME_ANALYSIS = "window_end_epoch = :end"
 
-_ALIASES = {"#owner": "owner", "#status": "status", "#at": "at"}
-_CONFLICT = "TransactionConflict"
 _CLAIM = 60  # seconds; Lambda tries a failed invocation again after no less
 _ATTEMPTS = 5
-
-_serialize = TypeSerializer().serialize
-_deserialize = TypeDeserializer().deserialize
 
 
 class Ledger:
@@ -61,32 +48,31 @@ class Ledger:
 
     def __init__(self, dynamodb: Any, table: str, seconds: Callable[[], float] = time.time) -> None:
         """`seconds` tells the time that claims run out by, and decides nothing else."""
-        self._dynamodb = dynamodb
-        self._table = table
+        self._table = Table(dynamodb, table)
         self._seconds = seconds
 
     # Reading ----------------------------------------------------------------------------------------------------------
 
     def episode(self, episode_id: str) -> Item | None:
         """The episode as it is now, None if there never was one."""
-        return self._get(f"EPISODE#{episode_id}", "EPISODE")
+        return self._table.get(_episode(episode_id))
 
     def champion(self, endpoint_name: str) -> Item | None:
         """The champion and its baseline, None before the bootstrap."""
-        return self._get(_endpoint(endpoint_name), "CHAMPION")
+        return self._table.get(_of(endpoint_name, "CHAMPION"))
 
     def analysis(self, endpoint_name: str, of: str = "ANALYSIS") -> Item | None:
         """The drift monitor's latest analysis; of="QUALITY": the quality monitor's."""
-        return self._get(_endpoint(endpoint_name), of)
+        return self._table.get(_of(endpoint_name, of))
 
     def rearm_at(self, endpoint_name: str) -> datetime | None:
         """The end of the last episode's cool-down."""
-        item = self._get(_endpoint(endpoint_name), "REARM")
+        item = self._table.get(_of(endpoint_name, "REARM"))
         return clock.parse(item["rearm_at"]) if item else None
 
     def lock(self, endpoint_name: str) -> Item:
         """The endpoint's lock: fence, and owner and expires_at while it is held."""
-        return self._get(_endpoint(endpoint_name), "LOCK") or {}
+        return self._table.get(_of(endpoint_name, "LOCK")) or {}
 
     def open_episode_id(self, endpoint_name: str) -> str | None:
         """The id of the episode that holds the endpoint's lock."""
@@ -96,16 +82,16 @@ class Ledger:
 
     def note_transition(self, endpoint_name: str, alarm_arn: str, at: datetime) -> bool:
         """The alarm's last known change of state is at least `at`; False if a newer one was known already."""
-        return self._update(
-            {"pk": _endpoint(endpoint_name), "sk": f"ALARM#{alarm_arn}"},
-            "SET last_transition = :at",
-            NEWER,
-            {":at": _millis(at)},
+        return self._table.write(
+            update(
+                _of(endpoint_name, f"ALARM#{alarm_arn}"),
+                "SET last_transition = :at",
+                NEWER,
+                {":at": _millis(at)},
+            )
         )
 
-    def open(
-        self, trigger: Trigger, window: tuple[datetime, datetime], lease_until: datetime, **fields: str
-    ) -> str | None:
+    def open(self, trigger: Trigger, window: Window, lease_until: datetime, **fields: str) -> str | None:
         """The episode is open and holds the lock, or which clause forbade it: known, cooldown, lock_taken.
 
         `fields` are what else the episode shall have from the beginning.
@@ -121,7 +107,7 @@ class Ledger:
                 writes["dead"] = self._closing(
                     dead, trigger.at, "failed", "lock_expired", f"taken over by {trigger.episode_id}"
                 )
-            failed = self._transact(writes)
+            failed = self._table.transact(writes)
             if failed is None:
                 return None
             if failed in {"known", "cooldown"}:
@@ -134,15 +120,14 @@ class Ledger:
     def _opening(
         self,
         trigger: Trigger,
-        window: tuple[datetime, datetime],
+        window: Window,
         lease_until: datetime,
         fence: int,
         fields: Mapping[str, str],
-    ) -> dict[str, Item]:
+    ) -> dict[str, Write]:
         now = clock.epoch(trigger.at)
         episode = {
-            "pk": f"EPISODE#{trigger.episode_id}",
-            "sk": "EPISODE",
+            **_episode(trigger.episode_id),
             "endpoint_name": trigger.endpoint_name,
             "status": "OPEN",
             "trigger": "bootstrap" if trigger.bootstrap else "alarm",
@@ -156,12 +141,11 @@ class Ledger:
             "occurrences": 1,
             **fields,
         }
-        writes = {"known": self._put(episode, NEVER_SEEN)}
+        writes = {"known": put(episode, NEVER_SEEN)}
         if not trigger.bootstrap:
-            key = {"pk": _endpoint(trigger.endpoint_name), "sk": "REARM"}
-            writes["cooldown"] = self._check(key, ARMED, {":now": now})
-        writes["lock_taken"] = self._write(
-            {"pk": _endpoint(trigger.endpoint_name), "sk": "LOCK"},
+            writes["cooldown"] = check(_of(trigger.endpoint_name, "REARM"), ARMED, {":now": now})
+        writes["lock_taken"] = update(
+            _of(trigger.endpoint_name, "LOCK"),
             "SET #owner = :me, fence = :next, expires_at = :until",
             f"{LOCK_IS_FREE} AND {FENCE_AS_SEEN}",
             {
@@ -178,26 +162,28 @@ class Ledger:
         """The open episode knows that this trigger came while it was open; each trigger counts once."""
         owner = self.open_episode_id(trigger.endpoint_name)
         if owner:
-            self._update(
-                {"pk": f"EPISODE#{owner}", "sk": "EPISODE"},
-                "SET occurrences = occurrences + :one ADD also_raised_by :others",
-                f"{STILL_OPEN} AND {NOT_COUNTED}",
-                {
-                    ":one": 1,
-                    ":others": {f"{trigger.cause}@{clock.render(trigger.at)}"},
-                    ":other": f"{trigger.cause}@{clock.render(trigger.at)}",
-                    ":open": "OPEN",
-                },
+            self._table.write(
+                update(
+                    _episode(owner),
+                    "SET occurrences = occurrences + :one ADD also_raised_by :others",
+                    f"{STILL_OPEN} AND {NOT_COUNTED}",
+                    {
+                        ":one": 1,
+                        ":others": {f"{trigger.cause}@{clock.render(trigger.at)}"},
+                        ":other": f"{trigger.cause}@{clock.render(trigger.at)}",
+                        ":open": "OPEN",
+                    },
+                )
             )
 
     def record_execution(self, episode: Episode, arn: str, lock_until: datetime) -> None:
         """The episode's execution is known, and the lease has become a lock. Nothing if the episode is over already."""
-        self._transact(
+        self._table.transact(
             {
-                "closed": self._write(
+                "closed": update(
                     _episode(episode.episode_id), "SET execution_arn = :arn", STILL_OPEN, {":arn": arn, ":open": "OPEN"}
                 ),
-                "fenced": self._write(
+                "fenced": update(
                     _lock(episode),
                     "SET expires_at = :until",
                     LOCK_IS_OURS,
@@ -216,10 +202,15 @@ class Ledger:
         self._fenced(
             episode,
             "episode",
-            self._write(
-                _episode(episode.episode_id), f"SET {assignments}", STILL_OPEN, {**values, ":open": "OPEN"}, names
-            ),
+            update(_episode(episode.episode_id), f"SET {assignments}", STILL_OPEN, {**values, ":open": "OPEN"}, names),
         )
+
+    def held(self, episode: Episode) -> Item:
+        """The open episode; Refused("fenced") if it is closed, or another episode went ahead."""
+        item = self.episode(episode.episode_id)
+        if item is None or item.get("status") != "OPEN" or int(item.get("fence", -1)) != episode.fence:
+            raise Refused("fenced", f"episode {episode.episode_id} is not open any more")
+        return item
 
     def require_lock(self, episode: Episode) -> None:
         """The episode holds the lock now; Refused("fenced") if not."""
@@ -229,17 +220,19 @@ class Ledger:
 
     def decide(self, episode_id: str, decision: str, by: str, now: datetime) -> bool:
         """The open episode has a decision; True if it is this one, made now. The first decision is final."""
-        return self._update(
-            _episode(episode_id),
-            "SET decision = :decision, decided_by = :by, decided_at = :now",
-            f"{STILL_OPEN} AND {UNDECIDED}",
-            {":decision": decision, ":by": by, ":now": clock.render(now), ":open": "OPEN"},
+        return self._table.write(
+            update(
+                _episode(episode_id),
+                "SET decision = :decision, decided_by = :by, decided_at = :now",
+                f"{STILL_OPEN} AND {UNDECIDED}",
+                {":decision": decision, ":by": by, ":now": clock.render(now), ":open": "OPEN"},
+            )
         )
 
     def switch_champion(self, episode: Episode, champion: Mapping[str, Any]) -> None:
         """Champion and baseline are the episode's, in one write; Refused("fenced") if the lock is another's."""
-        item = {**champion, "pk": _endpoint(episode.endpoint_name), "sk": "CHAMPION"}
-        self._fenced(episode, "champion", self._put(item))
+        item = {**champion, **_of(episode.endpoint_name, "CHAMPION")}
+        self._fenced(episode, "champion", put(item))
 
     # Closing ----------------------------------------------------------------------------------------------------------
 
@@ -250,24 +243,23 @@ class Ledger:
         closing = self._closing(episode.episode_id, closed_at, outcome, reason, detail)
         writes = {
             "closed": closing,
-            "lock_lost": self._write(_lock(episode), "REMOVE #owner, expires_at", LOCK_IS_OURS, _ours(episode)),
-            "rearm": self._put(
+            "lock_lost": update(_lock(episode), "REMOVE #owner, expires_at", LOCK_IS_OURS, _ours(episode)),
+            "rearm": put(
                 {
-                    "pk": _endpoint(episode.endpoint_name),
-                    "sk": "REARM",
+                    **_of(episode.endpoint_name, "REARM"),
                     "at": clock.epoch(rearm_at),
                     "rearm_at": clock.render(rearm_at),
                 }
             ),
         }
-        failed = self._transact(writes)
+        failed = self._table.transact(writes)
         if failed == "lock_lost":  # taken over: the lock and the cool-down are the other episode's business
-            failed = self._transact({"closed": closing})
+            failed = self._table.transact({"closed": closing})
         return failed is None
 
     def record_notified(self, episode_id: str, now: datetime) -> None:
         """People were told how the episode ended."""
-        self._update(_episode(episode_id), "SET notified_at = :now", SEEN, {":now": clock.render(now)})
+        self._table.write(update(_episode(episode_id), "SET notified_at = :now", SEEN, {":now": clock.render(now)}))
 
     # Analysis ---------------------------------------------------------------------------------------------------------
 
@@ -285,14 +277,12 @@ class Ledger:
         now, end = int(self._seconds()), clock.epoch(window_end)
         item = {
             **analysis,
-            "pk": _endpoint(endpoint_name),
-            "sk": of,
+            **_of(endpoint_name, of),
             "window_end_epoch": end,
             "published": False,
             "claimed_until": now + _CLAIM,
         }
-        put = self._put(item, NEWER_ANALYSIS, {":end": end, ":no": False, ":now": now})
-        if self._conditionally("PutItem", self._dynamodb.put_item, put["Put"]):
+        if self._table.write(put(item, NEWER_ANALYSIS, {":end": end, ":no": False, ":now": now})):
             return True
         known = self.analysis(endpoint_name, of) or {}
         if known.get("window_end_epoch") == end and not known.get("published"):
@@ -301,59 +291,19 @@ class Ledger:
 
     def mark_published(self, endpoint_name: str, window_end: datetime, of: str = "ANALYSIS") -> None:
         """The metrics of that analysis are out; it is not repeated."""
-        key = {"pk": _endpoint(endpoint_name), "sk": of}
+        key = _of(endpoint_name, of)
         values = {":end": clock.epoch(window_end), ":yes": True}
-        self._update(key, "SET published = :yes", SAME_ANALYSIS, values)
+        self._table.write(update(key, "SET published = :yes", SAME_ANALYSIS, values))
 
-    # DynamoDB ---------------------------------------------------------------------------------------------------------
+    # ------------------------------------------------------------------------------------------------------------------
 
-    def _get(self, pk: str, sk: str) -> Item | None:
-        with classified("dynamodb:GetItem"):
-            found = self._dynamodb.get_item(TableName=self._table, Key=_wire({"pk": pk, "sk": sk}), ConsistentRead=True)
-        return _plain(found["Item"]) if "Item" in found else None
-
-    def _update(self, key: Item, update: str, condition: str, values: Item) -> bool:
-        return self._conditionally(
-            "UpdateItem", self._dynamodb.update_item, self._write(key, update, condition, values)["Update"]
-        )
-
-    def _conditionally(self, action: str, call: Any, arguments: Item) -> bool:
-        """Whether the condition held."""
-        with classified(f"dynamodb:{action}"):
-            try:
-                call(**arguments)
-            except ClientError as error:
-                if code_of(error) == "ConditionalCheckFailedException":
-                    return False
-                raise
-        return True
-
-    def _fenced(self, episode: Episode, name: str, write: Item) -> None:
-        failed = self._transact({"lock": self._check(_lock(episode), LOCK_IS_OURS, _ours(episode)), name: write})
+    def _fenced(self, episode: Episode, name: str, write: Write) -> None:
+        failed = self._table.transact({"lock": check(_lock(episode), LOCK_IS_OURS, _ours(episode)), name: write})
         if failed:
             raise Refused("fenced", f"episode {episode.episode_id} does not hold the lock of {episode.endpoint_name}")
 
-    def _transact(self, writes: Mapping[str, Item]) -> str | None:
-        """All writes happened, or none and the name of the first whose condition did not hold."""
-        for attempt in range(_ATTEMPTS):
-            with classified("dynamodb:TransactWriteItems"):
-                try:
-                    self._dynamodb.transact_write_items(TransactItems=list(writes.values()))
-                except ClientError as error:
-                    if code_of(error) != "TransactionCanceledException":
-                        raise
-                    codes = [reason.get("Code") for reason in error.response.get("CancellationReasons", [])]
-                    if "ConditionalCheckFailed" in codes:
-                        return list(writes)[codes.index("ConditionalCheckFailed")]
-                    if _CONFLICT not in codes:
-                        raise
-                    time.sleep(0.05 * 2**attempt)  # another transaction is on the same items at this moment
-                    continue
-            return None
-        raise Throttled("dynamodb:TransactWriteItems: the same items are written by others all the time")
-
-    def _closing(self, episode_id: str, at: datetime, outcome: str, reason: str, detail: str) -> Item:
-        return self._write(
+    def _closing(self, episode_id: str, at: datetime, outcome: str, reason: str, detail: str) -> Write:
+        return update(
             _episode(episode_id),
             "SET #status = :closed, closed_at = :now, outcome = :outcome, reason = :reason, detail = :detail "
             "REMOVE task_token",
@@ -368,33 +318,9 @@ class Ledger:
             },
         )
 
-    def _put(self, item: Item, condition: str = "", values: Item | None = None) -> Item:
-        put: Item = {"TableName": self._table, "Item": _wire(item)}
-        return {"Put": {**put, **_condition(condition, values or {})}}
 
-    def _check(self, key: Item, condition: str, values: Item) -> Item:
-        return {"ConditionCheck": {"TableName": self._table, "Key": _wire(key), **_condition(condition, values)}}
-
-    def _write(
-        self, key: Item, update: str, condition: str, values: Item, names: Mapping[str, str] | None = None
-    ) -> Item:
-        write: Item = {"TableName": self._table, "Key": _wire(key), "UpdateExpression": update}
-        return {"Update": {**write, **_condition(condition, values, update, names)}}
-
-
-def _condition(condition: str, values: Item, update: str = "", names: Mapping[str, str] | None = None) -> Item:
-    """The parts of a request that a condition needs, and only those: DynamoDB refuses unused names."""
-    used = {alias: name for alias, name in _ALIASES.items() if alias in condition or alias in update}
-    parts: Item = {"ConditionExpression": condition} if condition else {}
-    if used or names:
-        parts["ExpressionAttributeNames"] = {**used, **(names or {})}
-    if values:
-        parts["ExpressionAttributeValues"] = _wire(values)
-    return parts
-
-
-def _endpoint(name: str) -> str:
-    return f"ENDPOINT#{name}"
+def _of(endpoint_name: str, what: str) -> Item:
+    return {"pk": f"ENDPOINT#{endpoint_name}", "sk": what}
 
 
 def _episode(episode_id: str) -> Item:
@@ -402,7 +328,7 @@ def _episode(episode_id: str) -> Item:
 
 
 def _lock(episode: Episode) -> Item:
-    return {"pk": _endpoint(episode.endpoint_name), "sk": "LOCK"}
+    return _of(episode.endpoint_name, "LOCK")
 
 
 def _ours(episode: Episode, **more: Any) -> Item:
@@ -413,33 +339,3 @@ def _ours(episode: Episode, **more: Any) -> Item:
 def _millis(moment: datetime) -> int:
     """Milliseconds since 1970: alarms tell their time that precisely."""
     return round(moment.timestamp() * 1000)
-
-
-def _wire(item: Mapping[str, Any]) -> Item:
-    return {name: _serialize(_to_dynamodb(value)) for name, value in item.items()}
-
-
-def _plain(item: Mapping[str, Any]) -> Item:
-    return {name: _from_dynamodb(_deserialize(value)) for name, value in item.items()}
-
-
-def _to_dynamodb(value: Any) -> Any:
-    """Floats as decimals, all the way down: DynamoDB knows no floats."""
-    if isinstance(value, float):
-        return Decimal(repr(value))
-    if isinstance(value, Mapping):
-        return {name: _to_dynamodb(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_to_dynamodb(item) for item in value]
-    return value
-
-
-def _from_dynamodb(value: Any) -> Any:
-    """Whole decimals as integers, others as floats."""
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    if isinstance(value, dict):
-        return {name: _from_dynamodb(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_from_dynamodb(item) for item in value]
-    return value

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlparse
 
-from botocore.exceptions import ClientError
-
-from retrain.aws.calls import classified, is_missing
+from retrain.aws.calls import classified
 from retrain.core.errors import NoArtifact
 from retrain.core.names import console_link
 from retrain.core.window import CaptureFile, prefixes
@@ -59,18 +57,6 @@ class Store:
         bucket, key = _split(uri)
         with classified("s3:GetObject", NoArtifact):
             return bytes(self._s3.get_object(Bucket=bucket, Key=key)["Body"].read())
-
-    def exists(self, uri: str) -> bool:
-        """Whether there is an object."""
-        bucket, key = _split(uri)
-        with classified("s3:HeadObject"):
-            try:
-                self._s3.head_object(Bucket=bucket, Key=key)
-            except ClientError as error:
-                if is_missing(error):
-                    return False
-                raise
-        return True
 
     def sha256(self, uri: str) -> str:
         """The SHA-256 of the object's bytes; NoArtifact if there is none. Never the whole object in memory."""

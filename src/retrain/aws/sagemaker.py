@@ -133,12 +133,6 @@ class SageMaker:
         """The endpoint as it is now, None if there is none."""
         return self._describe("sagemaker:DescribeEndpoint", self._sagemaker.describe_endpoint, EndpointName=name)
 
-    def endpoint_config(self, name: str) -> Description | None:
-        """The endpoint config, None if there is none."""
-        return self._describe(
-            "sagemaker:DescribeEndpointConfig", self._sagemaker.describe_endpoint_config, EndpointConfigName=name
-        )
-
     def put_model(self, name: str, wanted: Mapping[str, Any]) -> None:
         """The model exists with that content; NameCollision if one with other content has its name."""
         with classified("sagemaker:CreateModel", NoArtifact):

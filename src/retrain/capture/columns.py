@@ -30,8 +30,9 @@ import polars
 from numpy.typing import NDArray
 from polars.exceptions import ComputeError
 
-from retrain.capture.records import MAX_LINE, UnreadableError, Window, decode
+from retrain.capture.records import MAX_LINE, UnreadableError, decode
 from retrain.core.clock import parse
+from retrain.core.window import Window
 from retrain.drift.profile import Numbers
 from retrain.model.table import HIGHEST, parse_number
 

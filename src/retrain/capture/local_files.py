@@ -24,9 +24,10 @@ import numpy as np
 
 from retrain.capture.batch_transform import read_manifest, transformed
 from retrain.capture.ground_truth import collected_hour
-from retrain.capture.records import Window, lines
+from retrain.capture.records import lines
 from retrain.core.clock import parse, render
 from retrain.core.errors import Refused
+from retrain.core.window import Window
 from retrain.model.table import BrokenRowError, foreign_line, numbered, other_separator, parse_flags, parse_numbers
 
 ALWAYS: Window = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))

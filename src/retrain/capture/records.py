@@ -24,6 +24,7 @@ from itertools import chain
 from typing import Any
 
 from retrain.core.clock import parse
+from retrain.core.window import Window
 
 zlib: Any
 try:  # the same, and faster
@@ -31,7 +32,6 @@ try:  # the same, and faster
 except ImportError:  # the jobs of the pipeline run in an image that does not have it
     zlib = import_module("zlib")
 
-Window = tuple[datetime, datetime]  # [start, end)
 Row = list[str]
 
 MAX_LINE = 64 * 2**20  # bytes: the largest request SageMaker takes is 25 MB, BASE64 and escapes make it longer

@@ -1,7 +1,7 @@
 """One error root, three branches: try again, give up, or refuse.
 
 The class name is what Step Functions sees as the error of a task, so these names are part of the state machine's
-contract: tests/control holds statemachine/retrain.asl.json against this module.
+contract: tests/deployed holds statemachine/retrain.asl.json against this module.
 """
 
 from __future__ import annotations

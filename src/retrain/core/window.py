@@ -9,6 +9,8 @@ from typing import NamedTuple
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
+Window = tuple[datetime, datetime]  # [start, end)
+
 
 class CaptureFile(NamedTuple):
     """A file under yyyy/mm/dd/hh/: its key, the tag that changes with its content, and its size in bytes."""
@@ -20,7 +22,7 @@ class CaptureFile(NamedTuple):
 
 def window_ending(
     end: datetime, longest: timedelta, champion_since: datetime | None, rearmed_at: datetime | None
-) -> tuple[datetime, datetime]:
+) -> Window:
     """The window that ends at `end`: evidence from before the champion served, or from before the end of the last
     episode's cool-down, was used already and is not used again. Empty (start = end) if nothing newer is left.
 

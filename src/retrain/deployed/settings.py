@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from retrain.core.errors import InvalidSettings
 from retrain.episode.approval import ApprovalRules
-from retrain.episode.opening import ClosingRules, OpeningRules
+from retrain.episode.closing import ClosingRules
+from retrain.episode.opening import OpeningRules
 from retrain.episode.retraining import PatienceRules, PipelineSettings
 from retrain.episode.rollout import RolloutSettings
 

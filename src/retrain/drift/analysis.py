@@ -17,8 +17,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from retrain.capture.records import DAMAGED, BadLine, Window
+from retrain.capture.records import DAMAGED, BadLine
 from retrain.core.clock import render
+from retrain.core.window import Window
 from retrain.drift import distances
 from retrain.drift.baseline import (
     PREDICTION,

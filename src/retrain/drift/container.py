@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from retrain.capture.local_files import Evidence, find_evidence
-from retrain.capture.records import Window
 from retrain.core import clock
 from retrain.core.errors import InvalidSettings, NoBaseline, Refused
+from retrain.core.window import Window
 from retrain.drift.analysis import Analysis
 from retrain.drift.baseline import Statistics, read_statistics
 from retrain.drift.constraints import Constraints, read_constraints

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from retrain.capture.records import Capture, Quarantine, Window, blocks, content, merge_quarantines, read_line
+from retrain.capture.records import Capture, Quarantine, blocks, content, merge_quarantines, read_line
+from retrain.core.window import Window
 from retrain.drift.baseline import PREDICTION, Statistics
 from retrain.drift.profile import (
     ColumnProfile,

@@ -25,9 +25,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from retrain.capture.records import BadLine, Quarantine, Window
+from retrain.capture.records import BadLine, Quarantine
 from retrain.core import clock
-from retrain.core.window import HOUR, CaptureFile, prefixes
+from retrain.core.window import HOUR, CaptureFile, Window, prefixes
 from retrain.drift.baseline import Statistics
 from retrain.drift.intake import Intake, merge_intakes, read_captures
 from retrain.drift.profile import (

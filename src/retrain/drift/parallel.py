@@ -10,7 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import BinaryIO
 
-from retrain.capture.records import Window
+from retrain.core.window import Window
 from retrain.drift.baseline import read_statistics
 from retrain.drift.intake import Intake, merge_intakes, read_captures
 from retrain.drift.intake_cache import Stored, dump_intake, load_intake

@@ -12,9 +12,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from retrain.core import clock
+from retrain.core.answers import ignored, refused
 from retrain.core.errors import MalformedEvent, Refused, RetrainError
 from retrain.core.telemetry import logger, short
-from retrain.episode.opening import OpeningRules, Trigger, ignored, moment, open_episode, refused
+from retrain.core.values import Trigger, moment
+from retrain.episode.opening import OpeningRules, open_episode
 
 if TYPE_CHECKING:
     from retrain.aws.events import Bus

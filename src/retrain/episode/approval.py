@@ -14,10 +14,12 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from retrain.core import telemetry
+from retrain.core.answers import ignored
 from retrain.core.errors import InvalidSettings, MalformedEvent, NoArtifact, Permanent, Refused, RetrainError, Throttled
 from retrain.core.telemetry import logger
+from retrain.core.values import Step, moment
 from retrain.episode import model_card
-from retrain.episode.opening import Step, announce, ignored, moment, require_held
+from retrain.episode.afterthoughts import announce
 from retrain.episode.seals import container_sha256
 
 if TYPE_CHECKING:
@@ -68,7 +70,7 @@ def judge_challenger(
     the ledger keeps its SHA-256, by URI.
     """
     episode = step.episode
-    item = require_held(ledger.episode(episode.episode_id), episode)
+    item = ledger.held(episode)
     folder = store.uri(f"episodes/{episode.episode_id}")
     uri = f"{folder}/evaluation/evaluation.json"
     text = store.read(uri)
@@ -190,12 +192,12 @@ def request_approval(
     if not isinstance(token, str) or not token:
         raise MalformedEvent("request_approval needs a task_token")
     episode = step.episode
-    item = require_held(ledger.episode(episode.episode_id), episode)
+    item = ledger.held(episode)
     ledger.note(episode, task_token=token)
     status = str(sagemaker.model_package(item["model_package_arn"]).get("ModelApprovalStatus"))
     if status in DECISIONS:  # somebody was quicker than this message
         ledger.decide(episode.episode_id, DECISIONS[status], "registry", step.now)
-    item = require_held(ledger.episode(episode.episode_id), episode)
+    item = ledger.held(episode)
     if decision := item.get("decision"):
         callbacks.succeed(token, {"decision": decision})
         return {"status": "decided"}

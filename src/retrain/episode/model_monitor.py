@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from retrain.core import names
 from retrain.core.errors import InvalidSettings, Throttled
 from retrain.core.telemetry import logger
-from retrain.episode.opening import Step
+from retrain.core.values import Step
 
 if TYPE_CHECKING:
     from retrain.aws.ledger import Ledger

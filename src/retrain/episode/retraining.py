@@ -5,8 +5,7 @@ Labels may come after the alarm. While they are too few, an episode waits, and i
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -20,8 +19,9 @@ from retrain.core.errors import (
     Refused,
     refusal_in,
 )
+from retrain.core.manifest import manifest
 from retrain.core.telemetry import logger, short
-from retrain.episode.opening import Step, require_held
+from retrain.core.values import Step
 
 if TYPE_CHECKING:
     from retrain.aws.ledger import Ledger
@@ -80,7 +80,7 @@ def start_retraining(
     (no_champion).
     """
     episode = step.episode
-    item = require_held(ledger.episode(episode.episode_id), episode)
+    item = ledger.held(episode)
     ledger.require_lock(episode)
     if arn := item.get("pipeline_execution_arn"):
         return {"status": "started", "pipeline_execution_arn": arn}
@@ -97,8 +97,8 @@ def start_retraining(
         "EpisodeId": episode.episode_id,
         "EndpointName": episode.endpoint_name,
         "Bootstrap": "true" if episode.bootstrap else "false",
-        "CapturesManifestUri": store.put(f"{folder}/captures.manifest", manifest(captures, store, none)),
-        "LabelsManifestUri": store.put(f"{folder}/labels.manifest", manifest(labels, store, none)),
+        "CapturesManifestUri": store.put(f"{folder}/captures.manifest", manifest(captures, store.uri(""), none)),
+        "LabelsManifestUri": store.put(f"{folder}/labels.manifest", manifest(labels, store.uri(""), none)),
         "WindowStart": item["window_start"],
         "WindowEnd": item["window_end"],
         "ReferenceUri": settings.initial_data_uri if champion is None else champion["dataset_uri"],
@@ -121,19 +121,6 @@ def start_retraining(
     ledger.note(episode, pipeline_execution_arn=arn, pipeline_started_at=clock.render(step.now), waiting_for="")
     logger.info("pipeline started", pipeline_execution_arn=arn, captures=len(captures), labels=len(labels))
     return {"status": "started", "pipeline_execution_arn": arn}
-
-
-def manifest(keys: Sequence[str], store: Store, none: str) -> str:
-    """A SageMaker ManifestFile of those keys; of the empty file if there are none.
-
-    >>> class Bucket:
-    ...     uri = staticmethod(lambda key: f"s3://bucket/{key}")
-    >>> manifest(["labels/a.jsonl", "labels/b.jsonl"], Bucket, "s3://bucket/code/1/none/")
-    '[{"prefix": "s3://bucket/"}, "labels/a.jsonl", "labels/b.jsonl"]'
-    """
-    if not keys:
-        return json.dumps([{"prefix": none}, "none.jsonl"])
-    return json.dumps([{"prefix": store.uri("")}, *keys])
 
 
 def _evidence(step: Step, item: Mapping[str, Any], store: Store) -> tuple[list[str], list[str]]:
@@ -171,7 +158,7 @@ def check_pipeline(step: Step, *, rules: PatienceRules, ledger: Ledger, sagemake
     A job that refused makes this Refused with the job's code; a stopped pipeline Refused("stopped_by_operator"); a
     failed one, or one with a status nobody knows, PipelineFailed; one that takes too long is stopped: PipelineTimeout.
     """
-    item = require_held(ledger.episode(step.episode.episode_id), step.episode)
+    item = ledger.held(step.episode)
     if item.get("waiting_for"):  # an earlier call said so, and its answer was lost
         return {"status": "waiting_for_labels"}
     arn = item["pipeline_execution_arn"]

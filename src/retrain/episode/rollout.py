@@ -22,7 +22,7 @@ from retrain.core.errors import (
     RolledBack,
 )
 from retrain.core.telemetry import logger
-from retrain.episode.opening import Episode, Step, require_held
+from retrain.core.values import Episode, Step
 from retrain.episode.seals import require_untampered
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def converge_endpoint(
     artifact_tampered, unsupported_endpoint, fenced) before anything was touched.
     """
     episode = step.episode
-    item = require_held(ledger.episode(episode.episode_id), episode)
+    item = ledger.held(episode)
     ledger.require_lock(episode)
     if item.get("decision") != "approved":
         raise Refused("rejected", f"the decision is {item.get('decision') or 'still open'}")
@@ -154,7 +154,7 @@ def check_endpoint(step: Step, *, ledger: Ledger, sagemaker: SageMaker) -> dict[
     RolledBack when it is in service with the old one, Diverged with any other, EndpointBroken when it can't serve or
     has a status nobody knows, EndpointTimeout when `overdue` and still changing.
     """
-    item = require_held(ledger.episode(step.episode.episode_id), step.episode)
+    item = ledger.held(step.episode)
     name, target = step.episode.endpoint_name, item["endpoint_config_name"]
     endpoint = sagemaker.endpoint(name)
     if endpoint is None:
@@ -176,7 +176,7 @@ def check_endpoint(step: Step, *, ledger: Ledger, sagemaker: SageMaker) -> dict[
 def switch_champion(step: Step, *, ledger: Ledger, sagemaker: SageMaker) -> dict[str, Any]:
     """Champion and baseline are the challenger's, in one write, and the endpoint does serve it."""
     episode = step.episode
-    item = require_held(ledger.episode(episode.episode_id), episode)
+    item = ledger.held(episode)
     if check_endpoint(step, ledger=ledger, sagemaker=sagemaker)["status"] != "serving":
         raise EndpointBusy(f"{episode.endpoint_name} is changing again")
     ledger.switch_champion(

@@ -15,9 +15,10 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from retrain.capture.records import Window, lines
+from retrain.capture.records import lines
 from retrain.core import clock
 from retrain.core.errors import Refused
+from retrain.core.window import Window
 from retrain.drift.analysis import judge
 from retrain.drift.baseline import read_statistics
 from retrain.drift.constraints import read_constraints

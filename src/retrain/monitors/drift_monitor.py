@@ -8,19 +8,20 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from retrain.capture.records import Window
 from retrain.core import clock, names
+from retrain.core.answers import ignored
 from retrain.core.errors import InvalidSettings, MalformedEvent, RetrainError
+from retrain.core.manifest import manifest
 from retrain.core.telemetry import count, logger
-from retrain.core.window import DAY, HOUR, CaptureFile, full_hour, window_ending
+from retrain.core.values import moment
+from retrain.core.window import DAY, HOUR, CaptureFile, Window, full_hour, window_ending
 from retrain.drift import intake_cache
 from retrain.drift.analysis import MAX_FEATURE_METRICS, Analysis, judge
 from retrain.drift.baseline import Statistics, read_statistics
 from retrain.drift.constraints import read_constraints
 from retrain.drift.distances import Verdict
 from retrain.drift.intake_cache import Reading, Shelf
-from retrain.episode.opening import announce_window, ignored, moment
-from retrain.episode.retraining import manifest
+from retrain.episode.afterthoughts import announce_window
 
 if TYPE_CHECKING:
     from retrain.aws.cloudwatch import CloudWatch
@@ -192,7 +193,7 @@ def _hand_over(unread: Sequence[CaptureFile], window: Window, watched: _Watched,
         document = {"start": clock.render(window[0]), "end": clock.render(window[1]), "files": files}
         inputs = {
             "code": ("S3Prefix", jobs.code_uri),
-            "captures": ("ManifestFile", store.put(f"{folder}/manifest.json", manifest(sorted(files), store, ""))),
+            "captures": ("ManifestFile", store.put(f"{folder}/manifest.json", manifest(sorted(files), store.uri("")))),
             "files": ("S3Prefix", store.put(f"{folder}/files.json", json.dumps(document))),
             "baseline": ("S3Prefix", watched.statistics_uri),
         }

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from retrain.capture import ground_truth, records
 from retrain.capture.ground_truth import Coverage, Sample
-from retrain.capture.records import Quarantine, Window
+from retrain.capture.records import Quarantine
 from retrain.core import clock, names
+from retrain.core.answers import ignored
 from retrain.core.errors import InvalidSettings, MalformedEvent
 from retrain.core.telemetry import count, logger
-from retrain.core.window import HOUR, window_ending
-from retrain.episode.opening import announce_window, ignored, moment
+from retrain.core.values import moment
+from retrain.core.window import HOUR, Window, window_ending
+from retrain.episode.afterthoughts import announce_window
 from retrain.quality.verdict import QualityAnalysis, QualityBaseline, judge_quality, pairs_of, read_baseline, read_pairs
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from retrain.core import names, telemetry
+from retrain.core.answers import ignored
 from retrain.core.errors import MalformedEvent, NoArtifact
 from retrain.drift.baseline import read_statistics
-from retrain.episode.opening import ignored
 from retrain.report.drift_page import render_drift
 from retrain.report.episode_page import Evidence, render_episode
 from retrain.report.quality_page import render_quality

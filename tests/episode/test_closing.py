@@ -11,7 +11,7 @@ import pytest
 from control_plane import CLOSING, NOW, PACKAGE, RUN, opened, step
 
 from retrain.core.errors import MalformedEvent
-from retrain.episode.opening import close_ended_execution, close_episode
+from retrain.episode.closing import close_ended_execution, close_episode
 
 EVENTS = Path(__file__).parents[2] / "events"
 

@@ -13,9 +13,11 @@ from retrain.aws.ledger import Ledger
 from retrain.core.clock import parse
 from retrain.core.errors import NoArtifact, Throttled
 from retrain.core.names import console_link
+from retrain.core.values import Episode, Step, Trigger
 from retrain.core.window import CaptureFile, prefixes
 from retrain.episode.approval import ApprovalRules
-from retrain.episode.opening import ClosingRules, Episode, OpeningRules, Step, Trigger
+from retrain.episode.closing import ClosingRules
+from retrain.episode.opening import OpeningRules
 from retrain.episode.retraining import PatienceRules, PipelineSettings
 from retrain.episode.rollout import RolloutSettings
 
@@ -119,9 +121,6 @@ class FakeStore:
             raise NoArtifact(f"s3:GetObject: {uri}")
         return self.objects[uri]
 
-    def exists(self, uri: str) -> bool:
-        return uri in self.objects
-
     def sha256(self, uri: str) -> str:
         return sha256(self.read(uri)).hexdigest()
 
@@ -134,7 +133,7 @@ class FakeStore:
 
     def bodies(self, keys: list[str]) -> Iterator[tuple[str, bytes]]:
         for key in keys:
-            if self.exists(self.uri(key)):
+            if self.uri(key) in self.objects:
                 yield key, self.read(self.uri(key))
 
     def keys_between(self, folder: str, start: Any, end: Any) -> list[str]:

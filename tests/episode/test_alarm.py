@@ -243,6 +243,6 @@ def test_an_alarm_handler_that_died_after_starting_converges(ask: Any, ledger: A
 
 
 def opened_again(ledger: Any) -> Any:
-    from retrain.episode.opening import Episode
+    from retrain.core.values import Episode
 
     return Episode(trigger().episode_id, "flights", ledger.lock("flights")["fence"], False)

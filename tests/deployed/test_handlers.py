@@ -32,11 +32,11 @@ from retrain.aws import calls
 from retrain.aws.ledger import Ledger
 from retrain.core import errors, telemetry
 from retrain.core.clock import parse
+from retrain.core.values import Episode
 from retrain.deployed import adapters, settings
 from retrain.drift.analysis import analyse
 from retrain.drift.baseline import baseline_of, read_statistics
 from retrain.drift.constraints import read_constraints
-from retrain.episode.opening import Episode
 
 pytestmark = pytest.mark.filterwarnings("ignore:No application metrics")  # the deployed function ignores it itself
 ROOT = Path(__file__).parents[2]

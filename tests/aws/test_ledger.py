@@ -13,7 +13,7 @@ from control_plane import ALARM, NOW, opened, past_end, trigger
 from retrain.aws.ledger import Ledger
 from retrain.core.clock import parse
 from retrain.core.errors import Refused, Retryable, Throttled
-from retrain.episode.opening import Episode
+from retrain.core.values import Episode
 
 LATER = NOW + timedelta(hours=2)
 WINDOW = (NOW - timedelta(days=1), NOW)

@@ -1,0 +1,133 @@
+"""DynamoDB: items read and written in plain Python, alone or several at once, each write with its condition."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from botocore.exceptions import ClientError
+
+from retrain.aws.calls import classified, code_of
+from retrain.core.errors import Throttled
+
+Item = dict[str, Any]
+Write = dict[str, Item]  # what TransactWriteItems takes, but for the table's name
+
+_ALIAS = re.compile(r"#(\w+)")
+_CONFLICT = "TransactionConflict"
+_ATTEMPTS = 5
+
+_serialize = TypeSerializer().serialize
+_deserialize = TypeDeserializer().deserialize
+
+
+class Table:
+    """A table with keys pk and sk. In expressions `#word` is the attribute `word`: DynamoDB reserves so many words."""
+
+    def __init__(self, dynamodb: Any, name: str) -> None:
+        self._dynamodb = dynamodb
+        self._name = name
+
+    def get(self, key: Item) -> Item | None:
+        """The item as it is now, None if there is none."""
+        with classified("dynamodb:GetItem"):
+            found = self._dynamodb.get_item(TableName=self._name, Key=_wire(key), ConsistentRead=True)
+        return _plain(found["Item"]) if "Item" in found else None
+
+    def write(self, write: Write) -> bool:
+        """Whether its condition held, so that it was written."""
+        ((kind, arguments),) = write.items()
+        calls = {"Put": self._dynamodb.put_item, "Update": self._dynamodb.update_item}
+        with classified(f"dynamodb:{kind}Item"):
+            try:
+                calls[kind](TableName=self._name, **arguments)
+            except ClientError as error:
+                if code_of(error) == "ConditionalCheckFailedException":
+                    return False
+                raise
+        return True
+
+    def transact(self, writes: Mapping[str, Write]) -> str | None:
+        """All writes happened, or none and the name of the first whose condition did not hold."""
+        items = [
+            {kind: {"TableName": self._name, **arguments}}
+            for write in writes.values()
+            for kind, arguments in write.items()
+        ]
+        for attempt in range(_ATTEMPTS):
+            with classified("dynamodb:TransactWriteItems"):
+                try:
+                    self._dynamodb.transact_write_items(TransactItems=items)
+                except ClientError as error:
+                    if code_of(error) != "TransactionCanceledException":
+                        raise
+                    codes = [reason.get("Code") for reason in error.response.get("CancellationReasons", [])]
+                    if "ConditionalCheckFailed" in codes:
+                        return list(writes)[codes.index("ConditionalCheckFailed")]
+                    if _CONFLICT not in codes:
+                        raise
+                    time.sleep(0.05 * 2**attempt)  # another transaction is on the same items at this moment
+                    continue
+            return None
+        raise Throttled("dynamodb:TransactWriteItems: the same items are written by others all the time")
+
+
+def put(item: Item, condition: str = "", values: Item | None = None) -> Write:
+    """The item is this one."""
+    return {"Put": {"Item": _wire(item), **_condition(condition, values or {})}}
+
+
+def check(key: Item, condition: str, values: Item) -> Write:
+    """Nothing is written; in a transaction, the others depend on it."""
+    return {"ConditionCheck": {"Key": _wire(key), **_condition(condition, values)}}
+
+
+def update(key: Item, expression: str, condition: str, values: Item, names: Mapping[str, str] | None = None) -> Write:
+    """The item of that key is changed. `names` are the attributes of aliases that are not called after them."""
+    changed = {"Key": _wire(key), "UpdateExpression": expression}
+    return {"Update": {**changed, **_condition(condition, values, expression, names)}}
+
+
+def _condition(condition: str, values: Item, expression: str = "", names: Mapping[str, str] | None = None) -> Item:
+    """The parts of a request that a condition needs, and only those: DynamoDB refuses unused names."""
+    used = {f"#{word}": word for word in _ALIAS.findall(f"{expression} {condition}")}
+    parts: Item = {"ConditionExpression": condition} if condition else {}
+    if used:
+        parts["ExpressionAttributeNames"] = {**used, **(names or {})}
+    if values:
+        parts["ExpressionAttributeValues"] = _wire(values)
+    return parts
+
+
+def _wire(item: Mapping[str, Any]) -> Item:
+    return {name: _serialize(_to_dynamodb(value)) for name, value in item.items()}
+
+
+def _plain(item: Mapping[str, Any]) -> Item:
+    return {name: _from_dynamodb(_deserialize(value)) for name, value in item.items()}
+
+
+def _to_dynamodb(value: Any) -> Any:
+    """Floats as decimals, all the way down: DynamoDB knows no floats."""
+    if isinstance(value, float):
+        return Decimal(repr(value))
+    if isinstance(value, Mapping):
+        return {name: _to_dynamodb(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_to_dynamodb(item) for item in value]
+    return value
+
+
+def _from_dynamodb(value: Any) -> Any:
+    """Whole decimals as integers, others as floats."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, dict):
+        return {name: _from_dynamodb(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_from_dynamodb(item) for item in value]
+    return value
