@@ -14,7 +14,7 @@ from local.policies import Call, Grant, Role, allows, as_list, grants, roles
 from local.template import STACK, source, translated
 from retrain.aws.ledger import Ledger
 from retrain.core.clock import parse
-from retrain.episode.opening import Episode, Trigger
+from retrain.core.values import Episode, Trigger
 
 NOW = parse("2026-02-01T00:00:00Z")
 TABLE = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{STACK}-Ledger"
