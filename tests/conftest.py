@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from control_plane import (
@@ -21,8 +21,13 @@ from control_plane import (
     FakeTopic,
     make_table,
 )
+from hypothesis import settings
 
 from retrain.aws.ledger import Ledger
+
+if TYPE_CHECKING:
+    from retrain.model.spec import Spec
+    from retrain.training.dataset import Reference
 
 # Tests never speak to AWS: without these, a forgotten endpoint would use the developer's own account.
 os.environ.update(
@@ -34,6 +39,14 @@ os.environ.update(
     SAM_CLI_TELEMETRY="0",
     DO_NOT_TRACK="1",
 )
+# Who works on a stack on this machine has told the SDK where it is; a test must not reach it either.
+for name in [name for name in os.environ if name.startswith("AWS_ENDPOINT_URL")] + ["AWS_PROFILE", "AWS_SESSION_TOKEN"]:
+    os.environ.pop(name, None)
+
+# No deadlines: a busy machine is not a bug. HYPOTHESIS_PROFILE=thorough looks further, and elsewhere each time.
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.register_profile("thorough", deadline=None, max_examples=2_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +55,28 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def spec() -> Spec:
+    """The small model of houses."""
+    import houses
+
+    from retrain.model.spec import parse_spec
+
+    return parse_spec(houses.MODEL)
+
+
+@pytest.fixture
+def reference(spec: Spec) -> Reference:
+    """The dataset that its champion was made of."""
+    import houses
+
+    from retrain.model.table import concat
+    from retrain.training.dataset import Reference, bootstrap_dataset
+
+    parts = bootstrap_dataset(spec, houses.table(600, seed=1)).parts
+    return Reference(concat([parts["train"], parts["validation"]]), concat([parts["reference"], parts["holdout"]]))
 
 
 class Atomic:

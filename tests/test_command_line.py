@@ -21,7 +21,7 @@ from retrain.drift.baseline import baseline_of, read_statistics
 from retrain.model.monitor_options import MonitorOptions
 from retrain.report.drift_page import quantile, render_drift
 
-SRC = Path(__file__).parents[2] / "src"
+SRC = Path(__file__).parents[1] / "src"
 HEADER = ["age", "income", "channel", "label"]
 
 
