@@ -24,7 +24,7 @@ from retrain.core.errors import InvalidSpec, NoBaseline, Refused
 from retrain.drift.analysis import analyse
 from retrain.drift.baseline import PREDICTION, Statistics, baseline_of, read_statistics
 from retrain.drift.constraints import Constraints, read_constraints
-from retrain.drift.distances import Verdict
+from retrain.drift.verdict import Verdict
 from retrain.model.monitor_options import MonitorOptions
 from retrain.model.spec import METRICS, read_spec
 

@@ -18,7 +18,7 @@ from retrain.core.errors import NoBaseline
 from retrain.drift import profile
 from retrain.drift.analysis import Analysis, analyse
 from retrain.drift.baseline import baseline_of, read_statistics
-from retrain.drift.distances import Verdict
+from retrain.drift.verdict import Verdict
 from retrain.model.monitor_options import MonitorOptions
 from retrain.report.words import consequence, headline
 

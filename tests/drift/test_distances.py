@@ -10,7 +10,7 @@ import pytest
 from scipy import special, stats
 from scipy.spatial.distance import jensenshannon
 
-from retrain.drift import distances
+from retrain.drift import distances, verdict
 from retrain.drift.baseline import baseline_of, read_statistics
 from retrain.drift.profile import merge_columns, numbers_of, sketch_of
 
@@ -294,11 +294,11 @@ class TestNothingToCompare:
         assert math.isnan(distances.categorical_distance({"a": 1}, {}))
         assert math.isnan(distances.psi(np.array([1.0]), np.array([0.0])))
         assert distances.min_detectable_drift(0, 100) == 1.0
-        assert distances.judge(math.nan, 0.3, 1.0) == (distances.Verdict.UNDECIDED, "too_few_rows")
+        assert verdict.on_distance(math.nan, 0.3, 1.0) == (verdict.Verdict.UNDECIDED, "too_few_rows")
 
 
 @pytest.mark.parametrize(
-    ("distance", "threshold", "chance", "beyond", "verdict"),
+    ("distance", "threshold", "chance", "beyond", "expected"),
     [
         (0.31, 0.3, 0.1, False, "DRIFTED"),
         (0.30, 0.3, 0.1, False, "STABLE"),
@@ -313,7 +313,7 @@ class TestNothingToCompare:
         (0.95, 0.3, 0.9, False, "DRIFTED"),
     ],
 )
-def test_verdict_on_a_feature(distance, threshold, chance, beyond, verdict):
-    found, reason = distances.judge(distance, threshold, chance, beyond)
-    assert found == verdict
-    assert (reason == "too_few_rows") == (verdict == "UNDECIDED")
+def test_verdict_on_a_feature(distance, threshold, chance, beyond, expected):
+    found, reason = verdict.on_distance(distance, threshold, chance, beyond)
+    assert found == expected
+    assert (reason == "too_few_rows") == (expected == "UNDECIDED")

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from retrain.core.clock import parse, render
 from retrain.core.window import CaptureFile, prefixes
-from retrain.drift.analysis import judge
+from retrain.drift.analysis import analyse_intake
 from retrain.drift.baseline import baseline_of, read_statistics
 from retrain.drift.constraints import read_constraints
 from retrain.drift.intake import read_captures
@@ -75,7 +75,7 @@ def look(bucket: Bucket, window: tuple[Any, Any] = (START, END), budget: int = M
 
 
 def analysed(intake: Any, window: tuple[Any, Any] = (START, END)) -> dict[str, Any]:
-    return judge(intake, STATISTICS, CONSTRAINTS, window).document()
+    return analyse_intake(intake, STATISTICS, CONSTRAINTS, window).document()
 
 
 def at_once(bucket: Bucket, window: tuple[Any, Any] = (START, END)) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from retrain.capture.records import Quarantine
 from retrain.core.clock import render
 from retrain.drift.analysis import Analysis, analyse
 from retrain.drift.baseline import baseline_of
-from retrain.drift.distances import Verdict
+from retrain.drift.verdict import Verdict
 from retrain.model.serving import Model, predict
 from retrain.model.spec import Spec, parse_spec
 from retrain.model.table import read_table

@@ -13,7 +13,7 @@ from retrain.capture import ground_truth, records
 from retrain.core.errors import NoBaseline
 from retrain.drift.analysis import analyse
 from retrain.drift.baseline import baseline_of
-from retrain.drift.distances import Verdict
+from retrain.drift.verdict import Verdict
 from retrain.quality.metrics import model_quality
 from retrain.quality.verdict import (
     GREATER,

@@ -56,6 +56,11 @@ class NumericBaseline:
     steps: Steps | None
     importance: float | None = None
 
+    @property
+    def completeness(self) -> float:
+        """Share of the baseline's rows that have a value; 0 if there are no rows."""
+        return self.present / (self.present + self.missing) if self.present else 0.0
+
 
 @dataclass(frozen=True)
 class CategoricalBaseline:
@@ -68,6 +73,11 @@ class CategoricalBaseline:
     counts: Mapping[str, int]
     importance: float | None = None
     boolean: bool = False
+
+    @property
+    def completeness(self) -> float:
+        """Share of the baseline's rows that have a value; 0 if there are no rows."""
+        return self.present / (self.present + self.missing) if self.present else 0.0
 
     @property
     def rest(self) -> int:

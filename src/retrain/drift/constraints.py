@@ -96,6 +96,10 @@ class Constraints:
         """What is demanded of that feature."""
         return self.features.get(name) or FeatureConstraints(name)
 
+    def judges(self, name: str) -> bool:
+        """Whether the feature takes part in the window's verdict."""
+        return self.judged and self.feature(name).judged
+
     def metric(self, name: str, numeric: bool) -> Metric:
         """By what the feature is judged: its own method and threshold, else those of all.
 

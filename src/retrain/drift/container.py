@@ -23,7 +23,7 @@ from retrain.core.window import Window
 from retrain.drift.analysis import Analysis
 from retrain.drift.baseline import Statistics, read_statistics
 from retrain.drift.constraints import Constraints, read_constraints
-from retrain.drift.distances import Verdict
+from retrain.drift.verdict import Verdict
 
 _CONFIGURATIONS = ("config/processingjobconfig.json", "processing/processingjobconfig.json")
 _RESOURCES = "config/resourceconfig.json"

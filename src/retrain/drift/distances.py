@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from statistics import NormalDist
 
 import numpy as np
@@ -30,14 +29,6 @@ BINS = 10
 _CLEARLY = 4  # standard deviations of a count
 _RARE = 1.37  # what chance adds to Jensen-Shannon's divergence where a bin expects few values, at most (at 1.2 of them)
 _SMALL_CATEGORY, _SMALL_SHARE, _SMALL_OF_TWO = 5, 0.2, 10  # Yates, Moore, McCabe 1999; Cochran 1952
-
-
-class Verdict(StrEnum):
-    """What is known about a feature or a window."""
-
-    DRIFTED = "DRIFTED"
-    STABLE = "STABLE"
-    UNDECIDED = "UNDECIDED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,29 +168,6 @@ def jensen_shannon_by_chance(n: float, m: float, bins: int) -> float:
     if not n or not m:
         return 1.0
     return min(1.0, math.sqrt(_RARE * psi_by_chance(n, m, bins) / (8 * math.log(2))))
-
-
-def judge(distance: float, threshold: float, chance: float, beyond: bool = False) -> tuple[Verdict, str | None]:
-    """The verdict on a feature, and why it is undecided. `chance` is what chance may produce, in the distance's unit.
-
-    `beyond`: drift is what exceeds the threshold by more than chance (Robust), and not what exceeds both.
-
-    >>> for distance, chance in (0.35, 0.06), (0.05, 0.06), (0.05, 0.5), (0.45, 0.5):
-    ...     print(*judge(distance, 0.3, chance))
-    DRIFTED None
-    STABLE None
-    UNDECIDED too_few_rows
-    UNDECIDED too_few_rows
-    >>> print(*judge(0.35, 0.3, 0.06, beyond=True))
-    UNDECIDED too_few_rows
-    """
-    if math.isnan(distance):
-        return Verdict.UNDECIDED, "too_few_rows"
-    if distance > (threshold + chance if beyond else max(threshold, chance)):
-        return Verdict.DRIFTED, None
-    if distance <= threshold and chance <= threshold:
-        return Verdict.STABLE, None
-    return Verdict.UNDECIDED, "too_few_rows"
 
 
 def ks_p_value(distance: float, n: float, m: float) -> float:

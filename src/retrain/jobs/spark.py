@@ -19,7 +19,7 @@ from retrain.capture.records import lines
 from retrain.core import clock
 from retrain.core.errors import Refused
 from retrain.core.window import Window
-from retrain.drift.analysis import judge
+from retrain.drift.analysis import analyse_intake
 from retrain.drift.baseline import read_statistics
 from retrain.drift.constraints import read_constraints
 from retrain.drift.container import write_analysis
@@ -50,7 +50,7 @@ def analyse_on_spark(options: argparse.Namespace) -> str:
     constraints = read_constraints((options.baseline / "constraints.json").read_bytes())
     spark = SparkSession.builder.appName("retrain").getOrCreate()
     intake = intake_of(spark, options.captures, statistics, window, options.partitions)
-    return write_analysis(options.output, judge(intake, read_statistics(statistics), constraints, window))
+    return write_analysis(options.output, analyse_intake(intake, read_statistics(statistics), constraints, window))
 
 
 def intake_of(

@@ -16,11 +16,11 @@ from retrain.core.telemetry import count, logger
 from retrain.core.values import moment
 from retrain.core.window import DAY, HOUR, CaptureFile, Window, full_hour, window_ending
 from retrain.drift import intake_cache
-from retrain.drift.analysis import MAX_FEATURE_METRICS, Analysis, judge
+from retrain.drift.analysis import MAX_FEATURE_METRICS, Analysis, analyse_intake
 from retrain.drift.baseline import Statistics, read_statistics
 from retrain.drift.constraints import read_constraints
-from retrain.drift.distances import Verdict
 from retrain.drift.intake_cache import Reading, Shelf
+from retrain.drift.verdict import Verdict
 from retrain.episode.afterthoughts import announce_window
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class _Watched:
         return window, reading
 
     def judge(self, reading: Reading, window: Window, expected: int | None) -> Analysis:
-        analysis = judge(
+        analysis = analyse_intake(
             reading.intake,
             self._statistics,
             self._constraints,

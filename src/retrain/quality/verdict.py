@@ -28,7 +28,7 @@ from retrain.capture.ground_truth import Labelled
 from retrain.core.clock import render
 from retrain.core.errors import NoBaseline
 from retrain.core.window import Window
-from retrain.drift.distances import Verdict
+from retrain.drift.verdict import Verdict
 from retrain.model.table import class_name, parse_number
 from retrain.quality.metrics import BLOCKS, Numbers, intervals, model_quality
 

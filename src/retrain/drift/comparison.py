@@ -1,0 +1,147 @@
+"""Comparison: one feature of a window against its baseline."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from retrain.drift import distances, verdict
+from retrain.drift.baseline import PREDICTION, CategoricalBaseline, FeatureBaseline, NumericBaseline, Statistics
+from retrain.drift.constraints import Constraints
+from retrain.drift.intake import Intake
+from retrain.drift.profile import CategoricalProfile, ColumnProfile, NumericProfile
+from retrain.drift.verdict import FeatureDrift, Verdict
+
+
+def compare(
+    baseline: FeatureBaseline, column: ColumnProfile, constraints: Constraints, judged: bool = True
+) -> FeatureDrift:
+    """How far the feature is from its baseline, and what follows. `judged`: whether the window's verdict heeds it."""
+    n, m = column.present, baseline.present
+    metric = constraints.metric(baseline.name, isinstance(baseline, NumericBaseline))
+    found = _Compared()
+    if isinstance(column, NumericProfile) and isinstance(baseline, NumericBaseline):
+        found = _compare_numbers(baseline, column)
+    elif isinstance(column, CategoricalProfile) and isinstance(baseline, CategoricalBaseline):
+        found = _compare_categories(baseline, column)
+    if metric.method == "psi":
+        distance, chance = found.psi, distances.psi_by_chance(n, m, found.bins)
+    elif metric.method == "jensen_shannon":
+        distance, chance = found.jensen_shannon, distances.jensen_shannon_by_chance(n, m, found.bins)
+    else:
+        distance, chance = found.difference, distances.min_detectable_drift(n, m)
+    detectable = chance
+    found_verdict, reason = verdict.on_distance(
+        distance, metric.threshold, chance, beyond=metric.method == "linf_robust"
+    )
+    if metric.method == "linf_robust":
+        distance, detectable = distances.robust(distance, n, m), min(1.0, metric.threshold + chance)
+    if metric.method == "chi_squared" and found.p_value < metric.p_threshold:
+        found_verdict, reason = Verdict.DRIFTED, None
+    if m == 0 or not (baseline.steps if isinstance(baseline, NumericBaseline) else baseline.counts):
+        found_verdict, reason = Verdict.UNDECIDED, "no_baseline"
+    return FeatureDrift(
+        name=baseline.name,
+        kind="numeric" if isinstance(baseline, NumericBaseline) else "categorical",
+        verdict=found_verdict,
+        reason=reason,
+        distance=_known(distance),
+        threshold=metric.threshold,
+        method=metric.method,
+        min_detectable_drift=detectable,
+        present=n,
+        missing=column.missing,
+        bad=column.bad if isinstance(column, NumericProfile) else 0,
+        completeness=column.completeness,
+        judged=judged,
+        new_categories=found.new_categories,
+        importance=baseline.importance,
+        p_value=_known(found.p_value),
+        p_threshold=metric.p_threshold if metric.method == "chi_squared" else None,
+        psi=_known(found.psi),
+        jensen_shannon=_known(found.jensen_shannon),
+        wasserstein=_known(found.wasserstein),
+    )
+
+
+def compare_prediction(
+    statistics: Statistics, constraints: Constraints, intake: Intake, max_bad_share: float
+) -> FeatureDrift | None:
+    """The model's answers against the baseline's, reported and not judged; None if the window has no answer.
+
+    UNDECIDED "capture_corrupt" if more than that share of the answers can't be read.
+    """
+    answers, unreadable = intake.prediction.rows, intake.quarantine.unreadable_answers
+    if not answers and not unreadable:
+        return None
+    baseline = statistics.prediction
+    if baseline is None:  # nothing to compare with: its numbers are in statistics.json
+        baseline = NumericBaseline(PREDICTION, "Unknown", 0, 0, None)
+    found = compare(baseline, intake.prediction.columns[PREDICTION], constraints, judged=False)
+    # A capture has one answer or none, of one row or of several.
+    if unreadable > max_bad_share * min(intake.records, answers + unreadable):
+        usable = found.completeness * answers / (answers + unreadable)
+        return replace(found, verdict=Verdict.UNDECIDED, reason="capture_corrupt", completeness=usable)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """A window's column and its baseline: NaN is what can't be compared.
+
+    `difference` is the largest one of the cumulative distributions, or of a share; `bins` are those that `psi` and
+    `jensen_shannon` were computed over.
+    """
+
+    difference: float = math.nan
+    p_value: float = math.nan
+    psi: float = math.nan
+    jensen_shannon: float = math.nan
+    wasserstein: float = math.nan
+    bins: int = 0
+    new_categories: int | None = 0
+
+
+def _compare_numbers(baseline: NumericBaseline, column: NumericProfile) -> _Compared:
+    if column.at is None or baseline.steps is None:
+        return _Compared()
+    n, m = column.present, baseline.present
+    difference = distances.numeric_distance(baseline.steps, column.at, n)
+    bins = distances.bin_counts(baseline.steps, column.at, n)
+    return _Compared(
+        difference=difference,
+        p_value=distances.ks_p_value(difference, n, m),
+        psi=distances.psi(*bins),
+        jensen_shannon=distances.jensen_shannon(*bins),
+        wasserstein=distances.wasserstein(baseline.steps, column.at, n, column.total),
+        bins=len(bins[0]),
+    )
+
+
+def _compare_categories(baseline: CategoricalBaseline, column: CategoricalProfile) -> _Compared:
+    before, now, other = baseline.counts, column.counts, (0, column.rest)
+    if not before:
+        return _Compared(new_categories=None)
+    new: int | None = len(now.keys() - before.keys())
+    p_value = distances.chi_square_p_value(before, now, sampled=True)
+    if baseline.rest:  # of which categories nobody knows: the window's others may be the same ones
+        before, now = distances.told_apart(before, baseline.rest, now, column.present)
+        other, new, p_value = (0, 0), None, math.nan  # the test sees that the frequent ones were chosen by their counts
+    names = sorted(before.keys() | now.keys())
+    both = zip((before, now), other, strict=True)
+    bins = np.array([[*(counts.get(name, 0) for name in names), rest] for counts, rest in both], dtype=np.float64)
+    bins = bins[:, bins.any(axis=0)]
+    return _Compared(
+        difference=distances.categorical_distance(before, now, other),
+        p_value=p_value,
+        psi=distances.psi(*bins),
+        jensen_shannon=distances.jensen_shannon(*bins),
+        bins=bins.shape[1],
+        new_categories=new,
+    )
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
