@@ -6,7 +6,7 @@ PORT ?= 4566
 export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-spark bench-drift check lint lock local-up deploy bench-gate bench-retrain bench-table definition reference clean
+.PHONY: help setup demo test test-spark bench-drift check lint lock local-up deploy bench-gate bench-policy bench-retrain bench-table definition reference clean
 
 help:  ## show this help
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -71,6 +71,17 @@ bench-drift: $(VENV)/.test  ## write docs/benchmarks/drift.md: what an analysis 
 
 bench-retrain: setup  ## write docs/benchmarks/retrain.md: what retraining recovers, what it costs, its memory
 	OMP_NUM_THREADS=1 PYTHONPATH=src:. $(BIN)/python -m benchmarks.retrain --cost --memory --write docs/benchmarks/retrain.md
+
+# Tables and detectors live apart: the tests need neither.
+$(VENV)/bench/.done: pyproject.toml requirements/test.txt | $(BIN)/uv
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)/bench
+	$(BIN)/uv pip install --quiet --python $(VENV)/bench/bin/python -c requirements/test.txt -r pyproject.toml --extra bench
+	$(BIN)/uv pip install --quiet --python $(VENV)/bench/bin/python --no-deps nannyml==0.13.1
+	@touch $@
+
+bench-policy: $(VENV)/bench/.done  ## write docs/benchmarks/policy.md: when to train, on what, which gate (BENCH=--quick)
+	OMP_NUM_THREADS=1 PYTHONPATH=src:. $(VENV)/bench/bin/python -m benchmarks.policy \
+	  --write docs/benchmarks/policy.md --json .bench/policy.json $(BENCH)
 
 bench-table: setup  ## write docs/benchmarks/table.md: large, wide and unbalanced tables through every job
 	PYTHONPATH=src:. $(BIN)/python -m benchmarks.table --write docs/benchmarks/table.md

@@ -87,7 +87,7 @@ class Played:
 def main() -> None:
     """What was asked for is measured, printed, and with --write in the document."""
     options = _options().parse_args()
-    lines = [f"{_machine()}", ""]
+    lines = [f"{machine()}", ""]
     for name in options.table:
         lines += _on_table(name, SEEDS[: options.seeds], options.verbose)
     if options.cost:
@@ -347,7 +347,8 @@ def _blocks(rows: int, seed: int) -> Iterator[list[list[object]]]:
         yield [[*line, label, 1, 1] for line, label in zip(x.tolist(), y.tolist(), strict=True)]
 
 
-def _machine() -> str:
+def machine() -> str:
+    """The machine and the versions that matter, in a sentence."""
     with Path("/proc/cpuinfo").open() as file:
         cpu = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "unknown CPU")
     cores = len(os.sched_getaffinity(0))
