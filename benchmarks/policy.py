@@ -46,8 +46,8 @@ from retrain.core.errors import Refused
 from retrain.drift.analysis import analyse
 from retrain.drift.baseline import from_csv
 from retrain.drift.distances import Verdict
+from retrain.gate.evidence import gather, score_rows
 from retrain.gate.rules import judge
-from retrain.jobs.evaluate import gather, score_rows
 from retrain.model.serving import Model
 from retrain.model.spec import CANDIDATES, Spec
 from retrain.model.table import Category, Column, Table, category, concat, parse_numbers, thin, write_table
@@ -603,8 +603,8 @@ def _csv(values: Sequence[str]) -> str:
 
 
 PREFACE = """Written by `make bench-policy`. A fixed strategy trains on every window in one way, without triage and
-gate. Tables and worlds that *chose* are those that defaults were set on; the others *verified* them, and nothing was set
-after they had been seen. Windows are spread over a month, labels come a day late.
+gate. Tables and worlds that *chose* are those that defaults were set on; the others *verified* them, and nothing was
+set after they had been seen. Windows are spread over a month, labels come a day late.
 """
 
 
