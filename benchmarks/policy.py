@@ -45,7 +45,7 @@ from retrain.capture.records import Capture
 from retrain.core.errors import Refused
 from retrain.drift.analysis import analyse
 from retrain.drift.baseline import from_csv
-from retrain.drift.distances import Verdict
+from retrain.drift.verdict import Verdict
 from retrain.gate.evidence import gather, score_rows
 from retrain.gate.rules import judge
 from retrain.model.serving import Model
