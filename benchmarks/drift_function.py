@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
-import re
 import subprocess
 import sys
 import time
@@ -22,7 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+from benchmarks import machine
+from benchmarks.workload import ROOT, START, captures
+
 MACHINES = ("arm64", "x86_64")
 RECORDS = 60_000
 HOURS, QUIET = 23, 500  # earlier hours of the window, and captures of each
@@ -125,7 +125,7 @@ def _furnish(url: str, cache: Path, baseline: Path) -> None:
     import boto3
     import requests
 
-    sys.path.append(str(ROOT / "tests"))
+    sys.path.append(str(ROOT / "tests" / "helpers"))
     from control_plane import crowned, make_table
 
     from retrain.aws.ledger import Ledger
@@ -149,8 +149,6 @@ def _put_captures(url: str, cache: Path, hour: int, records: int, seconds: int) 
     from datetime import timedelta
 
     import boto3
-
-    from benchmarks.drift import START, captures
 
     begin = START + timedelta(hours=hour)
     found = captures(records, "plain", begin, seconds)
@@ -191,15 +189,6 @@ def monthly(seconds: float, requests: dict[str, int]) -> dict[str, float]:
     }
 
 
-def peak() -> float:
-    """Megabytes that this process had in memory at most. (What the kernel tells a parent may be the parent's own.)"""
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        return math.nan
-    return int(re.search(r"VmHWM:\s*(\d+)", status)[1]) / 1024  # type: ignore[index]
-
-
 class _Requests(logging.Handler):
     """Counts the requests that botocore makes, by operation."""
 
@@ -233,7 +222,7 @@ def main() -> None:
     origin = {name: str(sys.modules[name].__file__) for name in ("retrain", "polars", "numpy")}
     if not all(file.startswith(os.environ["PYTHONPATH"]) for file in origin.values()):
         raise RuntimeError(f"this is not the package: {origin}")
-    print(json.dumps({"cpu": cpu, "answer": answer, "requests": counted.found, "peak": peak()}))
+    print(json.dumps({"cpu": cpu, "answer": answer, "requests": counted.found, "peak": machine.peak()}))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Other libraries on the same captures. Each runs in an environment of its own: benchmarks/peers/NAME.txt.
 
 Each gets the fastest parse that we could give it: orjson for the lines, polars for the CSV in them, then pandas. They
-compute different things; `drift.PEERS` says what.
+compute different things; `PEERS` in drift.py says what.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks.drift import CACHE, FEATURES, WINDOW, Line, files
+from benchmarks.workload import CACHE, FEATURES, WINDOW, Line, files
 
 
 def compare(name: str, folder: Path) -> Line:

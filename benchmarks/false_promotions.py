@@ -21,15 +21,14 @@ so that again nothing drifts, but the flights of a day share its weather.
 from __future__ import annotations
 
 import argparse
-import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
-import xgboost
 
+from benchmarks import machine
 from demo import flights
 from demo.windows import Row
 from retrain.capture.ground_truth import Labels
@@ -88,7 +87,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--replays", type=int, default=50)
     replays = options.parse_args().replays
-    print(f"XGBoost {xgboost.__version__}, numpy {np.__version__}, Python {platform.python_version()}, {_machine()}")
+    print(machine.described("xgboost-cpu", "numpy"))
     print(f"{replays} replays each, {ROWS} rows a window, holdout {ROWS // 5} rows, margin 1 %\n")
     names = "table", "champion", "promoted", "falsely", "truly better by (median)", "bound too high", "by rows"
     print(f"| {' | '.join((*names, 'kept because', 's'))} |\n|{' --- |' * (len(names) + 2)}")
@@ -244,14 +243,6 @@ def _report(name: str, kind: str, results: Sequence[Replay], seconds: float | No
         f"{'' if seconds is None else f'{seconds:.0f}'} |",
         flush=True,
     )
-
-
-def _machine() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123
-            return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.machine()
 
 
 if __name__ == "__main__":

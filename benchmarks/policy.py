@@ -35,8 +35,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import poison
-from benchmarks.retrain import machine
+from benchmarks import machine, poison
 from benchmarks.tables import TABLES
 from benchmarks.worlds import WORLDS
 from demo.windows import Row, Source, Window
@@ -400,7 +399,7 @@ def main() -> None:
     jobs += [partial(attacked, name, kind, seeds[0]) for name in attacks for kind in poison.KINDS]
     found = _run(jobs, options.processes)
     document = {
-        "machine": machine(),
+        "machine": machine.described("xgboost-cpu", "numpy") + ".",
         "seconds": round(time.monotonic() - began),
         "runs": [run for run in found if "kind" not in run],
         "attacks": [run for run in found if "kind" in run],

@@ -18,8 +18,6 @@ import argparse
 import csv
 import json
 import math
-import os
-import platform
 import resource
 import subprocess
 import sys
@@ -33,8 +31,8 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import xgboost as xgb
 
+from benchmarks import machine
 from demo import baseball, flights
 from demo.windows import Row, Source, Window
 from retrain.capture.ground_truth import Labels
@@ -87,7 +85,7 @@ class Played:
 def main() -> None:
     """What was asked for is measured, printed, and with --write in the document."""
     options = _options().parse_args()
-    lines = [f"{machine()}", ""]
+    lines = [machine.described("xgboost-cpu", "numpy") + ".", ""]
     for name in options.table:
         lines += _on_table(name, SEEDS[: options.seeds], options.verbose)
     if options.cost:
@@ -345,15 +343,6 @@ def _blocks(rows: int, seed: int) -> Iterator[list[list[object]]]:
         x = random.normal(size=(min(10_000, rows - start), MEMORY_COLUMNS)).round(4)
         y = (x[:, 0] * 2 + x[:, 1] * x[:, 2]).round(4)
         yield [[*line, label, 1, 1] for line, label in zip(x.tolist(), y.tolist(), strict=True)]
-
-
-def machine() -> str:
-    """The machine and the versions that matter, in a sentence."""
-    with Path("/proc/cpuinfo").open() as file:
-        cpu = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "unknown CPU")
-    cores = len(os.sched_getaffinity(0))
-    versions = f"Python {platform.python_version()}, xgboost {xgb.__version__}, numpy {np.__version__}"
-    return f"{versions}; {cores} cores of {cpu}."
 
 
 PREFACE = """Written by `make bench-retrain`. A strategy retrains on every window in one way and asks no gate; which is

@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
-import platform
 import sys
 import tarfile
 import tempfile
@@ -26,9 +24,9 @@ from pathlib import Path
 from subprocess import PIPE, STDOUT, run
 
 import numpy as np
-import xgboost as xgb
 from numpy.typing import NDArray
 
+from benchmarks import machine
 from retrain.core.clock import render
 from retrain.model.spec import Spec, read_spec
 
@@ -225,8 +223,7 @@ def _write_window(size: Size, spec: Spec, captures: Path, labels: Path) -> None:
 
 
 def _document(measured: dict[str, dict[str, Step]]) -> Iterator[str]:
-    versions = f"Python {platform.python_version()}, xgboost {xgb.__version__}, numpy {np.__version__}"
-    yield f"{versions}; {len(os.sched_getaffinity(0))} cores of {_processor()}."
+    yield machine.described("xgboost-cpu", "numpy") + "."
     yield ""
     yield f"| step | {' | '.join(TABLES[name].title for name in measured)} |"
     yield f"| --- |{' ---: |' * len(measured)}"
@@ -246,11 +243,6 @@ def _decided(table: dict[str, Step]) -> str:
     decision, _, why = table["window: evaluation"].said.partition(", ")
     reasons = why.partition("; ")[2]
     return f"the gate said {decision}" + (f" ({reasons})" if reasons else "")
-
-
-def _processor() -> str:
-    with Path("/proc/cpuinfo").open() as file:
-        return next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "unknown CPU")
 
 
 PREFACE = """# Large, wide and unbalanced tables
