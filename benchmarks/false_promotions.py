@@ -37,8 +37,9 @@ from retrain.core.errors import Refused
 from retrain.gate.comparison import Comparison, compare
 from retrain.gate.evidence import gather, score_rows
 from retrain.gate.rules import judge, shortfall
+from retrain.model.read_spec import parse_spec
 from retrain.model.serving import Model
-from retrain.model.spec import Spec, parse_spec
+from retrain.model.spec import Spec
 from retrain.model.table import Column, Table, category, concat, parse_numbers
 from retrain.quality.metrics import Numbers, score
 from retrain.training.candidates import train

@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 
 from benchmarks import machine
 from retrain.core.clock import render
-from retrain.model.spec import Spec, read_spec
+from retrain.model.read_spec import read_spec
+from retrain.model.spec import Spec
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 END = START + timedelta(days=10)

@@ -23,7 +23,7 @@ import numpy as np
 from demo import baseball, flights
 from demo.tables import spread
 from demo.windows import Row, Source, text
-from retrain.model.spec import parse_spec
+from retrain.model.read_spec import parse_spec
 
 CHOSE, VERIFIED = "chose", "verified"
 ANY = datetime(2020, 1, 1, tzinfo=UTC)  # rows get their time with their window

@@ -19,7 +19,7 @@ from typing import Any
 
 from demo.tables import spread
 from demo.windows import Row, Source, text
-from retrain.model.spec import parse_spec
+from retrain.model.read_spec import parse_spec
 
 LABEL = "position"
 FIRST, LAST = 1901, 2019  # seasons; before, there was one league and other rules, after them, one of sixty games

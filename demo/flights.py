@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import cache
 
 from demo.windows import Row, Source, Window, text
-from retrain.model.spec import parse_spec
+from retrain.model.read_spec import parse_spec
 
 LABEL = "air_time"
 FEATURES = {

@@ -62,7 +62,7 @@ def spec() -> Spec:
     """The small model of houses."""
     import houses
 
-    from retrain.model.spec import parse_spec
+    from retrain.model.read_spec import parse_spec
 
     return parse_spec(houses.MODEL)
 

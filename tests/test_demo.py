@@ -18,7 +18,7 @@ from demo.stack import DemoError
 from demo.windows import Row
 from retrain.__main__ import main
 from retrain.model import serving
-from retrain.model.spec import parse_spec
+from retrain.model.read_spec import parse_spec
 from retrain.model.table import read_table
 from retrain.training.candidates import train
 from retrain.training.dataset import bootstrap_dataset, kinds

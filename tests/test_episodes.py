@@ -18,7 +18,7 @@ from demo.replay import Answer, Replay, WindowResult
 from demo.stack import Stack, wait_for
 from demo.windows import Row, Source, Window
 from local import LocalAws
-from retrain.model.spec import parse_spec
+from retrain.model.read_spec import parse_spec
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 

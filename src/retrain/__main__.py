@@ -18,7 +18,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, NoReturn
 
-from retrain.capture.local_files import Table, find_evidence, infer_kinds, open_table
+from retrain.capture.local_files import find_evidence
 from retrain.core import clock
 from retrain.core.errors import InvalidSpec, NoBaseline, Refused
 from retrain.drift.analysis import analyse
@@ -26,7 +26,9 @@ from retrain.drift.baseline import PREDICTION, Statistics, baseline_of, read_sta
 from retrain.drift.constraints import Constraints, read_constraints
 from retrain.drift.verdict import Verdict
 from retrain.model.monitor_options import MonitorOptions
-from retrain.model.spec import METRICS, read_spec
+from retrain.model.read_spec import read_spec
+from retrain.model.spec import METRICS
+from retrain.model.tables_on_disk import TableFile, infer_kinds, open_table
 
 EXIT_CODES = {Verdict.STABLE: 0, Verdict.DRIFTED: 1, Verdict.UNDECIDED: 2}
 BAD_INPUT = 3
@@ -163,7 +165,7 @@ def _baseline(options: argparse.Namespace) -> int:
     return 0
 
 
-def _features(table: Table, options: argparse.Namespace) -> list[str]:
+def _features(table: TableFile, options: argparse.Namespace) -> list[str]:
     if unknown := [name for name in options.leave_out if name not in table.header]:
         raise Refused(
             "schema_mismatch",

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from demo import flights
-from retrain.model.spec import read_spec
+from retrain.model.read_spec import read_spec
 from retrain.model.table import read_table
 from retrain.training.dataset import bootstrap_dataset, kinds
 

@@ -9,7 +9,7 @@ from retrain.gate.comparison import compare
 from retrain.gate.document import plain
 from retrain.gate.evidence import Scored, gather, sample, sanity
 from retrain.gate.rules import judge
-from retrain.model.spec import parse_spec
+from retrain.model.read_spec import parse_spec
 from retrain.model.table import Table, category
 from retrain.quality.metrics import score
 

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from retrain.capture.ground_truth import Labels
-from retrain.capture.local_files import open_table
 from retrain.capture.records import Capture
 from retrain.core.errors import Refused
 from retrain.drift.baseline import baseline_of, read_statistics
@@ -25,6 +24,7 @@ from retrain.model.propose import propose
 from retrain.model.serving import Model, predict
 from retrain.model.spec import Spec
 from retrain.model.table import concat, read_table
+from retrain.model.tables_on_disk import open_table
 from retrain.quality.metrics import model_quality
 from retrain.training.candidates import train
 from retrain.training.dataset import Dataset, Read, Reference, bootstrap_dataset, drift_dataset, kinds

@@ -16,7 +16,8 @@ import xgboost as xgb
 
 from retrain.capture.ground_truth import Labels
 from retrain.jobs import choose
-from retrain.model.spec import CANDIDATES, parse_spec
+from retrain.model.read_spec import parse_spec
+from retrain.model.spec import CANDIDATES
 from retrain.training.dataset import NEW, WEIGHT, drift_dataset, write_dataset
 from retrain.training.dataset import Read as Asked
 

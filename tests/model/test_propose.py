@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from retrain.__main__ import main
-from retrain.capture.local_files import open_table
 from retrain.core.errors import Refused
 from retrain.model.propose import propose
-from retrain.model.spec import read_spec
+from retrain.model.read_spec import read_spec
 from retrain.model.table import read_table
+from retrain.model.tables_on_disk import open_table
 from retrain.training.dataset import bootstrap_dataset
 
 

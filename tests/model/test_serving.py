@@ -24,7 +24,7 @@ def folder(tmp_path_factory) -> Path:
     """An unpacked artefact."""
     import houses
 
-    from retrain.model.spec import parse_spec
+    from retrain.model.read_spec import parse_spec
 
     spec = parse_spec(houses.MODEL)
     parts = bootstrap_dataset(spec, table(600, seed=1)).parts

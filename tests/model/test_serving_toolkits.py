@@ -19,7 +19,7 @@ import houses
 import pytest
 
 from retrain.model import serving
-from retrain.model.spec import parse_spec
+from retrain.model.read_spec import parse_spec
 from retrain.training.candidates import train
 from retrain.training.dataset import bootstrap_dataset
 

@@ -4,7 +4,7 @@ import pytest
 
 from demo.flights import MODEL
 from retrain.core.errors import InvalidSpec
-from retrain.model.spec import parse_spec, read_spec
+from retrain.model.read_spec import parse_spec, read_spec
 
 SMALL = """\
 [model]

@@ -14,8 +14,8 @@ from retrain.drift.analysis import analyse
 from retrain.drift.baseline import baseline_of, read_statistics
 from retrain.drift.constraints import read_constraints
 from retrain.model import serving, table
+from retrain.model.read_spec import parse_spec
 from retrain.model.serving import JSON, BadRequestError, Encoder, predict, read_rows
-from retrain.model.spec import parse_spec
 from retrain.model.table import parse_flags, read_table
 from retrain.training.candidates import encode, train
 from retrain.training.dataset import Read, bootstrap_dataset, drift_dataset, kinds, read_reference, write_dataset

@@ -19,8 +19,9 @@ from retrain.core.clock import render
 from retrain.drift.analysis import Analysis, analyse
 from retrain.drift.baseline import baseline_of
 from retrain.drift.verdict import Verdict
+from retrain.model.read_spec import parse_spec
 from retrain.model.serving import Model, predict
-from retrain.model.spec import Spec, parse_spec
+from retrain.model.spec import Spec
 from retrain.model.table import read_table
 from retrain.quality.metrics import model_quality
 from retrain.quality.verdict import (

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrain.core.errors import InvalidSpec, Refused
+from retrain.model.read_spec import parse_spec
 from retrain.model.serving import Encoder
-from retrain.model.spec import CANDIDATES, Spec, parse_spec
+from retrain.model.spec import CANDIDATES, Spec
 from retrain.model.table import Table, category, concat
 from retrain.quality.metrics import score
 from retrain.training.candidates import encode, train, truth

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from retrain.capture.ground_truth import Labels
 from retrain.capture.records import Capture, Quarantine
 from retrain.core.errors import Refused
-from retrain.model.spec import parse_spec
+from retrain.model.read_spec import parse_spec
 from retrain.model.table import Table, category, concat
 from retrain.training.dataset import (
     NEW,

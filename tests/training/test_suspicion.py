@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from retrain.capture.ground_truth import Labels
 from retrain.core.errors import Refused
-from retrain.model.spec import parse_spec
+from retrain.model.read_spec import parse_spec
 from retrain.model.table import category, concat
 from retrain.quality.verdict import Pairs, read_pairs
 from retrain.training.dataset import Read, Reference, bootstrap_dataset, drift_dataset

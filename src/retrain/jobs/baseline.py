@@ -18,8 +18,9 @@ from pathlib import Path
 from retrain.drift.baseline import baseline_of
 from retrain.jobs.entry import arguments, run
 from retrain.model.archive import importance, load_model
+from retrain.model.read_spec import read_spec
 from retrain.model.serving import Model, predict
-from retrain.model.spec import Spec, read_spec
+from retrain.model.spec import Spec
 from retrain.training.dataset import NEW, verify_dataset
 
 _BLOCK = 10_000  # rows that are in memory at a time

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from retrain.jobs.entry import arguments, run
 from retrain.model.archive import copy_archive, read_lineage
-from retrain.model.spec import CANDIDATES, read_spec
+from retrain.model.read_spec import read_spec
+from retrain.model.spec import CANDIDATES
 from retrain.training.candidates import choose
 from retrain.training.lineage import candidates_of, tell
 

@@ -13,7 +13,7 @@ from retrain.capture.records import Quarantine
 from retrain.core.clock import parse
 from retrain.core.errors import Refused
 from retrain.jobs.entry import arguments, flag, run
-from retrain.model.spec import read_spec
+from retrain.model.read_spec import read_spec
 from retrain.model.table import read_table
 from retrain.training.dataset import (
     Read,

@@ -17,7 +17,7 @@ from retrain.gate.evidence import gather, score_rows
 from retrain.gate.rules import judge
 from retrain.jobs.entry import arguments, flag, run
 from retrain.model.archive import load_model, read_lineage
-from retrain.model.spec import read_spec
+from retrain.model.read_spec import read_spec
 from retrain.model.table import read_table
 from retrain.quality.verdict import QualityRules, suggest_constraints
 from retrain.training.dataset import kinds, sha256

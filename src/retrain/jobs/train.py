@@ -23,7 +23,8 @@ from xgboost import collective
 
 from retrain.core.errors import InvalidSpec, Refused
 from retrain.model.archive import load_model, write_model
-from retrain.model.spec import CANDIDATES, Spec, read_spec
+from retrain.model.read_spec import read_spec
+from retrain.model.spec import CANDIDATES, Spec
 from retrain.model.table import read_table
 from retrain.training.candidates import Candidate, choose, train_candidates
 from retrain.training.checkpoint import Checkpoints

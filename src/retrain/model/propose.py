@@ -19,10 +19,12 @@ from operator import ne
 
 import numpy as np
 
-from retrain.capture.local_files import Table
 from retrain.core.errors import Refused
-from retrain.model.spec import HIGHER_IS_BETTER, OBJECTIVES, RESERVED, DatasetOptions, Spec, parse_spec
+from retrain.model.hyperparameters import OBJECTIVES
+from retrain.model.read_spec import parse_spec
+from retrain.model.spec import HIGHER_IS_BETTER, RESERVED, DatasetOptions, Spec
 from retrain.model.table import FLAGS, MISSING, class_name, class_order, parse_numbers
+from retrain.model.tables_on_disk import TableFile
 
 MOST_LEVELS = 1000  # different texts of a category; more are free text
 LEAST_PER_LEVEL = 5  # rows for each of them
@@ -144,7 +146,7 @@ class _Column:
 
 
 def propose(
-    table: Table,
+    table: TableFile,
     label: str,
     task: str | None = None,
     left_out: Sequence[str] = (),
@@ -184,7 +186,7 @@ def propose(
     return Proposal(text, parse_spec(text), answer.rows, reasons, times)
 
 
-def _look(table: Table, advance: Callable[[int], None]) -> dict[str, _Column]:
+def _look(table: TableFile, advance: Callable[[int], None]) -> dict[str, _Column]:
     columns = {name: _Column(name) for name in table.header}
     rows = table.rows(list(columns), advance)
     while block := list(islice(rows, max(_CELLS // len(columns), 1))):
@@ -264,7 +266,7 @@ def _text_rather(column: _Column) -> str | None:
     return f"{many} values in {column.present:,} rows: an id or free text"
 
 
-def _task(table: Table, label: _Column, task: str | None) -> tuple[str, str]:
+def _task(table: TableFile, label: _Column, task: str | None) -> tuple[str, str]:
     """The task, and what speaks for it. Raises Refused where the labels do not fit."""
     levels = label.levels
     classes = None if levels is None else len({class_name(level) for level in levels})
@@ -299,7 +301,7 @@ def _task(table: Table, label: _Column, task: str | None) -> tuple[str, str]:
     return task, f"{classes} different labels"
 
 
-def _check_classes(table: Table, label: _Column) -> None:
+def _check_classes(table: TableFile, label: _Column) -> None:
     """Refuses words for a missing value: a job that reads classes takes each for one."""
     words = {text for text in label.texts or () if text in MISSING - {""}}
     if words:
@@ -311,7 +313,7 @@ def _check_classes(table: Table, label: _Column) -> None:
 
 
 def _lines(
-    table: Table,
+    table: TableFile,
     label: _Column,
     judged: tuple[str, str],
     features: dict[str, tuple[str, str]],
@@ -457,5 +459,5 @@ def _listed(reasons: dict[str, str], features: dict[str, tuple[str, str]]) -> st
     return "; ".join(f"{name} {why}" for name, why in list(said.items())[:5]) or "there is no other column"
 
 
-def _unusable(table: Table, message: str) -> Refused:
+def _unusable(table: TableFile, message: str) -> Refused:
     return Refused("schema_mismatch", f"{table.path}: {message}")
