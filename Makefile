@@ -86,6 +86,9 @@ bench-policy: $(VENV)/bench/.done  ## write docs/benchmarks/policy.md: when to t
 bench-table: setup  ## write docs/benchmarks/table.md: large, wide and unbalanced tables through every job
 	PYTHONPATH=src:. $(BIN)/python -m benchmarks.table --write docs/benchmarks/table.md
 
+structure:  ## print what the imports of src/ draw: rooms, floors, arrows up, circles, what is longest
+	@$(PYTHON) benchmarks/structure.py
+
 definition: $(VENV)/.test  ## write src/retrain/pipeline/definition*.json anew from src/retrain/pipeline/author.py
 	PYTHONPATH=src $(BIN)/python -m retrain.pipeline.author
 

@@ -33,8 +33,7 @@ from polars.exceptions import ComputeError
 from retrain.capture.records import MAX_LINE, UnreadableError, decode
 from retrain.core.clock import parse
 from retrain.core.window import Window
-from retrain.drift.profile import Numbers
-from retrain.model.table import HIGHEST, parse_number
+from retrain.model.table import HIGHEST, Numbers, parse_number
 
 Mask = NDArray[np.bool_]
 
