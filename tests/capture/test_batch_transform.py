@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from retrain.capture.batch_transform import read_manifest, transformed
-from retrain.capture.records import Capture, Quarantine, read
+from retrain.capture.quarantine import Quarantine
+from retrain.capture.records import Capture, read
 from retrain.core.clock import parse
 from retrain.core.errors import Refused
 

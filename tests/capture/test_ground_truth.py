@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from retrain.capture import ground_truth, records
 from retrain.capture.ground_truth import Coverage, Labels, draw, read
-from retrain.capture.records import Capture, Quarantine
+from retrain.capture.quarantine import Quarantine
+from retrain.capture.records import Capture
 
 START = datetime(2026, 11, 22, 14, tzinfo=UTC)
 EARLY, LATE = "labels/2026/11/23/05/a.jsonl", "labels/2026/11/24/05/a.jsonl"

@@ -122,6 +122,6 @@ def test_an_image_without_polars_reads_the_same_line_by_line() -> None:
         "found = t.intake_of([t.at(1), t.at(2)] * 40)\n"
         "print(found.paths, found.records)"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, os.path.dirname(__file__)])}
     done = subprocess.run([sys.executable, "-c", code], env=environment, text=True, capture_output=True, check=True)
     assert done.stdout.strip() == "{'fast': 0, 'general': 0, 'single': 80} 80"

@@ -14,7 +14,7 @@ from demo import flights
 from demo.windows import Source, Window
 from retrain.capture import ground_truth, records
 from retrain.capture.ground_truth import Coverage
-from retrain.capture.records import Quarantine
+from retrain.capture.quarantine import Quarantine
 from retrain.core.clock import render
 from retrain.drift.analysis import Analysis, analyse
 from retrain.drift.baseline import baseline_of

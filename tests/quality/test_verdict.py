@@ -10,6 +10,7 @@ import pytest
 from capture_records import captures_of, label
 
 from retrain.capture import ground_truth, records
+from retrain.capture.quarantine import Quarantine
 from retrain.core.errors import NoBaseline
 from retrain.drift.analysis import analyse
 from retrain.drift.baseline import baseline_of
@@ -294,7 +295,7 @@ def test_a_truth_that_changed_is_seen_where_no_feature_moved() -> None:
     ]
     labels = [label(f"{a + RANDOM.normal(0, 10)}", f"event-{n}") for n, a in enumerate(answers)]
     data = analyse([("a", lines)], *baseline_of(rows(4000), kinds), WINDOW)
-    quarantine, coverage = records.Quarantine(), ground_truth.Coverage()
+    quarantine, coverage = Quarantine(), ground_truth.Coverage()
     captures = records.read(lines, "a", quarantine, WINDOW)
     joined = ground_truth.join(captures, ground_truth.read([("l", labels)], quarantine), quarantine, coverage)
     pairs = read_pairs("regression", pairs_of(joined))

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrain.capture.ground_truth import Labels
-from retrain.capture.records import Capture, Quarantine
+from retrain.capture.quarantine import Quarantine
+from retrain.capture.records import Capture
 from retrain.core.errors import Refused
 from retrain.model.read_spec import parse_spec
 from retrain.model.table import Table, category, concat

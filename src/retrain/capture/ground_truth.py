@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
-from retrain.capture.records import Capture, Quarantine, UnreadableError, decode, records
+from retrain.capture.payload import decode
+from retrain.capture.quarantine import Quarantine, UnreadableError
+from retrain.capture.records import Capture, records
 
 _NOTHING: list[str] = []  # a row whose values are not needed
 _FOLDER = re.compile(r"(?:^|/)(\d{4})/(\d{2})/(\d{2})/(\d{2})/[^/]*$")

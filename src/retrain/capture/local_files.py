@@ -17,7 +17,7 @@ from pathlib import Path
 
 from retrain.capture.batch_transform import read_manifest, transformed
 from retrain.capture.ground_truth import collected_hour
-from retrain.capture.records import lines
+from retrain.capture.gz import lines
 from retrain.core.clock import parse, render
 from retrain.core.errors import Refused
 from retrain.core.window import Window

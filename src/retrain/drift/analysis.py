@@ -14,7 +14,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from retrain.capture.records import BadLine
+from retrain.capture.quarantine import BadLine
 from retrain.core.clock import render
 from retrain.core.window import Window
 from retrain.drift import verdict

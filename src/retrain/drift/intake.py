@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from retrain.capture.records import Capture, Quarantine, blocks, content, merge_quarantines, read_line
+from retrain.capture.gz import blocks, content
+from retrain.capture.quarantine import Quarantine, merge_quarantines
+from retrain.capture.records import Capture, read_line
 from retrain.core.window import Window
 from retrain.drift.baseline import PREDICTION, Statistics
 from retrain.drift.profile import (
@@ -66,7 +68,7 @@ def read_captures(
     The content is a binary file, which is the fastest, or its lines, or its lines some at a time. Memory does not grow
     with it. Without `fast` every line is read by itself, which gives the same and takes longer.
     """
-    reader = _Reader(statistics, window, fast)
+    reader = _Taking(statistics, window, fast)
     for source, found in captures:
         reader.read(source, found)
     return reader.intake()
@@ -139,7 +141,7 @@ class _Pending:
         self._begin()
 
 
-class _Reader:
+class _Taking:
     """Captures, read and summarised by the batch."""
 
     def __init__(self, statistics: Statistics, window: Window, fast: bool) -> None:

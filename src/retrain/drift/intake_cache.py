@@ -25,7 +25,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from retrain.capture.records import BadLine, Quarantine
+from retrain.capture.quarantine import BadLine, Quarantine
 from retrain.core import clock
 from retrain.core.window import HOUR, CaptureFile, Window, prefixes
 from retrain.drift.baseline import Statistics
@@ -47,6 +47,9 @@ _SUFFIX = ".intake"
 _PACKAGE = Path(__file__).parents[1]
 _READING = (  # the code that decides what an intake holds
     "capture/columns",
+    "capture/gz",
+    "capture/payload",
+    "capture/quarantine",
     "capture/records",
     "core/clock",
     "drift/baseline",
@@ -348,7 +351,7 @@ def load_intake(body: bytes, statistics: Statistics) -> Stored:
         end = packed.index(b"\n") + 1
         document = json.loads(packed[:end])
         split = end + 8 * document["numbers"]
-        arrays = _Reader(np.frombuffer(packed[end:split], "<f8"), np.frombuffer(packed[split:], "<i8"))
+        arrays = _Stream(np.frombuffer(packed[end:split], "<f8"), np.frombuffer(packed[split:], "<i8"))
         held = document["quarantine"]
         counted: dict[str, Any] = {name: Counter(held[name]) for name in _COUNTERS}
         quarantine = Quarantine(
@@ -399,7 +402,7 @@ def _dump_column(column: ColumnProfile, arrays: _Arrays) -> dict[str, Any]:
 _SCALARS = ("present", "missing", "bad", "integral", "total", "squares", "minimum", "maximum")
 
 
-class _Reader:
+class _Stream:
     """Arrays as `_Arrays` has them, taken out one after the other."""
 
     def __init__(self, numbers: Numbers, counts: Counts) -> None:
@@ -418,14 +421,14 @@ class _Reader:
         return taken
 
 
-def _load_profile(held: Mapping[str, Any], layout: Layout, arrays: _Reader) -> Profile:
+def _load_profile(held: Mapping[str, Any], layout: Layout, arrays: _Stream) -> Profile:
     columns = held["columns"]
     if list(columns) != list(layout.kinds):
         raise UnusableError("the columns are not the baseline's")
     return Profile(held["rows"], {name: _load_column(name, column, layout, arrays) for name, column in columns.items()})
 
 
-def _load_column(name: str, held: Mapping[str, Any], layout: Layout, arrays: _Reader) -> ColumnProfile:
+def _load_column(name: str, held: Mapping[str, Any], layout: Layout, arrays: _Stream) -> ColumnProfile:
     if "rest" in held:
         return CategoricalProfile(held["counts"], held["rest"], held["missing"], layout.known.get(name, frozenset()))
     levels = tuple(arrays.numbers(length) for length in held["levels"])

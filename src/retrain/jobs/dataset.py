@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from retrain.capture import ground_truth, records
-from retrain.capture.records import Quarantine
+from retrain.capture import ground_truth, gz, records
+from retrain.capture.quarantine import Quarantine
 from retrain.core.clock import parse
 from retrain.core.errors import Refused
 from retrain.jobs.entry import arguments, flag, run
@@ -68,7 +68,7 @@ def build(options: argparse.Namespace) -> str:
 def _files(folder: Path) -> Iterator[tuple[str, Iterable[bytes]]]:
     """Every file below the folder that holds JSON lines, by name, with its lines."""
     for path in sorted(folder.rglob("*.jsonl*")):
-        yield path.relative_to(folder).as_posix(), records.lines(_chunks(path))
+        yield path.relative_to(folder).as_posix(), gz.lines(_chunks(path))
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from retrain.capture.records import lines
+from retrain.capture.gz import lines
 from retrain.core import clock
 from retrain.core.errors import Refused
 from retrain.core.window import Window

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from retrain.capture import ground_truth, records
 from retrain.capture.ground_truth import Coverage, Sample
-from retrain.capture.records import Quarantine
+from retrain.capture.quarantine import Quarantine
 from retrain.core import clock, names
 from retrain.core.answers import ignored
 from retrain.core.errors import InvalidSettings, MalformedEvent

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from retrain.capture.records import UNREADABLE_ANSWER
+from retrain.capture.quarantine import UNREADABLE_ANSWER
 
 METHODS: Mapping[str, str] = {
     "linf_simple": "largest difference",

@@ -35,7 +35,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.capture.ground_truth import Coverage, Labelled, Labels, join
-from retrain.capture.records import Capture, Quarantine
+from retrain.capture.quarantine import Quarantine
+from retrain.capture.records import Capture
 from retrain.core.clock import render
 from retrain.core.errors import Refused
 from retrain.drift.distances import numeric_distance, steps_of

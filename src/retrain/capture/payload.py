@@ -1,0 +1,130 @@
+"""Payloads: the rows that one side of a capture holds, what was asked or what was answered, in CSV, JSON or BASE64."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from base64 import b64decode
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any
+
+from retrain.capture.quarantine import UnreadableError
+
+Row = list[str]
+
+
+def decode(part: Mapping[str, Any], each_is_a_row: bool = False) -> tuple[tuple[str, ...] | None, list[Row]]:
+    """Names (if the data has them) and rows of one side of a record, `{"data": …, "encoding": …}`.
+
+    `each_is_a_row`: a bare JSON list of values is a column of answers, and not one row. Raises UnreadableError.
+    """
+    data, encoding = part.get("data"), part.get("encoding")
+    if data is None:
+        raise UnreadableError("no_data", "the key data is missing")
+    kind = encoding.upper() if isinstance(encoding, str) else encoding
+    if kind == "CSV":
+        return None, _csv_rows(_string(data))
+    if kind == "JSON":
+        return _json_table(read_json(data) if isinstance(data, str) else data, each_is_a_row)
+    if kind != "BASE64":
+        raise UnreadableError("unknown_encoding", "the encoding is none of CSV, JSON and BASE64")
+    try:
+        text = b64decode(_string(data), validate=True).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UnreadableError("binary_data", "the BASE64 data is not UTF-8 text") from None
+    except ValueError:
+        raise UnreadableError("bad_base64", "the data is not BASE64") from None
+    content_type = part.get("observedContentType")
+    if (isinstance(content_type, str) and "json" in content_type.lower()) or text.lstrip()[:1] in {"{", "["}:
+        return _json_table(read_json(text), each_is_a_row)
+    return None, _csv_rows(text)
+
+
+def read_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data" and "\n" in text.strip():
+            return [read_json(line) for line in text.split("\n") if line.strip()]  # JSON lines
+        raise UnreadableError("not_json", f"{error.msg} at character {error.pos} of {len(text)}") from None
+    except (ValueError, RecursionError) as error:
+        raise UnreadableError("not_json", f"{type(error).__name__} while reading JSON") from None
+
+
+def _string(data: Any) -> str:
+    if isinstance(data, str):
+        check_unicode(data)
+        return data
+    raise UnreadableError("no_data", "the data is not a text")
+
+
+def check_unicode(text: str) -> None:
+    """Half a surrogate pair, which JSON can say and UTF-8 can't, must not reach those who write files."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise UnreadableError("bad_unicode", "a text holds half a surrogate pair") from None
+
+
+def _csv_rows(text: str) -> list[Row]:
+    """Rows of CSV without a header. Blank lines are no rows, which is also how the endpoint reads them."""
+    text = text.removeprefix("\ufeff")
+    if '"' not in text and "\r" not in text:
+        return [line.split(",") for line in text.split("\n") if line]
+    try:
+        return [row for row in csv.reader(io.StringIO(text, newline="")) if row]
+    except csv.Error as error:
+        raise UnreadableError("bad_csv", str(error)) from None
+
+
+def _json_table(document: Any, each_is_a_row: bool) -> tuple[tuple[str, ...] | None, list[Row]]:
+    if isinstance(document, dict):
+        if isinstance(document.get("predictions"), list):
+            document, each_is_a_row = document["predictions"], True
+        elif isinstance(document.get("instances"), list):
+            document = document["instances"]
+        else:
+            document = [document]
+    if not isinstance(document, list):
+        return None, [[_text(document)]]
+    if document and not isinstance(document[0], (list, dict)):
+        return None, [[_text(value)] for value in document] if each_is_a_row else [_texts(document)]
+    rows = list(chain.from_iterable(map(_features, document)))
+    named = [row for row in rows if isinstance(row, dict)]
+    if not named:
+        return None, [_texts(row) for row in rows]
+    if len(named) < len(rows):
+        raise UnreadableError("mixed_rows", "some rows name their values and some do not")
+    names = tuple(dict.fromkeys(chain.from_iterable(named)))
+    return names, [[_text(row.get(name)) for name in names] for row in named]
+
+
+def _features(row: Any) -> list[Any]:
+    """The rows, usually one, that an element of the list of instances stands for."""
+    if isinstance(row, dict) and isinstance(row.get("features"), (list, dict)):
+        row = row["features"]
+        if isinstance(row, list) and row and all(isinstance(value, (list, dict)) for value in row):
+            return row
+    if not isinstance(row, (list, dict)):
+        raise UnreadableError("mixed_rows", "some rows are lists or objects and some are single values")
+    return [row]
+
+
+def _texts(row: list[Any]) -> Row:
+    return [_text(value) for value in row]
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        check_unicode(value)
+        return value
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    raise UnreadableError("nested_value", "a value is a list or an object, a text or a number is expected")
