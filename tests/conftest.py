@@ -101,6 +101,7 @@ class Atomic:
 def client() -> Any:
     """One client of DynamoDB for all tests: making it takes longer than most of them."""
     import boto3
+    import moto  # noqa: F401 - before the client is made, or it would speak to AWS
 
     return boto3.client("dynamodb", region_name=REGION)
 

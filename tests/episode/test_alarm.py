@@ -126,11 +126,27 @@ def test_a_refusal_stands_even_when_nobody_can_be_told(ask: Any, rejected: Any, 
         {**event(), "resources": [ALARM, ALARM]},
         {**event(), "resources": None},
         {**event(), "time": 7},
+        {**event(), "time": "9999-12-31T23:59:59-05:00"},
+        event(at="0001-01-01T00:00:00+05:00"),
+        event(at="9999-06-01T00:00:00Z"),
+        {**event(), "time": "2013-03-31T23:00:00Z"},  # told of before it happened
     ],
 )
 def test_a_malformed_event_is_refused_and_burns_no_retry(broken: Any, ask: Any, rejected: Any) -> None:
     assert ask(broken) == {"action": "refused", "reason": "malformed_event"}
     assert len(rejected.kept) == 1
+
+
+@pytest.mark.parametrize("source", [["aws.cloudwatch"], {"of": "aws.cloudwatch"}, None, 7])
+def test_an_event_of_a_source_that_is_no_text_is_refused(source: Any, ask: Any) -> None:
+    assert ask(event(source=source)) == {"action": "refused", "reason": "foreign_source"}
+
+
+def test_an_alarm_that_is_dated_ahead_does_not_make_later_ones_stale(ask: Any) -> None:
+    ahead = event("alarm-ok")
+    ahead["detail"]["state"]["timestamp"] = "2014-04-01T00:00:00Z"
+    assert ask(ahead) == {"action": "refused", "reason": "malformed_event"}
+    assert ask(event())["action"] == "opened"
 
 
 def test_extra_fields_and_a_megabyte_of_reason_are_accepted_and_cut(ask: Any, ledger: Any) -> None:
@@ -229,14 +245,12 @@ def test_without_a_recent_analysis_the_window_obeys_the_rearming_rule(ask: Any, 
 def test_an_execution_that_ended_and_left_its_episode_open_is_an_orphan(ask: Any, ledger: Any, machine: Any) -> None:
     machine.status = "FAILED"
     assert ask(event()) == {"action": "refused", "reason": "orphaned"}
-    item = ledger.episode(trigger().episode_id)
-    assert (item["status"], item["reason"]) == ("CLOSED", "orphaned")
-    assert ledger.open_episode_id("flights") is None
+    assert ledger.open_episode_id("flights") == trigger().episode_id  # until the sweep closes it
 
 
 def test_an_alarm_handler_that_died_after_starting_converges(ask: Any, ledger: Any, machine: Any) -> None:
     cause = trigger()
-    assert ledger.open(cause, (NOW, NOW), NOW + timedelta(hours=1)) is None
+    assert not isinstance(ledger.open(cause, (NOW, NOW), NOW + timedelta(hours=1)), str)
     assert ask(event())["action"] == "opened"
     assert ask(event())["reason"] == "duplicate"
     assert step(opened_again(ledger)).episode.fence == 1

@@ -323,7 +323,7 @@ def opened(ledger: Ledger, cause: Trigger | None = None) -> Episode:
     """An open episode that holds the lock, as the alarm handler leaves it."""
     cause = cause or trigger()
     window = (cause.at - timedelta(days=31), cause.at)
-    assert ledger.open(cause, window, cause.at + timedelta(hours=1)) is None
+    assert not isinstance(ledger.open(cause, window, cause.at + timedelta(hours=1)), str)
     episode = Episode(cause.episode_id, cause.endpoint_name, ledger.lock("flights")["fence"], cause.bootstrap)
     ledger.record_execution(episode, "arn:execution", cause.at + timedelta(days=11))
     return episode

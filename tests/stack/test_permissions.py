@@ -55,7 +55,7 @@ def test_conditions_are_keys_that_the_action_has(role: str, statement: dict[str,
 class Ledgers:
     """A ledger on moto's DynamoDB, and the calls that it was asked for, each write of a transaction as one."""
 
-    WRITES = {"Put": "PutItem", "Update": "UpdateItem", "ConditionCheck": "ConditionCheckItem"}
+    WRITES = {"Get": "GetItem", "Put": "PutItem", "Update": "UpdateItem", "ConditionCheck": "ConditionCheckItem"}
 
     def __init__(self) -> None:
         client = boto3.client("dynamodb", region_name=REGION)

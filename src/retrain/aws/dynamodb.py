@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -18,11 +18,19 @@ Item = dict[str, Any]
 Write = dict[str, Item]  # what TransactWriteItems takes, but for the table's name
 
 _ALIAS = re.compile(r"#(\w+)")
-_CONFLICT = "TransactionConflict"
+_CONFLICT, _UNMET = "TransactionConflict", "ConditionalCheckFailed"
 _ATTEMPTS = 5
 
 _serialize = TypeSerializer().serialize
 _deserialize = TypeDeserializer().deserialize
+
+
+class _Unmet(Exception):  # noqa: N818 - an answer, not a mistake
+    """The condition of the item with that index did not hold."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(index)
+        self.index = index
 
 
 class Table:
@@ -38,13 +46,19 @@ class Table:
             found = self._dynamodb.get_item(TableName=self._name, Key=_wire(key), ConsistentRead=True)
         return _plain(found["Item"]) if "Item" in found else None
 
+    def snapshot(self, keys: Sequence[Item]) -> list[Item | None]:
+        """The items of those keys, all as they were at one moment; None for each that there is not."""
+        gets = [{"Get": {"TableName": self._name, "Key": _wire(key)}} for key in keys]
+        found = self._transact("TransactGetItems", self._dynamodb.transact_get_items, gets)
+        return [_plain(answer["Item"]) if "Item" in answer else None for answer in found["Responses"]]
+
     def write(self, write: Write) -> bool:
         """Whether its condition held, so that it was written."""
         ((kind, arguments),) = write.items()
-        calls = {"Put": self._dynamodb.put_item, "Update": self._dynamodb.update_item}
+        call = self._dynamodb.put_item if kind == "Put" else self._dynamodb.update_item
         with classified(f"dynamodb:{kind}Item"):
             try:
-                calls[kind](TableName=self._name, **arguments)
+                call(TableName=self._name, **arguments)
             except ClientError as error:
                 if code_of(error) == "ConditionalCheckFailedException":
                     return False
@@ -58,22 +72,29 @@ class Table:
             for write in writes.values()
             for kind, arguments in write.items()
         ]
+        try:
+            self._transact("TransactWriteItems", self._dynamodb.transact_write_items, items)
+        except _Unmet as unmet:
+            return list(writes)[unmet.index]
+        return None
+
+    @staticmethod
+    def _transact(action: str, call: Any, items: Sequence[Item]) -> Item:
+        """The transaction's answer; tried again while another one is on the same items."""
         for attempt in range(_ATTEMPTS):
-            with classified("dynamodb:TransactWriteItems"):
+            with classified(f"dynamodb:{action}"):
                 try:
-                    self._dynamodb.transact_write_items(TransactItems=items)
+                    return dict(call(TransactItems=list(items)))
                 except ClientError as error:
                     if code_of(error) != "TransactionCanceledException":
                         raise
                     codes = [reason.get("Code") for reason in error.response.get("CancellationReasons", [])]
-                    if "ConditionalCheckFailed" in codes:
-                        return list(writes)[codes.index("ConditionalCheckFailed")]
+                    if _UNMET in codes:
+                        raise _Unmet(codes.index(_UNMET)) from error
                     if _CONFLICT not in codes:
                         raise
-                    time.sleep(0.05 * 2**attempt)  # another transaction is on the same items at this moment
-                    continue
-            return None
-        raise Throttled("dynamodb:TransactWriteItems: the same items are written by others all the time")
+            time.sleep(0.05 * 2**attempt)
+        raise Throttled(f"dynamodb:{action}: the same items are written by others all the time")
 
 
 def put(item: Item, condition: str = "", values: Item | None = None) -> Write:

@@ -17,8 +17,8 @@ from typing import Any
 
 from retrain.aws.dynamodb import Item, Table, Write, check, put, update
 from retrain.core import clock
-from retrain.core.errors import Refused, Retryable, Throttled
-from retrain.core.values import Episode, Trigger
+from retrain.core.errors import Refused, Retryable
+from retrain.core.values import Episode, Situation, Trigger
 from retrain.core.window import Window
 
 # Clauses -------------------------------------------------------------------------------------------------------------
@@ -32,6 +32,9 @@ ARMED = "(attribute_not_exists(#at) OR #at <= :now)"  # the last episode's cool-
 NEWER = "(attribute_not_exists(last_transition) OR last_transition <= :at)"  # not older than what we know already
 UNDECIDED = "attribute_not_exists(decision)"
 NOT_COUNTED = "(attribute_not_exists(also_raised_by) OR NOT contains(also_raised_by, :other))"
+FEW = "(attribute_not_exists(also_raised_by) OR size(also_raised_by) < :few)"
+MANY = "size(also_raised_by) >= :few"
+RAISED_LATER = "last_raised < :at"
 # A later window than the known one; or the same, if whoever claimed it died before its metrics were out.
 NEWER_ANALYSIS = (
     "(attribute_not_exists(window_end_epoch) OR window_end_epoch < :end"
@@ -39,8 +42,8 @@ NEWER_ANALYSIS = (
 )
 SAME_ANALYSIS = "window_end_epoch = :end"
 
+_KEPT_BY_NAME = 50  # triggers of an episode; an item may have 400 KB
 _CLAIM = 60  # seconds; Lambda tries a failed invocation again after no less
-_ATTEMPTS = 5
 
 
 class Ledger:
@@ -80,64 +83,54 @@ class Ledger:
 
     # Opening ----------------------------------------------------------------------------------------------------------
 
-    def note_transition(self, endpoint_name: str, alarm_arn: str, at: datetime) -> bool:
-        """The alarm's last known change of state is at least `at`; False if a newer one was known already."""
-        return self._table.write(
-            update(
-                _of(endpoint_name, f"ALARM#{alarm_arn}"),
-                "SET last_transition = :at",
-                NEWER,
-                {":at": _millis(at)},
-            )
+    def situation(self, trigger: Trigger) -> Situation:
+        """All that decides about the trigger, read in one call, as it was at one moment."""
+        endpoint = trigger.endpoint_name
+        names = ("LOCK", "CHAMPION", "ANALYSIS", "QUALITY", "REARM", f"ALARM#{trigger.cause}")
+        keys = [_episode(trigger.episode_id), *(_of(endpoint, name) for name in names)]
+        episode, lock, champion, analysis, quality, rearm, alarm = self._table.snapshot(keys)
+        return Situation(
+            episode,
+            lock or {},
+            champion,
+            analysis,
+            quality,
+            clock.parse(rearm["rearm_at"]) if rearm else None,
+            alarm["last_transition"] if alarm else None,
         )
 
-    def open(self, trigger: Trigger, window: Window, lease_until: datetime, **fields: str) -> str | None:
-        """The episode is open and holds the lock, or which clause forbade it: known, cooldown, lock_taken.
+    def note_transition(self, endpoint_name: str, alarm_arn: str, at: datetime) -> bool:
+        """The alarm's last known change of state is at least `at`; False if a newer one was known already."""
+        return self._table.write(_newest(endpoint_name, alarm_arn, at))
 
-        `fields` are what else the episode shall have from the beginning.
-        """
-        for _ in range(_ATTEMPTS):
-            lock = self.lock(trigger.endpoint_name)
-            dead = lock.get("owner") if lock.get("expires_at", 0) <= clock.epoch(trigger.at) else None
-            if self.episode(trigger.episode_id):
-                return "known"
-            fence = int(lock.get("fence", 0))
-            writes = self._opening(trigger, window, lease_until, fence, fields)
-            if dead and (self.episode(dead) or {}).get("status") == "OPEN":
-                writes["dead"] = self._closing(
-                    dead, trigger.at, "failed", "lock_expired", f"taken over by {trigger.episode_id}"
-                )
-            failed = self._table.transact(writes)
-            if failed is None:
-                return None
-            if failed in {"known", "cooldown"}:
-                return failed
-            now = self.lock(trigger.endpoint_name)
-            if now.get("owner") and now.get("expires_at", 0) > clock.epoch(trigger.at):
-                return "known" if now["owner"] == trigger.episode_id else "lock_taken"
-        raise Throttled(f"the lock of {trigger.endpoint_name} changes too quickly")
-
-    def _opening(
+    def open(
         self,
         trigger: Trigger,
         window: Window,
         lease_until: datetime,
-        fence: int,
-        fields: Mapping[str, str],
-    ) -> dict[str, Write]:
-        now = clock.epoch(trigger.at)
+        seen: Situation | None = None,
+        text: str = "",
+        **fields: str,
+    ) -> Item | str:
+        """The episode, open and with the lock; or which clause forbade it: known, cooldown, lock_taken, stale, dead.
+
+        It is opened on what was `seen`: if anything that matters changed since, a clause forbids it. A dead episode
+        whose lock ran out is closed with the same write. `fields` are what else the episode shall have from the start.
+        """
+        seen = seen or self.situation(trigger)
+        now, me, fence = clock.epoch(trigger.at), _episode(trigger.episode_id), seen.fence + 1
         episode = {
-            **_episode(trigger.episode_id),
+            **me,
             "endpoint_name": trigger.endpoint_name,
             "status": "OPEN",
             "trigger": "bootstrap" if trigger.bootstrap else "alarm",
-            "trigger_text": trigger.text,
+            "trigger_text": text or trigger.text,
             "cause": trigger.cause,
             "bootstrap": trigger.bootstrap,
             "opened_at": clock.render(trigger.at),
             "window_start": clock.render(window[0]),
             "window_end": clock.render(window[1]),
-            "fence": fence + 1,
+            "fence": fence,
             "occurrences": 1,
             **fields,
         }
@@ -150,35 +143,50 @@ class Ledger:
             f"{LOCK_IS_FREE} AND {FENCE_AS_SEEN}",
             {
                 ":me": trigger.episode_id,
-                ":next": fence + 1,
-                ":seen": fence,
+                ":next": fence,
+                ":seen": seen.fence,
                 ":now": now,
                 ":until": clock.epoch(lease_until),
             },
         )
-        return writes
+        if not trigger.bootstrap:
+            writes["stale"] = _newest(trigger.endpoint_name, trigger.cause, trigger.at)
+        dead = seen.lock.get("owner")
+        if dead and not seen.owner(trigger.at) and (self.episode(dead) or {}).get("status") == "OPEN":
+            writes["dead"] = self._closing(
+                dead, trigger.at, "failed", "lock_expired", f"taken over by {trigger.episode_id}"
+            )
+        return self._table.transact(writes) or episode
 
-    def count_occurrence(self, trigger: Trigger) -> None:
-        """The open episode knows that this trigger came while it was open; each trigger counts once."""
-        owner = self.open_episode_id(trigger.endpoint_name)
-        if owner:
+    def count_occurrence(self, trigger: Trigger, episode_id: str) -> None:
+        """The open episode knows that this trigger came while it was open; each trigger counts once.
+
+        The first of them are kept by name. Of later ones only those are counted that are newer than all before, so that
+        the episode does not grow with the alarms.
+        """
+        other, values = f"{trigger.cause}@{clock.render(trigger.at)}", {":one": 1, ":open": "OPEN"}
+        at = {":at": clock.millis(trigger.at)}
+        kept = self._table.write(
+            update(
+                _episode(episode_id),
+                "SET occurrences = occurrences + :one, last_raised = :at ADD also_raised_by :others",
+                f"{STILL_OPEN} AND {NOT_COUNTED} AND {FEW}",
+                {**values, **at, ":others": {other}, ":other": other, ":few": _KEPT_BY_NAME},
+            )
+        )
+        if not kept:
             self._table.write(
                 update(
-                    _episode(owner),
-                    "SET occurrences = occurrences + :one ADD also_raised_by :others",
-                    f"{STILL_OPEN} AND {NOT_COUNTED}",
-                    {
-                        ":one": 1,
-                        ":others": {f"{trigger.cause}@{clock.render(trigger.at)}"},
-                        ":other": f"{trigger.cause}@{clock.render(trigger.at)}",
-                        ":open": "OPEN",
-                    },
+                    _episode(episode_id),
+                    "SET occurrences = occurrences + :one, last_raised = :at",
+                    f"{STILL_OPEN} AND {MANY} AND {RAISED_LATER}",
+                    {**values, **at, ":few": _KEPT_BY_NAME},
                 )
             )
 
-    def record_execution(self, episode: Episode, arn: str, lock_until: datetime) -> None:
-        """The episode's execution is known, and the lease has become a lock. Nothing if the episode is over already."""
-        self._table.transact(
+    def record_execution(self, episode: Episode, arn: str, lock_until: datetime) -> bool:
+        """The episode's execution is known, and the lease has become a lock; False if the episode is over already."""
+        failed = self._table.transact(
             {
                 "closed": update(
                     _episode(episode.episode_id), "SET execution_arn = :arn", STILL_OPEN, {":arn": arn, ":open": "OPEN"}
@@ -191,6 +199,7 @@ class Ledger:
                 ),
             }
         )
+        return failed is None
 
     # While it is open -------------------------------------------------------------------------------------------------
 
@@ -336,6 +345,7 @@ def _ours(episode: Episode, **more: Any) -> Item:
     return values | {f":{name}": value for name, value in more.items()}
 
 
-def _millis(moment: datetime) -> int:
-    """Milliseconds since 1970: alarms tell their time that precisely."""
-    return round(moment.timestamp() * 1000)
+def _newest(endpoint_name: str, alarm_arn: str, at: datetime) -> Write:
+    return update(
+        _of(endpoint_name, f"ALARM#{alarm_arn}"), "SET last_transition = :at", NEWER, {":at": clock.millis(at)}
+    )

@@ -33,6 +33,15 @@ def render(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec=precision).replace("+00:00", "Z")
 
 
+def millis(moment: datetime) -> int:
+    """Milliseconds since 1970: alarms tell their time that precisely.
+
+    >>> millis(parse("2013-03-01T05:00:00.318Z"))
+    1362114000318
+    """
+    return round(moment.timestamp() * 1000)
+
+
 def epoch(moment: datetime) -> int:
     """Whole seconds since 1970, what the ledger compares.
 

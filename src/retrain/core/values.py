@@ -66,6 +66,7 @@ class Trigger:
     """Why an episode should be opened: `cause` is an alarm's ARN or "bootstrap", `at` when it happened.
 
     `evidence` names the ledger's analysis whose window raised the alarm: the drift monitor's, or the quality monitor's.
+    `told_at` is when the news of it came; suppression stops an alarm's actions, but not its events.
     """
 
     endpoint_name: str
@@ -74,11 +75,39 @@ class Trigger:
     text: str
     bootstrap: bool = False
     evidence: str = "ANALYSIS"
+    told_at: datetime | None = None
+    suppressed: bool = False
 
     @property
     def episode_id(self) -> str:
         """The id that this cause at this time always gives."""
         return names.episode_id(self.endpoint_name, self.cause, self.at)
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What the ledger knows of an endpoint, and of the episode that a trigger asks for, all of it at one moment.
+
+    `lock` has the fence, and owner and expires_at while it is held. `last_transition` is the newest change of state
+    that is known of the trigger's alarm, in milliseconds since 1970.
+    """
+
+    episode: Mapping[str, Any] | None
+    lock: Mapping[str, Any]
+    champion: Mapping[str, Any] | None
+    analysis: Mapping[str, Any] | None
+    quality: Mapping[str, Any] | None
+    rearm_at: datetime | None
+    last_transition: int | None
+
+    @property
+    def fence(self) -> int:
+        """The number of episodes that the endpoint had."""
+        return int(self.lock.get("fence", 0))
+
+    def owner(self, at: datetime) -> str | None:
+        """The id of the episode that holds the lock at that time."""
+        return self.lock.get("owner") if self.lock.get("expires_at", 0) > clock.epoch(at) else None
 
 
 @dataclass(frozen=True)
@@ -93,6 +122,9 @@ class Ending:
 def moment(event: Mapping[str, Any], field: str) -> datetime:
     """The time in the event's field; MalformedEvent if there is none."""
     try:
-        return clock.parse(event[field])
-    except (KeyError, TypeError, ValueError) as error:
+        found = clock.parse(event[field])
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise MalformedEvent(f"{field} is not a time: {error!r}") from error
+    if not 1970 <= found.year < 9000:  # nearer the ends of the calendar, nothing can be added to it
+        raise MalformedEvent(f"{field} is {found}, at which nothing happens")
+    return found

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from retrain.core import clock
 from retrain.core.answers import ignored, refused
-from retrain.core.errors import MalformedEvent, Refused, RetrainError
-from retrain.core.telemetry import logger, short
+from retrain.core.errors import MalformedEvent, Refused
+from retrain.core.telemetry import short
 from retrain.core.values import Trigger, moment
+from retrain.episode.afterthoughts import attempt
 from retrain.episode.opening import OpeningRules, open_episode
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 ALARM_EVENT = ("aws.cloudwatch", "CloudWatch Alarm State Change")
 BOOTSTRAP_EVENT = ("retrain", "Bootstrap Requested")
+AHEAD = timedelta(minutes=5)  # how far clocks of AWS may be apart
 QUIET = {"OK": "not_alarm", "INSUFFICIENT_DATA": "insufficient_data"}
 
 
@@ -59,31 +61,34 @@ def answer(
     Only what may succeed later (a throttled call) leaves as an error, so that no retry is spent on what never will.
     """
     try:
-        trigger = recognise(event, rules, ledger)
-        if isinstance(trigger, str):
-            return ignored(trigger)
-        answer = open_episode(trigger, rules=rules, ledger=ledger, machine=machine, store=store, bus=bus)
+        asked = recognise(event, rules)
+        if isinstance(asked, str):
+            return ignored(asked)
+        if isinstance(asked, Transition):
+            ledger.note_transition(rules.endpoint_name, asked.alarm_arn, asked.at)
+            return ignored(QUIET[asked.state])
+        return open_episode(asked, rules=rules, ledger=ledger, machine=machine, store=store, bus=bus, topic=topic)
     except MalformedEvent as error:
         return _refuse(event, "malformed_event", str(error), rejected, topic)
     except Refused as refusal:
         return _refuse(event, refusal.code, refusal.detail, rejected, topic)
-    if answer["action"] == "opened" and not trigger.bootstrap:
-        _tell(trigger, ledger, topic)
-    return answer
 
 
-def recognise(event: Any, rules: OpeningRules, ledger: Ledger) -> Trigger | str:
-    """What the event asks for, or the reason to ignore it; Refused or MalformedEvent if it should not have come."""
+def recognise(event: Any, rules: OpeningRules) -> Trigger | Transition | str:
+    """What the event asks for, the quiet state that an alarm of this stack changed to, or the reason to ignore it.
+
+    Refused or MalformedEvent if it should not have come.
+    """
     if not isinstance(event, Mapping):
         raise MalformedEvent(f"expected an object, got {type(event).__name__}")
     source = (event.get("source"), event.get("detail-type"))
-    if source not in {ALARM_EVENT, BOOTSTRAP_EVENT}:
+    if source not in (ALARM_EVENT, BOOTSTRAP_EVENT):  # compared, not hashed: a field may be anything
         raise Refused("foreign_source", f"{short(str(source), 200)} is not answered here")
     if source == BOOTSTRAP_EVENT:  # also put by hand: the endpoint's name is what ties it to this stack
         return _bootstrap(event, rules)
     if (event.get("account"), event.get("region")) != (rules.account, rules.region):
         raise Refused("foreign_source", f"account {event.get('account')}, region {event.get('region')}")
-    return _alarm(event, rules, ledger)
+    return _alarm(event, rules)
 
 
 def _bootstrap(event: Mapping[str, Any], rules: OpeningRules) -> Trigger | str:
@@ -96,25 +101,23 @@ def _bootstrap(event: Mapping[str, Any], rules: OpeningRules) -> Trigger | str:
     return Trigger(rules.endpoint_name, "bootstrap", at, "the first model of this endpoint", bootstrap=True)
 
 
-def _alarm(event: Mapping[str, Any], rules: OpeningRules, ledger: Ledger) -> Trigger | str:
+def _alarm(event: Mapping[str, Any], rules: OpeningRules) -> Trigger | Transition | str:
     alarm = read_transition(event)
     of_quality = alarm.alarm_arn in rules.quality_alarm_arns
     known = of_quality or alarm.alarm_arn in rules.alarm_arns
-    newest = not known or ledger.note_transition(rules.endpoint_name, alarm.alarm_arn, alarm.at)
     if alarm.state in QUIET:
-        return QUIET[alarm.state]
+        return alarm if known else QUIET[alarm.state]
     if not known:
         raise Refused("unknown_alarm", f"{short(alarm.alarm_arn, 300)} is no alarm of this stack that opens episodes")
-    too_old = _news(alarm, rules, ledger) - alarm.at > rules.max_event_age
-    against = {
-        "stale": not newest,
-        "disabled": not rules.enabled,
-        "suppressed": alarm.suppressed,  # suppression stops an alarm's actions, not its events
-        "too_old": too_old,
-    }
-    text, evidence = (_decay(alarm, rules, ledger), "QUALITY") if of_quality else (alarm.reason, "ANALYSIS")
-    trigger = Trigger(rules.endpoint_name, alarm.alarm_arn, alarm.at, text, evidence=evidence)
-    return next((reason for reason, applies in against.items() if applies), trigger)
+    return Trigger(
+        rules.endpoint_name,
+        alarm.alarm_arn,
+        alarm.at,
+        alarm.reason,
+        evidence="QUALITY" if of_quality else "ANALYSIS",
+        told_at=alarm.delivered_at,
+        suppressed=alarm.suppressed,
+    )
 
 
 def read_transition(event: Mapping[str, Any]) -> Transition:
@@ -130,27 +133,17 @@ def read_transition(event: Mapping[str, Any]) -> Transition:
     value = _field(state, "value", str)
     if value not in {"ALARM", *QUIET}:
         raise MalformedEvent(f"{short(value, 100)} is no state of an alarm")
+    at, delivered_at = moment(state, "timestamp"), moment(event, "time")
+    if at > delivered_at + AHEAD:  # believed, it would make every later event of the alarm an old one
+        raise MalformedEvent(f"the alarm changed at {clock.render(at)}, told of at {clock.render(delivered_at)}")
     return Transition(
         alarm_arn=resources[0],
         state=value,
-        at=moment(state, "timestamp"),
-        delivered_at=moment(event, "time"),
+        at=at,
+        delivered_at=delivered_at,
         reason=short(str(state.get("reason", "")), 500),
         suppressed=bool(state.get("actionsSuppressedBy")),
     )
-
-
-def _decay(alarm: Transition, rules: OpeningRules, ledger: Ledger) -> str:
-    """What the quality monitor saw when its alarm fired: which metric, and by how much."""
-    analysis = ledger.analysis(rules.endpoint_name, of="QUALITY") or {}
-    seen = analysis.get("detail") if analysis.get("verdict") == "DRIFTED" else None
-    return f"The quality of the answers decayed: {seen or 'see the quality monitor'}. {alarm.reason}"
-
-
-def _news(alarm: Transition, rules: OpeningRules, ledger: Ledger) -> datetime:
-    """The latest time that is known without a clock: of the event's delivery, and of the monitor's last window."""
-    analysis = ledger.analysis(rules.endpoint_name)
-    return max(alarm.delivered_at, clock.parse(analysis["window_end"])) if analysis else alarm.delivered_at
 
 
 def _field(mapping: Mapping[str, Any], name: str, kind: type[Any]) -> Any:
@@ -160,29 +153,8 @@ def _field(mapping: Mapping[str, Any], name: str, kind: type[Any]) -> Any:
     return value
 
 
-def _tell(trigger: Trigger, ledger: Ledger, topic: Topic) -> None:
-    """People know that the alarm opened an episode, and where its report is."""
-    item = ledger.episode(trigger.episode_id) or {}
-    lines = [
-        f"Endpoint {trigger.endpoint_name}: an alarm fired, and retraining begins.",
-        "",
-        f"Why      {trigger.text}",
-        f"Window   {item.get('window_start')} to {item.get('window_end')}",
-        f"Episode  {trigger.episode_id}",
-        f"Report   {item.get('page_uri')}",
-        f"         {item.get('page_url')}",
-    ]
-    try:
-        topic.publish(f"{trigger.endpoint_name}: an alarm fired, retraining begins", "\n".join(lines))
-    except RetrainError as error:
-        logger.warning("notification failed", error=str(error))
-
-
 def _refuse(event: Any, reason: str, detail: str, rejected: RejectedEvents, topic: Topic) -> dict[str, Any]:
     rejected.keep(event, reason, detail)
-    try:
-        text = f"An event was refused: {reason}: {detail}\nIt is kept in the queue of rejected events."
-        topic.publish(f"Event refused: {reason}", text)
-    except RetrainError as error:
-        logger.warning("notification failed", error=str(error))
+    text = f"An event was refused: {reason}: {detail}\nIt is kept in the queue of rejected events."
+    attempt("notify", lambda: topic.publish(f"Event refused: {reason}", text))
     return refused(reason)

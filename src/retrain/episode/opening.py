@@ -7,28 +7,31 @@ endpoint has at most one open episode, and its lock is free exactly when it has 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
 
 from retrain.core import clock, names, telemetry
 from retrain.core.answers import ignored, refused
-from retrain.core.errors import InvalidSettings
+from retrain.core.errors import InvalidSettings, Throttled
 from retrain.core.telemetry import logger
-from retrain.core.values import Episode, Trigger
+from retrain.core.values import Episode, Situation, Trigger
 from retrain.core.window import Window, window_ending
-from retrain.episode.afterthoughts import announce
+from retrain.episode.afterthoughts import announce, attempt
 
 if TYPE_CHECKING:
     from retrain.aws.events import Bus
     from retrain.aws.ledger import Ledger
     from retrain.aws.s3 import Store
+    from retrain.aws.sns import Topic
     from retrain.aws.stepfunctions import StateMachine
 
 # A lock outlives the longest execution (TimeoutSeconds of the state machine); until the execution is known to have
 # started, it is only a lease, so that an alarm handler that died frees the endpoint within the hour.
 LOCK_FOR = timedelta(days=25)
 LEASE_FOR = timedelta(hours=1)
+_ATTEMPTS = 5  # looks at a situation that others change at the same time
 
 
 @dataclass(frozen=True)
@@ -49,64 +52,149 @@ class OpeningRules:
             raise InvalidSettings("the window and the greatest age of an event must be longer than nothing")
 
 
+@dataclass(frozen=True)
+class Decision:
+    """What becomes of a trigger: "open" an episode, "start" the execution of one that is open, "count" it on the open
+    one, or "ignore" it; `reason` says why none is opened. What an episode begins with: window, report and text.
+    """
+
+    action: Literal["open", "start", "count", "ignore"]
+    reason: str = ""
+    window: Window | None = None
+    report_uri: str | None = None
+    text: str = ""
+
+
 def open_episode(
-    trigger: Trigger, *, rules: OpeningRules, ledger: Ledger, machine: StateMachine, store: Store, bus: Bus
+    trigger: Trigger,
+    *,
+    rules: OpeningRules,
+    ledger: Ledger,
+    machine: StateMachine,
+    store: Store,
+    bus: Bus,
+    topic: Topic,
 ) -> dict[str, Any]:
-    """The endpoint has an open episode with a running execution, or the answer says why this trigger opened none."""
+    """The endpoint has an open episode with a running execution, or the answer says why this trigger opened none.
+
+    The ledger is read once, written once, and told once that the execution runs; more often only if somebody else
+    changed the situation in between. People are told of an episode that an alarm opened.
+    """
     telemetry.about(trigger.episode_id)
-    if trigger.bootstrap and ledger.champion(trigger.endpoint_name):
-        return ignored("champion_exists")
-    window, report_uri = _window(trigger, rules, ledger)
-    page_uri = store.uri(names.episode_page(trigger.episode_id))
-    evidence = {"page_uri": page_uri, "page_url": store.link(page_uri)}
-    if report_uri:
-        evidence["report_uri"] = report_uri
-    lost = ledger.open(trigger, window, lease_until=trigger.at + LEASE_FOR, **evidence)
-    if lost == "cooldown":
-        return ignored("cooldown")
-    if lost == "lock_taken":
-        ledger.count_occurrence(trigger)
-        return ignored("episode_open")
-    return _start(trigger, first=lost is None, ledger=ledger, machine=machine, bus=bus)
+    for _ in range(_ATTEMPTS):
+        seen = ledger.situation(trigger)
+        decided = decide(trigger, seen, rules)
+        if decided.action == "count":
+            ledger.count_occurrence(trigger, seen.lock["owner"])
+        if decided.action in {"count", "ignore"}:
+            return ignored(decided.reason)
+        if decided.action == "start" and seen.episode:
+            return _start(trigger, seen.episode, machine=machine, ledger=ledger, bus=bus, topic=topic)
+        if decided.window is None:
+            raise ValueError("an episode needs a window")
+        page_uri = store.uri(names.episode_page(trigger.episode_id))
+        beginning = {
+            "page_uri": page_uri,
+            "page_url": store.link(page_uri),
+            **({"report_uri": decided.report_uri} if decided.report_uri else {}),
+        }
+        lease_until = trigger.at + LEASE_FOR
+        item = ledger.open(trigger, decided.window, lease_until, seen, text=decided.text, **beginning)
+        if isinstance(item, Mapping):
+            return _start(trigger, item, machine=machine, ledger=ledger, bus=bus, topic=topic)
+    raise Throttled(f"the situation of {trigger.endpoint_name} changes too quickly")
 
 
-def _start(trigger: Trigger, *, first: bool, ledger: Ledger, machine: StateMachine, bus: Bus) -> dict[str, Any]:
-    """The episode's execution runs. Safe to repeat: the name and, byte for byte, the input are the ledger's."""
-    item = ledger.episode(trigger.episode_id) or {}
-    if item.get("status") != "OPEN" or item.get("execution_arn"):
-        return ignored("duplicate")
-    episode = Episode(trigger.episode_id, trigger.endpoint_name, int(item["fence"]), bool(item["bootstrap"]))
-    text = json.dumps({"episode": episode.payload()}, sort_keys=True, separators=(",", ":"))
-    arn, status = machine.start(names.execution_name(episode.episode_id), text, telemetry.trace_id())
-    if status != "RUNNING" and (ledger.episode(episode.episode_id) or {}).get("status") == "OPEN":
-        # The execution is over and nobody closed the episode: the closer's event is lost or still to come.
-        ledger.close(
-            episode,
-            closed_at=trigger.at,
-            rearm_at=trigger.at,
-            outcome="failed",
-            reason="orphaned",
-            detail=f"{arn} ended as {status} without closing the episode",
-        )
-        logger.error("execution ended and left the episode open", execution_arn=arn, execution_status=status)
-        return refused("orphaned")
-    ledger.record_execution(episode, arn, lock_until=trigger.at + LOCK_FOR)
-    announce(episode.episode_id, episode.endpoint_name, bus)
-    logger.info("episode opened", first=first, execution_arn=arn)
-    telemetry.count("EpisodeOpened", reason="bootstrap" if trigger.bootstrap else "alarm")
-    return {"action": "opened", "episode_id": episode.episode_id, "execution_arn": arn}
+def decide(trigger: Trigger, seen: Situation, rules: OpeningRules) -> Decision:
+    """What becomes of the trigger in that situation.
+
+    An episode that is open already but has no execution is started, whatever has changed since: its alarm handler died.
+    """
+    if seen.episode:
+        waits = seen.episode["status"] == "OPEN" and not seen.episode.get("execution_arn")
+        return Decision("start") if waits else Decision("ignore", "duplicate")
+    against = {
+        "champion_exists": trigger.bootstrap and seen.champion is not None,
+        "stale": seen.last_transition is not None and clock.millis(trigger.at) < seen.last_transition,
+        "disabled": not rules.enabled,
+        "suppressed": trigger.suppressed,
+        "too_old": _news(trigger, seen) - trigger.at > rules.max_event_age,
+        "cooldown": not trigger.bootstrap and seen.rearm_at is not None and trigger.at < seen.rearm_at,
+    }
+    if reason := next((reason for reason, applies in against.items() if applies), None):
+        return Decision("ignore", reason)
+    if seen.owner(trigger.at):
+        return Decision("count", "episode_open")
+    window, report_uri = _window(trigger, seen, rules)
+    return Decision("open", window=window, report_uri=report_uri, text=_why(trigger, seen))
 
 
-def _window(trigger: Trigger, rules: OpeningRules, ledger: Ledger) -> tuple[Window, str | None]:
-    """The window that raised the alarm, and its report: the monitor's latest analysis, if it is recent."""
+def _news(trigger: Trigger, seen: Situation) -> datetime:
+    """The latest time that is known without a clock: of the event's delivery, and of the monitor's last window."""
+    told_at = trigger.told_at or trigger.at
+    return max(told_at, clock.parse(seen.analysis["window_end"])) if seen.analysis else told_at
+
+
+def _why(trigger: Trigger, seen: Situation) -> str:
+    """What the alarm says; of the quality monitor's, also which metric it was, and by how much."""
+    if trigger.evidence != "QUALITY":
+        return trigger.text
+    analysis = seen.quality or {}
+    decayed = analysis.get("detail") if analysis.get("verdict") == "DRIFTED" else None
+    return f"The quality of the answers decayed: {decayed or 'see the quality monitor'}. {trigger.text}"
+
+
+def _window(trigger: Trigger, seen: Situation, rules: OpeningRules) -> tuple[Window, str | None]:
+    """The window that raised the alarm, and its report: the monitor's latest analysis, if it is recent and not used.
+
+    Evidence is used once. What an analysis saw before the champion served, or before the end of the last episode's
+    cool-down, was that episode's.
+    """
     if trigger.bootstrap:
         return (trigger.at, trigger.at), None
-    analysis = ledger.analysis(trigger.endpoint_name, of=trigger.evidence)
+    since = clock.parse(seen.champion["since"]) if seen.champion else None
+    analysis = seen.quality if trigger.evidence == "QUALITY" else seen.analysis
     if analysis:
         start, end = clock.parse(analysis["window_start"]), clock.parse(analysis["window_end"])
         told_at = clock.parse(analysis.get("analysed_at") or analysis["window_end"])
-        if told_at <= trigger.at <= told_at + rules.window:
+        used = any(start < before for before in (since, seen.rearm_at) if before)
+        if told_at <= trigger.at <= told_at + rules.window and not used:
             return (start, end), analysis.get("report_uri")
-    champion = ledger.champion(trigger.endpoint_name)
-    since = clock.parse(champion["since"]) if champion else None
-    return window_ending(trigger.at, rules.window, since, ledger.rearm_at(trigger.endpoint_name)), None
+    return window_ending(trigger.at, rules.window, since, seen.rearm_at), None
+
+
+def _start(
+    trigger: Trigger, item: Mapping[str, Any], *, machine: StateMachine, ledger: Ledger, bus: Bus, topic: Topic
+) -> dict[str, Any]:
+    """The episode's execution runs. Safe to repeat: the name and, byte for byte, the input are the ledger's.
+
+    An execution that is over, although its episode is open, is left to the sweep: `orphaned`.
+    """
+    episode = Episode(trigger.episode_id, trigger.endpoint_name, int(item["fence"]), bool(item["bootstrap"]))
+    text = json.dumps({"episode": episode.payload()}, sort_keys=True, separators=(",", ":"))
+    arn, status = machine.start(names.execution_name(episode.episode_id), text, telemetry.trace_id())
+    still_open = ledger.record_execution(episode, arn, lock_until=trigger.at + LOCK_FOR)
+    if status != "RUNNING" and still_open:
+        logger.error("execution ended and left the episode open", execution_arn=arn, execution_status=status)
+        return refused("orphaned")
+    announce(episode.episode_id, episode.endpoint_name, bus)
+    logger.info("episode opened", execution_arn=arn)
+    telemetry.count("EpisodeOpened", reason="bootstrap" if trigger.bootstrap else "alarm")
+    if not trigger.bootstrap:
+        _tell(trigger, item, topic)
+    return {"action": "opened", "episode_id": episode.episode_id, "execution_arn": arn}
+
+
+def _tell(trigger: Trigger, item: Mapping[str, Any], topic: Topic) -> None:
+    """People know that the alarm opened an episode, and where its report is."""
+    lines = [
+        f"Endpoint {trigger.endpoint_name}: an alarm fired, and retraining begins.",
+        "",
+        f"Why      {item['trigger_text']}",
+        f"Window   {item['window_start']} to {item['window_end']}",
+        f"Episode  {trigger.episode_id}",
+        f"Report   {item.get('page_uri')}",
+        f"         {item.get('page_url')}",
+    ]
+    subject = f"{trigger.endpoint_name}: an alarm fired, retraining begins"
+    attempt("notify", lambda: topic.publish(subject, "\n".join(lines)))
