@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from capture_records import line
@@ -122,6 +123,6 @@ def test_an_image_without_polars_reads_the_same_line_by_line() -> None:
         "found = t.intake_of([t.at(1), t.at(2)] * 40)\n"
         "print(found.paths, found.records)"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, os.path.dirname(__file__)])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parent)])}
     done = subprocess.run([sys.executable, "-c", code], env=environment, text=True, capture_output=True, check=True)
     assert done.stdout.strip() == "{'fast': 0, 'general': 0, 'single': 80} 80"
