@@ -6,7 +6,7 @@ PORT ?= 4566
 export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-spark bench-drift check lint lock local-up deploy bench-gate bench-policy bench-retrain bench-table definition reference clean
+.PHONY: help setup demo test test-spark bench-drift check lint lock local-up deploy bench-gate bench-policy bench-retrain bench-table definition reference simulate clean
 
 help:  ## show this help
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -82,6 +82,9 @@ $(VENV)/bench/.done: pyproject.toml requirements/test.txt | $(BIN)/uv
 bench-policy: $(VENV)/bench/.done  ## write docs/benchmarks/policy.md: when to train, on what, which gate (BENCH=--quick)
 	OMP_NUM_THREADS=1 PYTHONPATH=src:. $(VENV)/bench/bin/python -m benchmarks.policy \
 	  --write docs/benchmarks/policy.md --json .bench/policy.json $(BENCH)
+
+simulate: $(VENV)/.test  ## play a year through the deployed handlers, at the template's defaults (SIM="--scenario shift --days 150")
+	OMP_NUM_THREADS=1 PYTHONPATH=src:. $(BIN)/python -m benchmarks.simulate --json .bench/simulate.json $(SIM)
 
 bench-table: setup  ## write docs/benchmarks/table.md: large, wide and unbalanced tables through every job
 	PYTHONPATH=src:. $(BIN)/python -m benchmarks.table --write docs/benchmarks/table.md
