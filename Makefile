@@ -6,7 +6,7 @@ PORT ?= 4566
 export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-spark bench-drift check lint lock local-up deploy bench-gate bench-policy bench-retrain bench-table definition reference simulate clean
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*\#\#.*/\1/p' $(MAKEFILE_LIST))
 
 help:  ## show this help
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -45,6 +45,11 @@ test-spark: | $(BIN)/uv  ## run the tests on Spark, which need Java and 400 MB o
 	$(BIN)/uv pip install --quiet --python $(VENV)/spark/bin/python -c requirements/test.txt -r pyproject.toml --extra spark pytest pytest-timeout
 	PYSPARK_PYTHON=$(CURDIR)/$(VENV)/spark/bin/python PYTHONPATH=src $(VENV)/spark/bin/python -m pytest --noconftest tests/jobs/test_spark.py
 
+test-sdk: | $(BIN)/uv  ## hold the pipeline's definition against the SageMaker SDK, which takes 1 GB
+	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(VENV)/sdk
+	$(BIN)/uv pip install --quiet --python $(VENV)/sdk/bin/python -r pyproject.toml --extra pipeline pytest pytest-timeout
+	PYTHONPATH=src $(VENV)/sdk/bin/python -m pytest --noconftest tests/pipeline/sdk
+
 lint: $(VENV)/.test  ## format and fix what ruff can fix
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
@@ -55,7 +60,7 @@ check: $(VENV)/.test  ## exactly what CI checks before the tests: ruff, mypy --s
 	PATH="$(CURDIR)/$(BIN):$$PATH" AWS_DEFAULT_REGION=us-east-1 $(BIN)/sam validate --lint
 
 lock: | $(BIN)/uv  ## pin every dependency with hashes into requirements/
-	$(BIN)/uv pip compile -q pyproject.toml --extra local --extra dev --extra pipeline --universal --python-version 3.11 \
+	$(BIN)/uv pip compile -q pyproject.toml --extra local --extra dev --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-emit-index-url --no-annotate -o requirements/test.txt
 	$(BIN)/uv pip compile -q pyproject.toml --extra local -c requirements/test.txt --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-emit-index-url --no-annotate -o requirements/demo.txt
@@ -91,9 +96,6 @@ bench-table: setup  ## write docs/benchmarks/table.md: large, wide and unbalance
 
 structure:  ## print what the imports of src/ draw: rooms, floors, arrows up, circles, what is longest
 	@$(PYTHON) benchmarks/structure.py
-
-definition: $(VENV)/.test  ## write src/retrain/pipeline/definition*.json anew from src/retrain/pipeline/author.py
-	PYTHONPATH=src $(BIN)/python -m retrain.pipeline.author
 
 reference: $(VENV)/.test  ## write local/reference.json anew: what AWS's authorization reference says of the actions used here
 	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(VENV)/reference

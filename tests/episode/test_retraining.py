@@ -92,10 +92,10 @@ def test_the_bootstrap_has_no_champion_no_captures_and_no_labels(
 
 
 def test_the_parameters_are_those_of_the_pipelines_definition(start: Any, running: Any, sagemaker: Any) -> None:
-    from retrain.pipeline.job_code import DEFINITIONS, definition
+    from retrain.pipeline.definition import CANDIDATE_JOBS, definition
 
     [parameters] = sagemaker.runs.values()
-    for jobs in DEFINITIONS:
+    for jobs in CANDIDATE_JOBS:
         known = definition(jobs, spot=False)["Parameters"]
         assert sorted(parameters) == sorted(parameter["Name"] for parameter in known)
 

@@ -1,1 +1,1 @@
-"""The SageMaker pipeline: authored here, published by a deployment."""
+"""The SageMaker pipeline: its definition, and how a deployment publishes it."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from retrain.core.errors import InvalidSettings
 from retrain.core.telemetry import logger
 from retrain.pipeline import job_code
+from retrain.pipeline.definition import CANDIDATE_JOBS, definition
 
 if TYPE_CHECKING:
     from retrain.aws.events import Bus
@@ -39,8 +40,8 @@ class PublishingSettings:
     def __post_init__(self) -> None:
         if not self.pipeline_name or not self.job_role_arn:
             raise InvalidSettings("the pipeline needs a name and a role")
-        if self.candidate_jobs not in job_code.DEFINITIONS:
-            raise InvalidSettings(f"candidate jobs are {' or '.join(job_code.DEFINITIONS)}: {self.candidate_jobs}")
+        if self.candidate_jobs not in CANDIDATE_JOBS:
+            raise InvalidSettings(f"candidate jobs are {' or '.join(CANDIDATE_JOBS)}: {self.candidate_jobs}")
 
 
 def answer(
@@ -80,15 +81,15 @@ def answer(
 
 
 def publish_pipeline(settings: PublishingSettings, store: Store, sagemaker: SageMaker) -> dict[str, str]:
-    """The code is under code/{sha}/, and the pipeline has the committed definition. `CodeUri`, `PipelineArn`."""
+    """The code is under code/{sha}/, and the pipeline has its definition. `CodeUri`, `PipelineArn`."""
     package, source = job_code.package_files(), job_code.source_files()
     folder = f"code/{code_hash({**source, **package})}"
     store.put(f"{folder}/none/none.jsonl", b"")  # stands for "no champion", "no captures", "no labels"
     for name, file in package.items():
         store.upload(f"{folder}/{name}", file)
     store.put(f"{folder}/source.tar.gz", source_archive(source), "application/gzip")
-    definition = json.dumps(job_code.definition(settings.candidate_jobs, settings.spot), sort_keys=True)
-    arn = sagemaker.put_pipeline(settings.pipeline_name, definition, settings.job_role_arn, _token(folder + definition))
+    text = json.dumps(definition(settings.candidate_jobs, spot=settings.spot), sort_keys=True)
+    arn = sagemaker.put_pipeline(settings.pipeline_name, text, settings.job_role_arn, _token(folder + text))
     logger.info("pipeline published", pipeline_arn=arn, code=folder, files=len(package))
     return {"CodeUri": store.uri(folder), "PipelineArn": arn}
 

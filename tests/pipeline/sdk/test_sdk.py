@@ -1,10 +1,6 @@
-"""Authors the SageMaker pipeline: `python -m retrain.pipeline.author` writes the definitions, one of which is deployed.
+"""The definition is what the SageMaker SDK (the extra `pipeline`, 1 GB) writes of the same steps: `make test-sdk`.
 
-In definition.json one job trains all candidates and chooses, which is cheapest; in definition-each.json every candidate
-is trained by a job of its own, all at once, and a further step chooses. The steps are the same otherwise.
-
-Needs the `pipeline` extra (the SageMaker SDK), no AWS account and no network. Everything that belongs to an account is
-a parameter of the pipeline: roles, images, buckets. The definitions are committed; a test writes and compares them.
+No AWS account and no network. Only where the SDK is installed are these tests collected.
 """
 
 from __future__ import annotations
@@ -12,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,6 +16,7 @@ os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
 os.environ["SAGEMAKER_VALIDATE_ROLE"] = "false"
 
 import boto3
+import pytest
 from sagemaker.core.drift_check_baselines import DriftCheckBaselines
 from sagemaker.core.model_metrics import MetricsSource, ModelMetrics
 from sagemaker.core.model_registry import create_model_package_from_containers
@@ -51,27 +47,8 @@ from sagemaker.mlops.workflow.steps import ProcessingStep, TrainingStep
 from sagemaker.train.model_trainer import ModelTrainer
 
 from retrain.model.spec import CANDIDATES
-from retrain.pipeline.job_code import DEFINITIONS
+from retrain.pipeline.definition import ALL, CANDIDATE_JOBS, COUNT, PARAMETERS, definition
 
-PARAMETERS = (
-    "EpisodeId",
-    "EndpointName",
-    "Bootstrap",  # "true" or "false"
-    "CapturesManifestUri",
-    "LabelsManifestUri",
-    "WindowStart",
-    "WindowEnd",
-    "ReferenceUri",  # prefix of the champion's dataset; at bootstrap of the initial data
-    "ChampionModelUri",  # the champion's model.tar.gz; at bootstrap the prefix of a placeholder
-    "OutputUri",  # where everything that the episode makes goes
-    "CodeUri",  # what the jobs run
-    "JobRoleArn",
-    "ImageUri",  # XGBoost 3.2-0
-    "TrainingInstanceType",
-    "ProcessingInstanceType",
-    "ModelPackageGroupName",
-)
-COUNT = "TrainingInstanceCount"  # from two on, the instances of a training job train one model together
 # The SDK takes no parameter for a role. This stands in for it while authoring, and is replaced afterwards.
 _ROLE = "arn:aws:iam::000000000000:role/placeholder"
 _INPUT, _OUTPUT, _MESSAGE = "/opt/ml/processing/input", "/opt/ml/processing/output", "/opt/ml/output/message"
@@ -80,23 +57,17 @@ _CHECKPOINTS = "/opt/ml/checkpoints"
 _RUNTIME = 3600  # seconds that one job may take
 # XGBoost's threads wait for one another; spinning while they do costs ten times the work when cores are shared.
 _THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
-ALL = "all"  # candidates, in one job
 _TYPES = ["text/csv", "application/json"]
 
 
-def definition(candidate_jobs: str) -> dict[str, Any]:
-    """The pipeline's definition as plain data, with `one` training job or `each` candidate its own."""
-    document: dict[str, Any] = json.loads(_Author().pipeline(candidate_jobs).definition())
-    return {
-        "Version": document["Version"],
-        "Parameters": document["Parameters"],
-        "Steps": _parameterised(document["Steps"]),
+@pytest.mark.parametrize("jobs", CANDIDATE_JOBS)
+def test_the_definition_is_what_the_sdk_writes(jobs: str) -> None:
+    written = json.loads(_Author().pipeline(jobs).definition())
+    assert definition(jobs) == {
+        "Version": written["Version"],
+        "Parameters": written["Parameters"],
+        "Steps": _parameterised(written["Steps"]),
     }
-
-
-def render(candidate_jobs: str) -> str:
-    """The text of the committed file; the same every time."""
-    return json.dumps(definition(candidate_jobs), indent=1) + "\n"
 
 
 class _Author:
@@ -376,8 +347,3 @@ def _parameterised(value: Any) -> Any:
 def _members(value: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for key, item in value.items():
         yield key, sorted(item) if key == "DependsOn" else _parameterised(item)
-
-
-if __name__ == "__main__":
-    for jobs, file in DEFINITIONS.items():
-        Path(__file__).with_name(file).write_text(render(jobs), encoding="utf-8")
