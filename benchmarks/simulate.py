@@ -7,7 +7,7 @@
 Event time, nothing waits. Every hour the endpoint's captures and the labels that became known are filed as AWS files
 them; every few hours (--every) both monitors run, the alarms of template.yaml are evaluated, and whoever hears of them
 answers: episodes are opened, pipelines run (dataset, training, gate), the endpoint is updated, the champion switched.
-Of five minutes of the drift monitor's schedule one run in three hours is played by default: an alarm that would have
+Of five minutes of the drift monitor's schedule one run in six hours is played by default: an alarm that would have
 been seen and gone in between is not seen here. Whoever has to approve approves at once (ApprovalMode=auto).
 
 The world has daily and weekly cycles, quiet nights, a feature that remembers (AR(1), half-life three days), a category
@@ -355,7 +355,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--days", type=int, default=365)
     parser.add_argument("--rows", type=int, default=1_000, help="a day (1000)")
     parser.add_argument("--history", type=int, default=60, help="days that the first model is trained on (60)")
-    parser.add_argument("--every", type=int, default=3, help="hours between looks of the monitors (3)")
+    parser.add_argument("--every", type=int, default=6, help="hours between looks of the monitors (6)")
     parser.add_argument("--scenario", choices=SCENARIOS, default="unchanged")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument(
