@@ -88,6 +88,14 @@ bench-policy: $(VENV)/bench/.done  ## write docs/benchmarks/policy.md: when to t
 	OMP_NUM_THREADS=1 PYTHONPATH=src:. $(VENV)/bench/bin/python -m benchmarks.policy \
 	  --write docs/benchmarks/policy.md --json .bench/policy.json $(BENCH)
 
+bench-driftharm: setup  ## write docs/benchmarks/driftharm.md: does an alarm mean harm (ten minutes)
+	OMP_NUM_THREADS=1 PYTHONPATH=src:. $(BIN)/python -m benchmarks.driftharm \
+	  --write docs/benchmarks/driftharm.md --json .bench/driftharm.json
+
+bench-injections: $(VENV)/bench/.done  ## write docs/benchmarks/injections.md: how soon a change is found, how often too early
+	OMP_NUM_THREADS=1 PYTHONPATH=src:. $(VENV)/bench/bin/python -m benchmarks.injections \
+	  --write docs/benchmarks/injections.md --json .bench/injections.json
+
 simulate: $(VENV)/.test  ## play a year through the deployed handlers, at the template's defaults (SIM="--scenario shift --days 150")
 	OMP_NUM_THREADS=1 PYTHONPATH=src:. $(BIN)/python -m benchmarks.simulate --json .bench/simulate.json $(SIM)
 

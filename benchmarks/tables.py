@@ -8,8 +8,9 @@ replay takes seconds. `role` says whether the defaults were chosen on the table,
 from __future__ import annotations
 
 import calendar
+import json
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -24,6 +25,8 @@ from demo import baseball, flights
 from demo.tables import spread
 from demo.windows import Row, Source, text
 from retrain.model.read_spec import parse_spec
+from retrain.model.spec import Spec
+from retrain.model.table import Column, Table, category, parse_flags, parse_numbers
 
 CHOSE, VERIFIED = "chose", "verified"
 ANY = datetime(2020, 1, 1, tzinfo=UTC)  # rows get their time with their window
@@ -290,3 +293,29 @@ def _nannyml(reference: str, analysis: str, truth: str) -> Any:
     folder = Path(found.submodule_search_locations[0]) / "datasets" / "data"
     before, after, labels = (pd.read_csv(folder / f"{name}.csv") for name in (reference, analysis, truth))
     return pd.concat([before, after.merge(labels, on="id")]).sort_values("timestamp", kind="stable")
+
+
+def table_of(spec: Spec, rows: Sequence[Row]) -> Table:
+    """The rows as the jobs read them, label included."""
+    columns: dict[str, Column] = {}
+    for index, feature in enumerate(spec.features):
+        texts = [row.values[index] for row in rows]
+        if feature.type == "categorical":
+            columns[feature.name] = category(texts)
+        else:
+            columns[feature.name] = (parse_flags if feature.type == "boolean" else parse_numbers)(texts)[0]
+    labels = [row.label for row in rows]
+    columns[spec.label] = parse_numbers(labels)[0] if spec.task == "regression" else category(labels)
+    return Table(columns)
+
+
+def captures(rows: Sequence[Row], answers: Sequence[Any] | np.ndarray[Any, Any] | None = None) -> Iterator[str]:
+    """The rows as the endpoint captures them, with what it answered if that is given."""
+    for number, row in enumerate(rows):
+        asked = ",".join(f'"{value}"' if set(value) & {",", '"'} else value for value in row.values)
+        data: dict[str, Any] = {"endpointInput": {"data": asked, "encoding": "CSV"}}
+        if answers is not None:
+            values = np.atleast_1d(answers[number]).tolist()
+            data["endpointOutput"] = {"data": ",".join(map(repr, values)), "encoding": "CSV"}
+        told = {"eventId": f"{number:06d}", "inferenceTime": f"{row.time:%Y-%m-%dT%H:%M:%SZ}"}
+        yield json.dumps({"captureData": data, "eventMetadata": told})
