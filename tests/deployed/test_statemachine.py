@@ -19,7 +19,8 @@ MACHINE = json.loads((ROOT / "statemachine" / "retrain.asl.json").read_text())
 STATES: dict[str, dict[str, Any]] = MACHINE["States"]
 TASKS = {name: state for name, state in STATES.items() if state["Type"] == "Task"}
 OURS = {name for name, item in inspect.getmembers(errors, inspect.isclass) if issubclass(item, errors.RetrainError)}
-# What Lambda may answer without having run the function: AWS asks to retry all of them.
+# What Lambda may answer without having run the function, of which AWS asks to retry all; what it says of a process
+# that crashed or ran out of its time; and a state that did. Functions may run again: their effects are idempotent.
 LAMBDA = {
     "Lambda.ClientExecutionTimeoutException",
     "Lambda.ServiceException",
@@ -27,6 +28,9 @@ LAMBDA = {
     "Lambda.SdkClientException",
     "Lambda.TooManyRequestsException",
     "Lambda.Unknown",
+    "Runtime.ExitError",
+    "Sandbox.Timedout",
+    "States.Timeout",
 }
 
 
@@ -67,8 +71,11 @@ def test_states_are_title_case_sentences() -> None:
 def test_every_task_has_a_timeout_the_shared_retriers_and_a_catch(name: str) -> None:
     task = TASKS[name]
     assert "TimeoutSeconds" in task
-    assert task["Retry"] == TASKS["Start Pipeline"]["Retry"]
-    assert set(task["Retry"][-1]["ErrorEquals"]) == LAMBDA
+    *shared, last = task["Retry"]
+    assert shared == TASKS["Start Pipeline"]["Retry"][:-1]
+    assert {**last, "ErrorEquals": []} == {**TASKS["Start Pipeline"]["Retry"][-1], "ErrorEquals": []}
+    # Whom nobody answered in time is not asked once more.
+    assert set(last["ErrorEquals"]) == LAMBDA - ({"States.Timeout"} if name == "Await Approval" else set())
     assert task["Catch"][-1]["ErrorEquals"] == ["States.ALL"]
     closing = {catch["Next"] for catch in task["Catch"]}
     assert closing == ({"Episode Left Open"} if name == "Close Episode" else {"Close Episode"})
