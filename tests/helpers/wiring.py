@@ -545,7 +545,6 @@ def the_first_episode_is_asked_for_last(wiring: Wiring) -> None:
         "ApproverOnRegistryDecision",
         "ApproverOnRegistryDecisionPermission",
         "DataBucketPolicy",
-        "EndpointUpdaterSwapsNativeBaseline",
         "JobRolePassesItself",
         "JobRoleReadsInitialData",
         "NotificationsPolicy",
