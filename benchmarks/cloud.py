@@ -33,7 +33,10 @@ from jsonata import Jsonata
 from moto import mock_aws
 
 from local import alarms
+from retrain.aws import calls
 from retrain.core import clock
+from retrain.deployed import adapters, settings
+from retrain.pipeline.publishing import publish_pipeline
 
 ROOT = Path(__file__).resolve().parent.parent
 ACCOUNT, REGION, STACK = "000000000000", "us-east-1", "simulated"
@@ -215,6 +218,8 @@ class Cloud:
         self._points: dict[tuple[str, str, tuple[tuple[str, str], ...]], list[dict[str, Any]]] = defaultdict(list)
 
     def __enter__(self) -> Cloud:
+        self._outside = dict(os.environ)
+        _forget()
         os.environ.update(
             AWS_ACCESS_KEY_ID="simulated",
             AWS_SECRET_ACCESS_KEY="simulated",  # noqa: S106
@@ -234,14 +239,17 @@ class Cloud:
         self._moto = mock_aws()
         self._moto.start()
         self._make_ledger()
-        # What the pipeline publisher leaves where there is no champion, no capture or no label yet.
-        self.put_object(f"{_path(os.environ['CODE_URI'])}/none/none.jsonl", b"")
+        published = publish_pipeline(settings.publishing(), adapters.store(), adapters.sagemaker())
+        os.environ["CODE_URI"] = published["CodeUri"]
         return self
 
     def __exit__(self, *_: object) -> None:
         self._moto.stop()
         for hook in self._hooks:
             BUILTIN_HANDLERS.remove(hook)
+        os.environ.clear()
+        os.environ.update(self._outside)
+        _forget()
 
     @property
     def bucket(self) -> str:
@@ -394,6 +402,14 @@ class Cloud:
         )
 
 
+def _forget() -> None:
+    """Settings, adapters and clients that a warm function keeps are made anew."""
+    for module in (adapters, settings, calls):
+        for made in vars(module).values():
+            if callable(clear := getattr(made, "cache_clear", None)):
+                clear()
+
+
 class _Body(io.BytesIO):
     """What GetObject gives to read."""
 
@@ -518,6 +534,7 @@ class _SageMaker:
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
+        self.pipelines: dict[str, str] = {}  # definitions
         self.runs: dict[str, _Run] = {}
         self.packages: dict[str, dict[str, Any]] = {}
         self.models: dict[str, Any] = {}
@@ -533,11 +550,16 @@ class _SageMaker:
         package = self.packages[model["Containers"][0]["ModelPackageName"]]
         return str(package["InferenceSpecification"]["Containers"][0]["ModelDataUrl"])
 
+    def _UpdatePipeline(self, asked: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802
+        self.pipelines[asked["PipelineName"]] = asked["PipelineDefinition"]
+        return {"PipelineArn": f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:pipeline/{asked['PipelineName']}"}
+
     def _StartPipelineExecution(self, asked: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802
         token = asked["ClientRequestToken"]
         if token not in self.runs:
             parameters = {one["Name"]: one["Value"] for one in asked["PipelineParameters"]}
-            self.runs[token] = _Run(self._cloud, self, f"run{len(self.runs) + 1}", parameters)
+            definition = json.loads(self.pipelines[asked["PipelineName"]])
+            self.runs[token] = _Run(self._cloud, self, f"run{len(self.runs) + 1}", definition, parameters)
         return {"PipelineExecutionArn": self.runs[token].arn}
 
     def _run(self, asked: Mapping[str, Any]) -> _Run:
@@ -595,13 +617,18 @@ class _SageMaker:
 class _Run:
     """An execution of the pipeline, carried out as its definition says, jobs in this process."""
 
-    def __init__(self, cloud: Cloud, sagemaker: _SageMaker, name: str, parameters: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        cloud: Cloud,
+        sagemaker: _SageMaker,
+        name: str,
+        definition: Mapping[str, Any],
+        parameters: Mapping[str, str],
+    ) -> None:
         self._cloud, self._sagemaker, self._name = cloud, sagemaker, name
         self.arn = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:pipeline/simulated/execution/{name}"
         self.steps: list[dict[str, Any]] = []
         self.status = "Succeeded"
-        text = (ROOT / "src/retrain/pipeline/definition.json").read_text(encoding="utf-8")
-        definition = json.loads(text)
         defaults = {one["Name"]: one.get("DefaultValue") for one in definition["Parameters"]}
         self._known: dict[str, Any] = {f"Parameters.{key}": value for key, value in {**defaults, **parameters}.items()}
         self._carry_out(definition["Steps"])

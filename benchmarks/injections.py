@@ -10,8 +10,8 @@ found by the first alarm within 2,000 rows of its onset; every alarm before it i
 ones and early alarms over all trials.
 
 Shuffled rows are independent, which real ones are not: benchmarks.simulate has those. The project's monitors look at
-windows of 500 rows. ADWIN, DDM, HDDM-A, KSWIN and Page-Hinkley are river's at its defaults; STEPD is its paper's formula (Nishida and
-Yamauchi 2007), for no package on the index ships it without Java, nor SEED.
+windows of 500 rows. ADWIN, DDM, HDDM-A, KSWIN and Page-Hinkley are river's at its defaults; STEPD is its paper's
+formula (Nishida and Yamauchi 2007), for no package on the index ships it without Java, nor SEED.
 """
 
 from __future__ import annotations
