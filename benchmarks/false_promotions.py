@@ -40,7 +40,8 @@ from retrain.gate.rules import judge, shortfall
 from retrain.model.read_spec import parse_spec
 from retrain.model.serving import Model
 from retrain.model.spec import Spec
-from retrain.model.table import Column, Table, category, concat, parse_numbers
+from retrain.model.table import Column, Table, category, concat
+from retrain.model.values import parse_numbers
 from retrain.quality.metrics import Numbers, score
 from retrain.training.candidates import train
 from retrain.training.dataset import Dataset, Read, Reference, bootstrap_dataset, drift_dataset

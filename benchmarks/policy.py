@@ -49,7 +49,8 @@ from retrain.gate.evidence import gather, score_rows
 from retrain.gate.rules import judge
 from retrain.model.serving import Model
 from retrain.model.spec import CANDIDATES, Spec
-from retrain.model.table import Category, Column, Table, category, concat, parse_numbers, thin, write_table
+from retrain.model.table import Category, Column, Table, category, concat, thin, write_table
+from retrain.model.values import parse_numbers
 from retrain.quality.metrics import model_quality, score
 from retrain.quality.verdict import Pairs, judge_quality, read_baseline, suggest_constraints
 from retrain.training.candidates import Candidate, choose, encode, train_candidates, truth

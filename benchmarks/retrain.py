@@ -44,7 +44,8 @@ from retrain.gate.evidence import gather, score_rows
 from retrain.gate.rules import judge
 from retrain.model.serving import Model
 from retrain.model.spec import CANDIDATES, Spec
-from retrain.model.table import Column, Table, category, concat, parse_numbers, write_table
+from retrain.model.table import Column, Table, category, concat, write_table
+from retrain.model.values import parse_numbers
 from retrain.quality.metrics import model_quality, score
 from retrain.quality.verdict import Pairs, judge_quality, read_baseline, suggest_constraints
 from retrain.training.candidates import Challenger, encode, train, train_candidates, truth

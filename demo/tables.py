@@ -22,8 +22,9 @@ from demo.windows import Row, Rows, Source, Window
 from retrain.core.errors import InvalidSpec, Refused
 from retrain.model.read_spec import read_spec
 from retrain.model.spec import Spec
-from retrain.model.table import class_name, parse_column, parse_numbers, read_table
+from retrain.model.table import class_name, parse_column, read_table
 from retrain.model.tables_on_disk import open_table
+from retrain.model.values import parse_numbers
 from retrain.training.dataset import Dataset, bootstrap_dataset, kinds
 
 EPOCH_YEAR = 2020  # where windows that are not months of their own are laid out, one to a month

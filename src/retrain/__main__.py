@@ -25,10 +25,11 @@ from retrain.drift.analysis import analyse
 from retrain.drift.baseline import PREDICTION, Statistics, baseline_of, read_statistics
 from retrain.drift.constraints import Constraints, read_constraints
 from retrain.drift.verdict import Verdict
+from retrain.model.kinds import IDENTIFIER, Column, look
 from retrain.model.monitor_options import MonitorOptions
 from retrain.model.read_spec import read_spec
 from retrain.model.spec import METRICS
-from retrain.model.tables_on_disk import TableFile, infer_kinds, open_table
+from retrain.model.tables_on_disk import TableFile, open_table
 
 EXIT_CODES = {Verdict.STABLE: 0, Verdict.DRIFTED: 1, Verdict.UNDECIDED: 2}
 BAD_INPUT = 3
@@ -138,6 +139,7 @@ def _baseline(options: argparse.Namespace) -> int:
     if options.model and options.leave_out:
         raise Refused("schema_mismatch", f"--leave-out: {options.model} says the features: remove the column there")
     table = open_table(options.data)
+    columns: dict[str, Column] = {}
     steps = 1 + (not options.model) + bool(options.prediction)
     with progress(f"reading {options.data.name}", steps * options.data.stat().st_size) as advance:
         if options.model:
@@ -145,8 +147,10 @@ def _baseline(options: argparse.Namespace) -> int:
             features = {feature.name: feature.type for feature in spec.features}
             monitor, origin = spec.monitor, f"from {options.model.name}"
         else:
-            features = infer_kinds(table, _features(table, options), advance)
-            monitor, origin = MonitorOptions(), "inferred from the data"
+            columns = look(table, _features(table, options), advance)
+            features = {name: column.kind for name, column in columns.items()}
+            aside = tuple(name for name, column in columns.items() if column.nature)
+            monitor, origin = MonitorOptions(ignored=aside), "inferred from the data"
         if clash := next((name for name in features if name in {PREDICTION, options.prediction}), None):
             raise Refused(
                 "schema_mismatch",
@@ -159,6 +163,14 @@ def _baseline(options: argparse.Namespace) -> int:
         raise Refused("too_few_rows", f"{options.data}: the file has a header and no row: rows are expected")
     _write(options.out, {"statistics": statistics, "constraints": constraints})
     print(f"Features {origin}: {_kinds(features)}.")
+    for name, column in columns.items():
+        if column.kind == "numeric" and column.odd:
+            row, text = column.odd
+            bad = column.present - column.numbers
+            values = f"{bad:,} of {column.present:,} values {'is no number' if bad == 1 else 'are no numbers'}"
+            print(f"  {name}: {values} (row {row}: {text[:40]!r}): missing in the baseline.")
+        if column.nature:
+            print(f"  {name}: {'an identifier' if column.nature == IDENTIFIER else 'a time'}, reported and not judged.")
     if options.prediction:
         print(f"Prediction: {options.prediction}.")
     print(f"Baseline of {count:,} rows: {options.out / 'statistics.json'}, {options.out / 'constraints.json'}")

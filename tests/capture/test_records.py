@@ -57,7 +57,7 @@ class TestForms:
         [
             (
                 {"instances": [{"features": [1, "a", None]}, {"features": [2.5, "b", True]}]},
-                [["1", "a", ""], ["2.5", "b", "1"]],
+                [["1", "a", ""], ["2.5", "b", "true"]],
             ),
             ({"instances": [[1, "a"], [2, "b"]]}, [["1", "a"], ["2", "b"]]),
             ({"features": [1, "a"]}, [["1", "a"]]),

@@ -13,11 +13,11 @@ from retrain.model.table import (
     class_name,
     concat,
     ordered_classes,
-    parse_numbers,
     read_table,
     thin,
     write_table,
 )
+from retrain.model.values import parse_numbers
 
 KINDS = {"a": "numeric", "b": "categorical"}
 numbers = st.lists(st.floats(allow_nan=True, allow_infinity=False, width=32), max_size=30)

@@ -13,10 +13,11 @@ from retrain.core.errors import Refused
 from retrain.drift.analysis import analyse
 from retrain.drift.baseline import baseline_of, read_statistics
 from retrain.drift.constraints import read_constraints
-from retrain.model import serving, table
+from retrain.model import serving
 from retrain.model.read_spec import parse_spec
 from retrain.model.serving import JSON, BadRequestError, Encoder, predict, read_rows
-from retrain.model.table import parse_flags, read_table
+from retrain.model.table import read_table
+from retrain.model.values import parse_flags
 from retrain.training.candidates import encode, train
 from retrain.training.dataset import Read, bootstrap_dataset, drift_dataset, kinds, read_reference, write_dataset
 
@@ -65,11 +66,6 @@ def first(spec, tmp_path):
     known = flags(400)
     spelled = [(YES if flag else NO)[n % 5] for n, flag in enumerate(known)]
     return bootstrap_dataset(spec, read_table(csv_of(tmp_path, spelled, known), initial(spec)))
-
-
-def test_tables_and_serving_know_the_same_spellings():
-    assert dict(table.FLAGS) == serving.FLAGS
-    assert table.MISSING == serving.MISSING
 
 
 @pytest.mark.parametrize(("text", "value"), [(text, 1.0) for text in YES] + [(text, 0.0) for text in NO])

@@ -282,7 +282,15 @@ def test_one_class_only_is_refused(classified):
     assert (code, detail) == ("labels_insufficient", "every one of 400 labels is '1'")
 
 
-@pytest.mark.parametrize("word", ["maybe", "NA", "nan", "2"])
+@pytest.mark.parametrize("word", ["NA", "nan", "<NA>"])
+def test_a_word_for_a_missing_value_is_no_label(classified, word):
+    _, asked, labels = two_classes()
+    dataset = build(BINARY, classified, asked, {**labels, **dict.fromkeys(["r00007", "r00100", "r00399"], (word,))})
+    assert dataset.manifest["quarantined"]["rows"] == {}
+    assert (dataset.manifest["rows"]["labelled"], dataset.manifest["label_coverage"]) == (397, 0.9925)
+
+
+@pytest.mark.parametrize("word", ["maybe", "2"])
 def test_a_few_labels_of_unknown_classes_are_quarantined_and_counted(classified, word):
     _, asked, labels = two_classes()
     dataset = build(BINARY, classified, asked, {**labels, **dict.fromkeys(["r00007", "r00100", "r00399"], (word,))})

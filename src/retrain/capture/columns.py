@@ -33,7 +33,7 @@ from retrain.capture.payload import decode
 from retrain.capture.quarantine import UnreadableError
 from retrain.core.clock import parse
 from retrain.core.window import Window
-from retrain.model.table import HIGHEST, Numbers, parse_number
+from retrain.model.values import HIGHEST, Numbers, parse_number
 
 Mask = NDArray[np.bool_]
 

@@ -70,12 +70,15 @@ def check_unicode(text: str) -> None:
 
 
 def _csv_rows(text: str) -> list[Row]:
-    """Rows of CSV without a header. Blank lines are no rows, which is also how the endpoint reads them."""
+    """Rows of CSV without a header. Blank lines are no rows, which is also how the endpoint reads them.
+
+    A quote that opens and never closes would swallow the rows behind it: then none is read.
+    """
     text = text.removeprefix("\ufeff")
     if '"' not in text and "\r" not in text:
         return [line.split(",") for line in text.split("\n") if line]
     try:
-        return [row for row in csv.reader(io.StringIO(text, newline="")) if row]
+        return [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
     except csv.Error as error:
         raise UnreadableError("bad_csv", str(error)) from None
 
@@ -123,8 +126,8 @@ def _text(value: Any) -> str:
     if isinstance(value, str):
         check_unicode(value)
         return value
-    if isinstance(value, bool):
-        return "1" if value else "0"
+    if isinstance(value, bool):  # before it is known what the column is: a flag, a number, or a text
+        return "true" if value else "false"
     if isinstance(value, (int, float)):
         return repr(value)
     raise UnreadableError("nested_value", "a value is a list or an object, a text or a number is expected")

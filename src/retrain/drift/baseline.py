@@ -31,11 +31,13 @@ from retrain.drift.profile import (
     NumericProfile,
     Profile,
     categories_of,
+    category_of,
     numbers_of,
     summarise,
 )
+from retrain.model.kinds import nature_of_numbers, nature_of_texts
 from retrain.model.monitor_options import MonitorOptions
-from retrain.model.table import parse_numbers
+from retrain.model.values import in_precision, parse_numbers, spelled
 
 PREDICTION = "_prediction"  # name of the model's output among the features of statistics.json
 BUCKETS = 10
@@ -46,7 +48,8 @@ MAX_BUCKETS = 2_000  # categories that statistics.json lists, the most frequent 
 class NumericBaseline:
     """A numeric feature of statistics.json; `steps` is its distribution, None if the file has none.
 
-    `importance` is the feature's share of the serving model's gain, None if the file does not tell.
+    `importance` is the feature's share of the serving model's gain, None if the file does not tell. `nature` is that of
+    a feature which is no evidence of drift (`retrain.model.kinds`), None of others.
     """
 
     name: str
@@ -55,6 +58,7 @@ class NumericBaseline:
     missing: int
     steps: Steps | None
     importance: float | None = None
+    nature: str | None = None
 
     @property
     def completeness(self) -> float:
@@ -73,6 +77,7 @@ class CategoricalBaseline:
     counts: Mapping[str, int]
     importance: float | None = None
     boolean: bool = False
+    nature: str | None = None
 
     @property
     def completeness(self) -> float:
@@ -196,7 +201,7 @@ def _numeric_statistics(name: str, column: NumericProfile) -> dict[str, Any]:
                     "buckets": _buckets(column),
                     "sketch": {
                         "parameters": {"c": C, "k": float(K)},
-                        "data": [level.tolist() for level in column.sketch.levels],
+                        "data": [spelled(level) for level in column.sketch.levels],
                     },
                 }
             },
@@ -292,15 +297,29 @@ def _feature_baseline(feature: Any, file: str) -> FeatureBaseline:
     if isinstance(numeric, dict):
         present, missing = _common(numeric, name, file)
         steps = _steps(numeric, name, file) if present else None
-        return NumericBaseline(name, kind, present, missing, steps, _importance(feature, file))
+        return NumericBaseline(
+            name, kind, present, missing, steps, _importance(feature, file), _nature_of_numbers(numeric, kind)
+        )
     if isinstance(strings, dict):
         present, missing = _common(strings, name, file)
-        counts = MappingProxyType(_category_counts(strings, name, file))
-        boolean = feature.get("boolean") is True
-        return CategoricalBaseline(name, kind, present, missing, counts, _importance(feature, file), boolean)
+        counts = _category_counts(strings, name, file)
+        boolean, absent = feature.get("boolean") is True, counts.pop("", 0)
+        present, missing = present - absent, missing + absent
+        found = MappingProxyType(counts)
+        distinct = strings.get("distinct_count")
+        several = float(distinct) if isinstance(distinct, (int, float)) else len(counts)
+        nature = None if boolean else nature_of_texts(several, present, counts)
+        return CategoricalBaseline(name, kind, present, missing, found, _importance(feature, file), boolean, nature)
     raise unusable(
         file, name, "numerical_statistics", "neither this nor string_statistics is there: compute the baseline anew"
     )
+
+
+def _nature_of_numbers(statistics: Mapping[str, Any], kind: str) -> str | None:
+    ends = statistics.get("min"), statistics.get("max")
+    if not all(isinstance(end, (int, float)) for end in ends):
+        return None
+    return nature_of_numbers(float(ends[0] or 0), float(ends[1] or 0), kind == "Integral")
 
 
 def _importance(feature: Mapping[str, Any], file: str) -> float | None:
@@ -334,8 +353,8 @@ def _steps(statistics: Mapping[str, Any], name: str, file: str) -> Steps | None:
         buckets = kll.get("buckets")
         if not buckets:
             return None
-        bounds = np.array([bucket["upper_bound"] for bucket in buckets], dtype=np.float64)
-        least = float(buckets[0].get("lower_bound", -math.inf))
+        bounds = in_precision(np.array([bucket["upper_bound"] for bucket in buckets], np.float64))
+        least = float(np.float32(buckets[0].get("lower_bound", -math.inf)))
         counts = np.array([bucket["count"] for bucket in buckets], dtype=np.float64)
     except (TypeError, ValueError, KeyError, AttributeError):
         raise unusable(
@@ -350,7 +369,7 @@ def _steps(statistics: Mapping[str, Any], name: str, file: str) -> Steps | None:
 def _sketch_steps(levels: Sequence[np.ndarray[Any, np.dtype[np.float64]]]) -> Steps:
     if any(level.ndim != 1 or not np.isfinite(level).all() for level in levels):
         raise ValueError("a level is a list of finite numbers")
-    values = np.concatenate(levels)
+    values = in_precision(np.concatenate(levels))
     weights = np.concatenate([np.full(len(level), float(2**height)) for height, level in enumerate(levels)])
     order = np.argsort(values, kind="stable")
     values, upto = values[order], np.cumsum(weights[order])
@@ -365,7 +384,8 @@ def _category_counts(statistics: Mapping[str, Any], name: str, file: str) -> dic
     counts: dict[str, int] = {}
     try:
         for bucket in buckets or []:
-            counts[str(bucket["value"])] = counts.get(str(bucket["value"]), 0) + int(bucket["count"])
+            category = category_of(str(bucket["value"]))
+            counts[category] = counts.get(category, 0) + int(bucket["count"])
     except (TypeError, ValueError, KeyError, OverflowError):
         counts = {"": -1}
     if any(count < 0 for count in counts.values()):

@@ -14,15 +14,23 @@ from retrain.drift.intake import Intake
 from retrain.drift.profile import CategoricalProfile, ColumnProfile, NumericProfile
 from retrain.drift.verdict import FeatureDrift, Verdict
 
+_MOST = 0.5  # of the values in categories that are not told apart: what is compared says little
+
 
 def compare(
     baseline: FeatureBaseline, column: ColumnProfile, constraints: Constraints, judged: bool = True
 ) -> FeatureDrift:
-    """How far the feature is from its baseline, and what follows. `judged`: whether the window's verdict heeds it."""
+    """How far the feature is from its baseline, and what follows. `judged`: whether the window's verdict heeds it.
+
+    It does not heed what the baseline does not describe: identifiers and times, a column without a distribution, and
+    one of which most values are of categories that the baseline does not name, unless the others have drifted.
+    """
     n, m = column.present, baseline.present
     metric = constraints.metric(baseline.name, isinstance(baseline, NumericBaseline))
     found = _Compared()
-    if isinstance(column, NumericProfile) and isinstance(baseline, NumericBaseline):
+    if baseline.nature:
+        pass  # later rows have other values by their nature: nothing is compared
+    elif isinstance(column, NumericProfile) and isinstance(baseline, NumericBaseline):
         found = _compare_numbers(baseline, column)
     elif isinstance(column, CategoricalProfile) and isinstance(baseline, CategoricalBaseline):
         found = _compare_categories(baseline, column)
@@ -32,16 +40,19 @@ def compare(
         distance, chance = found.jensen_shannon, distances.jensen_shannon_by_chance(n, m, found.bins)
     else:
         distance, chance = found.difference, distances.min_detectable_drift(n, m)
-    detectable = chance
     found_verdict, reason = verdict.on_distance(
         distance, metric.threshold, chance, beyond=metric.method == "linf_robust"
     )
     if metric.method == "linf_robust":
-        distance, detectable = distances.robust(distance, n, m), min(1.0, metric.threshold + chance)
+        distance = distances.robust(distance, n, m)
     if metric.method == "chi_squared" and found.p_value < metric.p_threshold:
         found_verdict, reason = Verdict.DRIFTED, None
-    if m == 0 or not (baseline.steps if isinstance(baseline, NumericBaseline) else baseline.counts):
+    if m == 0:
         found_verdict, reason = Verdict.UNDECIDED, "no_baseline"
+    elif n == 0 and isinstance(column, NumericProfile) and column.bad:
+        found_verdict, reason = Verdict.UNDECIDED, "not_numbers"
+    if m and (undescribed := _undescribed(baseline, found, found_verdict)):
+        found_verdict, reason, judged, distance = Verdict.UNDECIDED, undescribed, False, math.nan
     return FeatureDrift(
         name=baseline.name,
         kind="numeric" if isinstance(baseline, NumericBaseline) else "categorical",
@@ -50,7 +61,7 @@ def compare(
         distance=_known(distance),
         threshold=metric.threshold,
         method=metric.method,
-        min_detectable_drift=detectable,
+        min_detectable_drift=chance,
         present=n,
         missing=column.missing,
         bad=column.bad if isinstance(column, NumericProfile) else 0,
@@ -64,6 +75,15 @@ def compare(
         jensen_shannon=_known(found.jensen_shannon),
         wasserstein=_known(found.wasserstein),
     )
+
+
+def _undescribed(baseline: FeatureBaseline, found: _Compared, verdict: Verdict) -> str | None:
+    """Why the baseline says nothing about the feature that the window's verdict could rest on, None if it does."""
+    if baseline.nature:
+        return baseline.nature
+    if not (baseline.steps if isinstance(baseline, NumericBaseline) else baseline.counts):
+        return "not_described"
+    return "not_described" if found.others > _MOST and verdict is not Verdict.DRIFTED else None
 
 
 def compare_prediction(
@@ -92,7 +112,8 @@ class _Compared:
     """A window's column and its baseline: NaN is what can't be compared.
 
     `difference` is the largest one of the cumulative distributions, or of a share; `bins` are those that `psi` and
-    `jensen_shannon` were computed over.
+    `jensen_shannon` were computed over. `others` is the share of the baseline's values whose categories are not told
+    apart.
     """
 
     difference: float = math.nan
@@ -102,6 +123,7 @@ class _Compared:
     wasserstein: float = math.nan
     bins: int = 0
     new_categories: int | None = 0
+    others: float = 0.0
 
 
 def _compare_numbers(baseline: NumericBaseline, column: NumericProfile) -> _Compared:
@@ -115,7 +137,7 @@ def _compare_numbers(baseline: NumericBaseline, column: NumericProfile) -> _Comp
         p_value=distances.ks_p_value(difference, n, m),
         psi=distances.psi(*bins),
         jensen_shannon=distances.jensen_shannon(*bins),
-        wasserstein=distances.wasserstein(baseline.steps, column.at, n, column.total),
+        wasserstein=distances.wasserstein(baseline.steps, column.at, n, column.sketch),
         bins=len(bins[0]),
     )
 
@@ -125,9 +147,10 @@ def _compare_categories(baseline: CategoricalBaseline, column: CategoricalProfil
     if not before:
         return _Compared(new_categories=None)
     new: int | None = len(now.keys() - before.keys())
-    p_value = distances.chi_square_p_value(before, now, sampled=True)
+    p_value, others = distances.chi_square_p_value(before, now, sampled=True), 0.0
     if baseline.rest:  # of which categories nobody knows: the window's others may be the same ones
         before, now = distances.told_apart(before, baseline.rest, now, column.present)
+        others = before[""] / baseline.present
         other, new, p_value = (0, 0), None, math.nan  # the test sees that the frequent ones were chosen by their counts
     names = sorted(before.keys() | now.keys())
     both = zip((before, now), other, strict=True)
@@ -140,6 +163,7 @@ def _compare_categories(baseline: CategoricalBaseline, column: CategoricalProfil
         jensen_shannon=distances.jensen_shannon(*bins),
         bins=bins.shape[1],
         new_categories=new,
+        others=others,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any, overload
 
 from retrain.core.errors import InvalidSpec, NoBaseline
 from retrain.drift.documents import feature_name, read_document, unusable
-from retrain.drift.profile import ColumnProfile, NumericProfile, Profile
+from retrain.drift.profile import ColumnProfile, NumericProfile, Profile, category_of
 from retrain.model.monitor_options import (
     CARRIED,
     CATEGORICAL_METHODS,
@@ -250,7 +250,7 @@ class _ConstraintsReader:
             inferred_type=kind if isinstance(kind, str) and kind != "Unknown" else None,
             completeness=self.share(feature, "completeness", name),
             is_non_negative=self.section(feature, "num_constraints", name).get("is_non_negative") is True,
-            domain=None if domains is None else frozenset(map(str, domains)),
+            domain=None if domains is None else frozenset(category_of(str(value)) for value in domains),
             threshold=self.share(comparison, "comparison_threshold", name),
             method=self.method(comparison, name),
             categorical_threshold=self.share(comparison, "categorical_comparison_threshold", name),

@@ -21,8 +21,9 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.drift.profile import AtPoints, Numbers, Sketch
+from retrain.drift.profile import AtPoints, Sketch
 from retrain.model.monitor_options import ALPHA
+from retrain.model.values import Numbers
 
 C_ALPHA = 1.8  # Deequ's default, for ALPHA: Knuth, The Art of Computer Programming 2, 3.3.1, eq. (15)
 BINS = 10
@@ -126,7 +127,9 @@ def told_apart(
 
 def robust(distance: float, n: float, m: float, alpha: float | None = None) -> float:
     """The distance less what chance may produce between n and m values, at least 0 (Deequ's linf_robust)."""
-    return max(0.0, distance - c_alpha(alpha) * math.sqrt((n + m) / (n * m))) if n and m else math.nan
+    if not n or not m or math.isnan(distance):
+        return math.nan
+    return max(0.0, distance - c_alpha(alpha) * math.sqrt((n + m) / (n * m)))
 
 
 def c_alpha(alpha: float | None = None) -> float:
@@ -299,12 +302,13 @@ def jensen_shannon(baseline: NDArray[np.float64], window: NDArray[np.float64]) -
     return math.sqrt(max(0.0, float(sum(parts)) / 2))
 
 
-def wasserstein(baseline: Steps, window: AtPoints, count: int, total: float) -> float:
-    """The Wasserstein-1 distance, ∫|F - G|, in the feature's unit; `total` is the sum of the window's values.
+def wasserstein(baseline: Steps, window: AtPoints, count: int, sketch: Sketch) -> float:
+    """The Wasserstein-1 distance, ∫|F - G|, in the feature's unit; `sketch` is of the window's values.
 
     Exact but in the intervals between two points in which the window's distribution crosses the baseline's: there its
-    values are taken as evenly spread, which is wrong by at most the interval's width times the share of values in it.
-    NaN without values, or if the baseline is known at its points only.
+    values lie as in the sketch, which is exact up to K values, and of more is wrong by about a thousandth of them. The
+    baseline's own sketch is, too. So the distance is within 0.2 % of the range that both span of the one between all
+    values. NaN without values, or if the baseline is known at its points only.
     """
     if not count or not baseline.weight or not baseline.exact:
         return math.nan
@@ -312,12 +316,33 @@ def wasserstein(baseline: Steps, window: AtPoints, count: int, total: float) -> 
     level = baseline.upto[:-1] / baseline.weight
     width = np.diff(points)
     inside = (window.sums[1:] - window.sums[:-1] - points[:-1] * (window.upto[:-1] - window.below[:-1])) / count
-    area = points[1:] * high - points[:-1] * low - inside - level * width  # ∫(G - F), signed
+    between = np.abs(points[1:] * high - points[:-1] * low - inside - level * width)  # |∫(G - F)|
     crossing = (low < level) & (level < high)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        spread = width * ((level - low) ** 2 + (high - level) ** 2) / (2 * (high - low))
-    between = np.where(crossing, np.maximum(np.abs(area), spread), np.abs(area)).sum()
+    if crossing.any():
+        between = np.where(crossing, np.maximum(between, _crossing(points, low, high, level, sketch)), between)
     left = points[0] * window.below[0] - window.sums[0]
     last = window.sums[-1] + points[-1] * (window.upto[-1] - window.below[-1])
-    right = (total - last) - points[-1] * (count - window.upto[-1])
-    return float(between + max(0.0, left) / count + max(0.0, right) / count)
+    right = (window.total - last) - points[-1] * (count - window.upto[-1])
+    return float(between.sum() + max(0.0, left) / count + max(0.0, right) / count)
+
+
+def _crossing(points: Numbers, low: Numbers, high: Numbers, level: Numbers, sketch: Sketch) -> Numbers:
+    """∫|G - level| between every two points, with G's steps from `low` to `high` where the sketch has its values."""
+    values, upto = sketch.items()
+    weights = np.diff(upto, prepend=0)
+    place = np.searchsorted(points, values, side="right") - 1
+    inner = (place >= 0) & (place < len(level)) & (values > points[np.maximum(place, 0)])
+    values, weights, place = values[inner], weights[inner], place[inner]
+    whole = np.bincount(place, weights, len(level))
+    first = np.append(True, place[1:] != place[:-1])[: len(place)]
+    passed = np.cumsum(weights)
+    begun = np.maximum.accumulate(np.where(first, passed - weights, 0))
+    reached = low[place] + (passed - begun) / whole[place] * (high - low)[place]
+    until = np.where(
+        np.append(first[1:], True)[: len(place)], points[place + 1], np.append(values[1:], 0.0)[: len(place)]
+    )
+    area = np.bincount(place, np.abs(reached - level[place]) * (until - values), len(level))
+    entry = np.bincount(place[first], np.abs(low - level)[place[first]] * (values - points[place])[first], len(level))
+    width, span = np.diff(points), np.maximum(high - low, 1e-12)
+    even = width * ((level - low) ** 2 + (high - level) ** 2) / (2 * span)  # where the sketch has none of the values
+    return np.where(whole > 0, area + entry, even)

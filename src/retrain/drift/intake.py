@@ -22,14 +22,13 @@ from retrain.drift.baseline import PREDICTION, Statistics
 from retrain.drift.profile import (
     ColumnProfile,
     Layout,
-    Numbers,
     Profile,
     counted,
     empty,
     merge,
     numbers_of,
 )
-from retrain.model.table import parse_numbers
+from retrain.model.values import Numbers, parse_numbers
 
 if TYPE_CHECKING:
     from polars import DataFrame

@@ -36,11 +36,11 @@ from retrain.drift.profile import (
     ColumnProfile,
     Counts,
     Layout,
-    Numbers,
     NumericProfile,
     Profile,
     Sketch,
 )
+from retrain.model.values import Numbers
 
 _MAGIC = b"retrain-intake-1\n"
 _SUFFIX = ".intake"
@@ -57,7 +57,7 @@ _READING = (  # the code that decides what an intake holds
     "drift/intake",
     "drift/intake_cache",
     "drift/profile",
-    "model/table",
+    "model/values",
 )
 _EVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
@@ -396,6 +396,7 @@ def _dump_column(column: ColumnProfile, arrays: _Arrays) -> dict[str, Any]:
         **{name: getattr(column, name) for name in _SCALARS},
         "levels": [len(level) for level in column.sketch.levels],
         "points": None if column.at is None else len(column.at.points),
+        "sum": None if column.at is None else column.at.total,
     }
 
 
@@ -439,5 +440,5 @@ def _load_column(name: str, held: Mapping[str, Any], layout: Layout, arrays: _St
     if points is not None:
         size = len(points)
         sums = arrays.numbers(size)
-        at = AtPoints(points, arrays.counts(size), arrays.counts(size), sums)
+        at = AtPoints(points, arrays.counts(size), arrays.counts(size), sums, held["sum"])
     return NumericProfile(**{scalar: held[scalar] for scalar in _SCALARS}, sketch=Sketch(levels), at=at)

@@ -20,9 +20,8 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.model.table import FLAGS, MISSING, parse_numbers
+from retrain.model.values import Numbers, category_name, flag_name, in_precision, parse_numbers
 
-Numbers = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 K, C = 2048, 0.64  # Model Monitor's sketch parameters: items of the top level, and how lower levels shrink
@@ -76,13 +75,15 @@ def merge_sketches(one: Sketch, other: Sketch) -> Sketch:
 class AtPoints:
     """Counts at a baseline's points, which are distinct and sorted: shape (points,) each.
 
-    `below` and `upto` count the values that are smaller, and not larger, than each point; `sums` adds up the smaller.
+    `below` and `upto` count the values that are smaller, and not larger, than each point; `sums` adds up the smaller,
+    `total` all of them.
     """
 
     points: Numbers
     below: Counts
     upto: Counts
     sums: Numbers
+    total: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,12 +251,16 @@ def numbers_of(
 ) -> NumericProfile:
     """The profile of a column of numbers, NaN for what is missing or, `bad` times, no number. `sort` orders them.
 
+    Where they are compared, in the sketch and at a baseline's points, they are rounded to float32, as the model rounds
+    them; those points are rounded already. Sums and extremes are of the values as they are.
+
     >>> numbers_of(np.array([1.0, 2.0, np.nan, 3.5])).mean
     2.1666666666666665
     """
     found = sort(values[~np.isnan(values)] + 0.0)  # -0.0 becomes 0.0, or the order of equal values would show
+    rounded = in_precision(found)
     count = len(found)
-    at = None if points is None else _count_at(points, found)
+    at = None if points is None else _count_at(points, rounded)
     if not count:
         return NumericProfile(missing=len(values) - bad, bad=bad, at=at)
     total = float(found.sum())
@@ -268,13 +273,13 @@ def numbers_of(
         squares=float(np.square(found - total / count).sum()),
         minimum=float(found[0]),
         maximum=float(found[-1]),
-        sketch=sketch_of(found),
+        sketch=sketch_of(rounded),
         at=at,
     )
 
 
 def categories_of(texts: Iterable[str], known: frozenset[str] = frozenset()) -> CategoricalProfile:
-    """The profile of a column of texts; "" is missing, and blanks around a text are not part of it.
+    """The profile of a column of texts, as `retrain.model.values.category_name` reads them.
 
     >>> categories_of(["web", "app ", "web", ""]).counts
     {'web': 2, 'app': 1}
@@ -292,24 +297,11 @@ def counted(name: str, texts: Mapping[str, int], layout: Layout) -> CategoricalP
     return categories_counted(texts, layout.known.get(name, frozenset()))
 
 
-def flag_name(text: str) -> str:
-    """`true`, `false`, nothing for a missing value, or the text itself if it is no boolean.
-
-    >>> flag_name("Yes"), flag_name("0"), flag_name("maybe")
-    ('true', 'false', 'maybe')
-    """
-    text = text.strip()
-    flag = FLAGS.get(text.lower())
-    if flag is None:
-        return "" if text in MISSING else text
-    return "true" if flag else "false"
-
-
 def categories_counted(texts: Mapping[str, int], known: frozenset[str] = frozenset()) -> CategoricalProfile:
     """The same of texts that come with how often each is there."""
     counts: Counter[str] = Counter()
     for text, count in texts.items():
-        counts[_category(text)] += count
+        counts[category_of(text)] += count
     missing = counts.pop("", 0)
     return _capped(counts, 0, missing, known)
 
@@ -324,7 +316,11 @@ def _merge_numeric(one: NumericProfile, other: NumericProfile) -> NumericProfile
         if one.at.points is not other.at.points and not np.array_equal(one.at.points, other.at.points):
             raise ValueError("profiles that were counted at different points can't be merged")
         at = AtPoints(
-            one.at.points, one.at.below + other.at.below, one.at.upto + other.at.upto, one.at.sums + other.at.sums
+            one.at.points,
+            one.at.below + other.at.below,
+            one.at.upto + other.at.upto,
+            one.at.sums + other.at.sums,
+            one.at.total + other.at.total,
         )
     return NumericProfile(
         present,
@@ -346,7 +342,7 @@ def _count_at(points: Numbers, found: Numbers) -> AtPoints:
     begin = np.append(0, below[:-1])
     between = np.add.reduceat(np.append(found[: below[-1]], 0.0), begin) if len(below) else np.empty(0)
     between[begin == below] = 0.0  # where there is nothing to add, reduceat has the value at `begin`
-    return AtPoints(points, below.astype(np.int64), upto.astype(np.int64), np.cumsum(between))
+    return AtPoints(points, below.astype(np.int64), upto.astype(np.int64), np.cumsum(between), float(found.sum()))
 
 
 def _compacted(levels: list[Numbers]) -> Sketch:
@@ -384,8 +380,9 @@ def _capped(counts: Counter[str], rest: int, missing: int, known: frozenset[str]
     return CategoricalProfile(dict(counts), rest, missing, known)
 
 
-def _category(text: str) -> str:
-    text = text.strip()
+def category_of(text: str) -> str:
+    """The category's name, cut and told apart by a hash where it is very long."""
+    text = category_name(text)
     return text if len(text) <= MAX_CATEGORY else f"{text[: MAX_CATEGORY - 17]}~{_hash(text):016x}"
 
 

@@ -88,7 +88,7 @@ def _values(intake: Intake, statistics: Statistics, options: MonitorOptions) -> 
         if isinstance(column, NumericProfile):
             if column.bad > options.max_bad_share * rows:
                 yield f"{column.bad} of {rows} values of {name} are not numbers"
-        elif _unknown(baseline, column) > options.max_unknown_categories:
+        elif not baseline.nature and _unknown(baseline, column) > options.max_unknown_categories:
             yield f"{_unknown(baseline, column):.0%} of the values of {name} are unknown to the baseline"
         now, before = column.missing / rows, _missing(baseline)
         if now - before > options.max_missing_increase or (now == 1.0 > before):
@@ -96,11 +96,11 @@ def _values(intake: Intake, statistics: Statistics, options: MonitorOptions) -> 
 
 
 def _unknown(baseline: FeatureBaseline, column: CategoricalProfile) -> float:
-    """Share of the values that are none of the baseline's; 0 where it does not name all of its own."""
+    """Share of the values that are none of the baseline's, less the share of those that it does not name itself."""
     known = column.known
-    if not column.present or not known or not isinstance(baseline, CategoricalBaseline) or baseline.rest:
+    if not column.present or not known or not isinstance(baseline, CategoricalBaseline):
         return 0.0
-    return 1 - sum(column.counts.get(name, 0) for name in known) / column.present
+    return 1 - sum(column.counts.get(name, 0) for name in known) / column.present - baseline.rest / baseline.present
 
 
 def _missing(baseline: FeatureBaseline) -> float:

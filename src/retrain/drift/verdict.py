@@ -38,8 +38,8 @@ class FeatureDrift:
     what is reported without taking part in the window's verdict. `importance` is the share of the serving model's gain,
     None if the baseline does not tell.
 
-    `min_detectable_drift` is the least distance that is told from chance; of `linf_robust` what the largest difference
-    must exceed to be drift, which is its threshold more.
+    `min_detectable_drift` is the least difference that is told from chance; the distance of `linf_robust` is already
+    less that.
     """
 
     name: str

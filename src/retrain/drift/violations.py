@@ -15,6 +15,8 @@ from retrain.drift.profile import CategoricalProfile, ColumnProfile, NumericProf
 from retrain.drift.triage import most
 from retrain.drift.verdict import FeatureDrift, Verdict
 
+EXTRA_COLUMNS, MISSING_COLUMNS = "Extra columns", "Missing columns"  # names of no feature, as in real files
+
 
 @dataclass(frozen=True, slots=True)
 class Violation:
@@ -50,7 +52,7 @@ def _columns(intake: Intake) -> Iterator[Violation]:
             f"There are {words} columns in current dataset. Number of columns in current dataset: {width}, "
             f"Number of columns in baseline constraints: {expected} ({count} rows)"
         )
-        yield Violation(" ", check, description)
+        yield Violation(MISSING_COLUMNS if width < expected else EXTRA_COLUMNS, check, description)
     quarantine, rows = intake.quarantine, intake.profile.rows
     for name, count in sorted(quarantine.missing_columns.items()):
         yield Violation(name, "missing_column_check", f"{count} of {rows} rows lack {name}")
@@ -58,7 +60,7 @@ def _columns(intake: Intake) -> Iterator[Violation]:
         yield Violation(name, "extra_column_check", f"{count} of {rows} rows have the unknown column {name}")
     if quarantine.extra_others:
         words = f"{quarantine.extra_others} values are in unknown columns of other names, too many to list"
-        yield Violation(" ", "extra_column_check", words)
+        yield Violation(EXTRA_COLUMNS, "extra_column_check", words)
 
 
 def _drift(feature: FeatureDrift) -> Violation:

@@ -11,36 +11,23 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from difflib import get_close_matches
-from itertools import chain, islice
-from operator import ne
-
-import numpy as np
 
 from retrain.core.errors import Refused
 from retrain.model.hyperparameters import OBJECTIVES
+from retrain.model.kinds import IDENTIFIER, MOST_LEVELS, TIME, Column, look
 from retrain.model.read_spec import parse_spec
 from retrain.model.spec import HIGHER_IS_BETTER, RESERVED, DatasetOptions, Spec
-from retrain.model.table import FLAGS, MISSING, class_name, class_order, parse_numbers
+from retrain.model.table import class_name, class_order
 from retrain.model.tables_on_disk import TableFile
+from retrain.model.values import is_missing, parse_flag
 
-MOST_LEVELS = 1000  # different texts of a category; more are free text
-LEAST_PER_LEVEL = 5  # rows for each of them
 MOST_CLASSES = 100
 MANY_NUMBERS = 10  # a label with more different numbers than this is one to be predicted as a number
 RARE = 0.1  # share of the smaller of two classes below which log loss says little
 RARE_HITS = 30  # rows of the rarest class that a holdout should have
 FEWEST = 100  # rows of a table that a model can be learned from
-_CELLS = 100_000  # values that are held at a time
-_LOOK = 2000  # values after which it is known that a column holds no numbers
-_ID = re.compile(r"(?i:(?:^|[^a-z])(?:id|key|number|nr|no|code|index|pk)$)|[a-z](?:Id|ID|Key|No|Nr|Number)$")
-_YEAR, _MONTH = r"(?:1[89]|20|21)\d\d", r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
-_DATE = re.compile(  # as people write them, and a time behind it
-    rf"(?i:{_YEAR}[-/.]\d\d?(?:[-/.]\d\d?)?|\d\d?[-/.]\d\d?[-/.]{_YEAR}|\d\d?/\d\d?/\d\d|\d\d?[-/]{_YEAR}"
-    rf"|(?:\d\d?[ -])?{_MONTH}[ -](?:\d\d?,? )?{_YEAR})(?:[T ,]+\d\d?:\d\d.*)?"
-)
 _COMMA = re.compile(r"[+-]?\d+(?:[.,]\d{3})*,\d+|[+-]?\d{1,3}(?:,\d{3})+\.\d+")
 _METRICS = {"regression": "rmse", "binary": "logloss", "multiclass": "mlogloss"}
 
@@ -54,95 +41,6 @@ class Proposal:
     rows: int
     left_out: dict[str, str]
     times: dict[str, bool]  # of the left out: columns that order the rows, and whether a calendar knows their values
-
-
-@dataclass
-class _Column:
-    """What a column holds, as far as it was read. Texts are counted until they are too many to be categories."""
-
-    name: str
-    rows: int = 0
-    missing: int = 0
-    numbers: int = 0
-    whole: bool = True
-    low: float = math.inf
-    high: float = -math.inf
-    last: float = -math.inf
-    falls: bool = False  # somewhere, from one row to the next
-    distinct: set[float] | None = field(default_factory=set)  # whole numbers, as long as none comes twice
-    odd: tuple[int, str] | None = None  # row (the header is row 1) and text of the first value that is no number
-    texts: Counter[str] | None = field(default_factory=Counter)
-    runs: int = 0  # of the same text, one after the other, as long as texts are counted
-    text: str = ""  # the last one seen
-    times: int = 0  # in ISO form
-    dates: int = 0  # in any
-
-    def read(self, values: Sequence[str]) -> None:
-        stripped = [value.strip() for value in values]
-        empty = sum(text in MISSING for text in stripped)
-        if self.numbers or self.rows < _LOOK or not self.present:
-            self._count_numbers(stripped, empty)
-        if self.rows < _LOOK:
-            times = [_is_time(text) for text in stripped]
-            self.times += sum(times)
-            self.dates += sum(time or bool(_DATE.fullmatch(text)) for time, text in zip(times, stripped, strict=True))
-        if self.texts is not None:
-            self.texts.update(stripped)
-            if present := [text for text in stripped if text not in MISSING]:
-                self.runs += sum(map(ne, present, chain([self.text], present)))
-                self.text = present[-1]
-            if len(self.texts) > MOST_LEVELS + len(MISSING):
-                self.texts = None
-        self.rows += len(values)
-        self.missing += empty
-
-    @property
-    def present(self) -> int:
-        return self.rows - self.missing
-
-    @property
-    def numeric(self) -> bool:
-        return 0 < self.numbers == self.present
-
-    @property
-    def unique(self) -> bool:
-        """Whether every row has a whole number of its own."""
-        return self.numeric and not self.missing and self.distinct is not None
-
-    @property
-    def levels(self) -> dict[str, int] | None:
-        """How often each text occurs, in falling order, None if they are too many."""
-        if self.texts is None:
-            return None
-        return {text: count for text, count in self.texts.most_common() if text not in MISSING}
-
-    @property
-    def seen(self) -> str:
-        """In words."""
-        share = self.missing / self.rows
-        gap = f", {share:.1%} missing" if share >= 0.001 else f", {self.missing:,} missing" if share else ""
-        if self.numeric:
-            return f"{self.low:.6g} to {self.high:.6g}{gap}"
-        if self.levels is not None:
-            return f"{len(self.levels)} values, mostly {_quoted(next(iter(self.levels)))}{gap}"
-        return f"more than {MOST_LEVELS} values{gap}"
-
-    def _count_numbers(self, texts: Sequence[str], empty: int) -> None:
-        values, bad = parse_numbers(texts)
-        self.numbers += len(texts) - empty - int(bad.sum())
-        if bad.any() and self.odd is None:
-            place = int(np.argmax(bad))
-            self.odd = (self.rows + place + 2, texts[place])
-        known = values[~np.isnan(values)]
-        if len(known):
-            self.falls = self.falls or bool(known[0] < self.last) or bool(np.any(np.diff(known) < 0))
-            self.last = float(known[-1])
-            self.whole = self.whole and bool(np.all(known == np.floor(known)))
-            if self.distinct is not None:
-                self.distinct.update(known.tolist())
-                if not self.whole or len(self.distinct) < self.numbers:
-                    self.distinct = None
-            self.low, self.high = min(self.low, float(known.min())), max(self.high, float(known.max()))
 
 
 def propose(
@@ -160,7 +58,7 @@ def propose(
     for name in (label, *left_out):
         if name not in table.header:
             raise _unusable(table, f"there is no column {name!r}: {_suggestion(name, table.header)}")
-    columns = _look(table, advance)
+    columns = look(table, table.header, advance)
     answer = columns.pop(label)
     if answer.present < FEWEST:
         raise _unusable(table, f"{answer.present} rows have a label, at least {FEWEST} are needed")
@@ -186,56 +84,59 @@ def propose(
     return Proposal(text, parse_spec(text), answer.rows, reasons, times)
 
 
-def _look(table: TableFile, advance: Callable[[int], None]) -> dict[str, _Column]:
-    columns = {name: _Column(name) for name in table.header}
-    rows = table.rows(list(columns), advance)
-    while block := list(islice(rows, max(_CELLS // len(columns), 1))):
-        for column, values in zip(columns.values(), zip(*block, strict=True), strict=True):
-            column.read(values)
-    return columns
-
-
-def _kind(column: _Column) -> tuple[str, str]:
+def _kind(column: Column) -> tuple[str, str]:
     """The feature type, or `time`, or `useless`; and what was seen."""
-    levels = column.levels
     if useless := _useless(column):
         return "useless", useless
-    if levels is not None and all(level.lower() in FLAGS for level in levels):
-        return "boolean", column.seen
+    if column.kind == "boolean":
+        return "boolean", _seen(column)
     if column.numeric:
         return _number(column)
     if found := _time_like(column):
         return found
     if why := _text_rather(column):
         return "text", why
-    return "categorical", column.seen
+    return "categorical", _seen(column)
 
 
-def _time_like(column: _Column) -> tuple[str, str] | None:
+def _time_like(column: Column) -> tuple[str, str] | None:
     """What holds times, or texts of which later rows have others; None for other columns."""
-    looked_at, levels = min(column.present, _LOOK), column.levels
-    if column.times > 0.95 * looked_at:
+    levels = column.levels
+    if column.nature == TIME and column.times == column.dates:
         return "time", "a time: what comes after it is unknown when the model is asked"
-    if column.dates > 0.95 * looked_at:
+    if column.nature == TIME:
         return "useless", f"a date, like {_quoted(column.text)}: later ones are unknown. TIME= takes ISO times only"
     if levels is None or len(levels) < 3 or _many_levels(column) or column.runs > 1.1 * len(levels):
         return None
     return "useless", f"its {len(levels)} values come one after the other and don't return: later ones are unknown"
 
 
-def _many_levels(column: _Column) -> bool:
-    """Whether its texts are too many for categories."""
-    return column.levels is None or len(column.levels) * LEAST_PER_LEVEL > column.present
+def _many_levels(column: Column) -> bool:
+    """Whether its texts are too many to be learned from as categories."""
+    return column.levels is None or column.nature == IDENTIFIER
 
 
-def _number(column: _Column) -> tuple[str, str]:
+def _number(column: Column) -> tuple[str, str]:
     """Whether a column of numbers is a feature or orders the rows."""
     if not column.falls and not column.missing and (column.levels is None or len(column.levels) > 2):
         return "time", f"never falls, {column.low:.6g} to {column.high:.6g}: a time, or a number of the row"
-    return "numeric", column.seen + (", all different: an id?" if column.unique else "")
+    if column.nature == TIME:
+        return "useless", f"seconds since 1970 or parts of them, {column.low:.0f} to {column.high:.0f}: a time"
+    return "numeric", _seen(column) + (", all different: an id?" if column.unique else "")
 
 
-def _useless(column: _Column) -> str | None:
+def _seen(column: Column) -> str:
+    """What the column holds, in words."""
+    share = column.missing / column.rows
+    gap = f", {share:.1%} missing" if share >= 0.001 else f", {column.missing:,} missing" if share else ""
+    if column.numeric:
+        return f"{column.low:.6g} to {column.high:.6g}{gap}"
+    if column.levels is not None:
+        return f"{len(column.levels)} values, mostly {_quoted(next(iter(column.levels)))}{gap}"
+    return f"more than {MOST_LEVELS} values{gap}"
+
+
+def _useless(column: Column) -> str | None:
     """Why nothing can be learned from the column."""
     if column.name.startswith(RESERVED):
         return f"names that begin with {RESERVED} are reserved: rename the column to use it"
@@ -245,12 +146,12 @@ def _useless(column: _Column) -> str | None:
         return f"always {_quoted(next(iter(column.levels)))}"
     if column.unique and not column.falls:
         return f"grows from row to row, {column.low:.0f} to {column.high:.0f}: a number of the row"
-    if column.unique and _ID.search(column.name):
+    if column.unique and column.nature == IDENTIFIER:
         return "every row has a number of its own: an id"
     return None
 
 
-def _text_rather(column: _Column) -> str | None:
+def _text_rather(column: Column) -> str | None:
     """Why a column that holds no numbers is no categorical one either."""
     if column.odd and column.numbers > 0.9 * column.present:
         row, text = column.odd
@@ -266,7 +167,7 @@ def _text_rather(column: _Column) -> str | None:
     return f"{many} values in {column.present:,} rows: an id or free text"
 
 
-def _task(table: TableFile, label: _Column, task: str | None) -> tuple[str, str]:
+def _task(table: TableFile, label: Column, task: str | None) -> tuple[str, str]:
     """The task, and what speaks for it. Raises Refused where the labels do not fit."""
     levels = label.levels
     classes = None if levels is None else len({class_name(level) for level in levels})
@@ -301,12 +202,15 @@ def _task(table: TableFile, label: _Column, task: str | None) -> tuple[str, str]
     return task, f"{classes} different labels"
 
 
-def _check_classes(table: TableFile, label: _Column) -> None:
+def _check_classes(table: TableFile, label: Column) -> None:
     """Refuses words for a missing value: a job that reads classes takes each for one."""
-    words = {text for text in label.texts or () if text in MISSING - {""}}
-    if words:
-        rows = enumerate(table.rows([label.name]), 2)
-        row, word = next((number, text.strip()) for number, [text] in rows if text.strip() in words)
+    words = (
+        (row, text.strip())
+        for row, [text] in enumerate(table.rows([label.name]), 2)
+        if text.strip() and is_missing(text)
+    )
+    if label.missing and (found := next(words, None)):
+        row, word = found
         raise _unusable(
             table, f"row {row}: {label.name}: {_quoted(word)} would be a class: empty such cells, or rename it"
         )
@@ -314,7 +218,7 @@ def _check_classes(table: TableFile, label: _Column) -> None:
 
 def _lines(
     table: TableFile,
-    label: _Column,
+    label: Column,
     judged: tuple[str, str],
     features: dict[str, tuple[str, str]],
     reasons: dict[str, str],
@@ -359,7 +263,7 @@ def _lines(
     yield _line("label_delay_hours", "24", "until a label is known: please correct it")
 
 
-def _model(label: _Column, judged: tuple[str, str], counts: Counter[str], rarest: float) -> Iterator[str]:
+def _model(label: Column, judged: tuple[str, str], counts: Counter[str], rarest: float) -> Iterator[str]:
     task, why = judged
     gap = f"; {label.missing:,} rows without a label are left out" if label.missing else ""
     metric, said = _METRICS[task], "or mae, if large errors should count no more than in proportion"
@@ -379,7 +283,7 @@ def _model(label: _Column, judged: tuple[str, str], counts: Counter[str], rarest
 
 def _positive(counts: Counter[str]) -> str:
     """Of two classes the one that says yes; of other words the rarer, of equals the last in order."""
-    if yes := [name for name in counts if FLAGS.get(name.lower())]:
+    if yes := [name for name in counts if parse_flag(name)]:
         return yes[0]
     return min(sorted(counts, key=class_order, reverse=True), key=lambda name: counts[name])
 
@@ -437,16 +341,6 @@ def _classifier(classes: int | None) -> str:
 
 def _many(classes: int | None) -> str:
     return f"more than {MOST_LEVELS}" if classes is None else str(classes)
-
-
-def _is_time(text: str) -> bool:
-    if len(text) < 8 or text.isdigit():
-        return False
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _suggestion(name: str, header: Sequence[str]) -> str:

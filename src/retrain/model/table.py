@@ -11,25 +11,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from types import MappingProxyType
 from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrain.core.errors import Refused
+from retrain.model.values import Numbers, category_name, parse_flags, parse_numbers, plain_number
 
-MISSING = frozenset({"", "nan", "NaN", "NA", "null", "None"})  # of a number; a category is missing only when empty
-FLAGS: Mapping[str, float] = MappingProxyType(  # spellings of a boolean, in small letters
-    {
-        **dict.fromkeys(("true", "t", "yes", "y", "on", "1", "1.0"), 1.0),
-        **dict.fromkeys(("false", "f", "no", "n", "off", "0", "0.0"), 0.0),
-    }
-)
 _CHUNK = 20_000
-HIGHEST = float(np.finfo(np.float32).max)  # XGBoost computes in float32
-
-Numbers = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 
@@ -106,7 +96,7 @@ def concat(tables: Sequence[Table]) -> Table:
 
 def category(values: Sequence[str]) -> Category:
     """A column of those texts."""
-    distinct = {value: value.strip() for value in set(values)}
+    distinct = {value: category_name(value) for value in set(values)}
     levels = sorted(set(distinct.values()) - {""})
     position = {level: code for code, level in enumerate(levels)}
     code = {value: position.get(level, -1) for value, level in distinct.items()}
@@ -121,7 +111,7 @@ def class_name(text: str) -> str:
     """
     text = text.strip()
     try:
-        number = _float(text)
+        number = plain_number(text)
     except ValueError:
         return text
     return repr(number).removesuffix(".0") if abs(number) < 1e15 else text  # beyond, repr has an exponent
@@ -134,7 +124,7 @@ def class_order(name: str) -> tuple[float, str]:
     ['2', '10', 'other']
     """
     try:
-        return _float(name), name
+        return plain_number(name), name
     except ValueError:
         return float("inf"), name
 
@@ -171,6 +161,7 @@ def read_table(path: Path, kinds: Mapping[str, str], optional: Iterable[str] = (
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = _records(file, path)
         _, header = next(reader, (0, []))
+        header = [name.strip() for name in header]
         if not header:
             raise Refused("schema_mismatch", f"{path.name} is empty: a header and rows are expected")
         if other := other_separator(header):
@@ -273,54 +264,6 @@ def _chunks(
                     "schema_mismatch", f"{path.name}, line {number}: {len(row)} columns, the header has {width}"
                 )
         yield [number for number, _ in found], [row for _, row in found]
-
-
-def parse_number(text: str) -> float | None:
-    """The number, NaN if it is missing, None if the text is neither a number nor missing nor finite."""
-    text = text.strip()
-    if text in MISSING:
-        return float("nan")
-    try:
-        value = _float(text)
-    except ValueError:
-        return None
-    return None if abs(value) > HIGHEST else value
-
-
-def _float(text: str) -> float:
-    """The number. Raises ValueError for 1_0 too, which is one in Python's source only."""
-    if "_" in text:
-        raise ValueError(text)
-    return float(text)
-
-
-def parse_numbers(texts: Sequence[str]) -> tuple[Numbers, NDArray[np.bool_]]:
-    """The texts as numbers, and which of them are neither numbers nor missing (their number is NaN)."""
-    nan = float("nan")
-    try:  # nearly always enough, and several times as fast
-        values = np.array([float(text) if text else nan for text in texts])
-        if not np.any(np.abs(values) > HIGHEST) and "_" not in "".join(texts):
-            return values, np.zeros(len(texts), dtype=bool)
-    except ValueError:
-        pass
-    parsed = [parse_number(text) for text in texts]
-    return np.array([nan if value is None else value for value in parsed]), np.array(
-        [value is None for value in parsed]
-    )
-
-
-def parse_flags(texts: Sequence[str]) -> tuple[Numbers, NDArray[np.bool_]]:
-    """The texts as booleans (1, 0, NaN for a missing one), and which are neither booleans nor missing (NaN, too).
-
-    >>> parse_flags(["True", "no", "", "maybe"])[0].tolist()
-    [1.0, 0.0, nan, nan]
-    """
-    nan = float("nan")
-    plain = {text: text.strip() for text in set(texts)}
-    value = {text: FLAGS.get(known.lower(), nan) for text, known in plain.items()}
-    wrong = {text for text, known in plain.items() if known.lower() not in FLAGS and known not in MISSING}
-    bad = np.array([text in wrong for text in texts], dtype=bool) if wrong else np.zeros(len(texts), dtype=bool)
-    return np.array([value[text] for text in texts]), bad
 
 
 def parse_column(texts: Sequence[str], kind: str, place: str, numbers: Sequence[int], name: str) -> Numbers:

@@ -12,10 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from retrain.core.errors import Refused
-from retrain.model.table import BrokenRowError, foreign_line, numbered, other_separator, parse_flags, parse_numbers
+from retrain.model.table import BrokenRowError, foreign_line, numbered, other_separator
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 CELLS = 100_000  # values of a table that are held at a time
@@ -29,7 +27,7 @@ def silent(_: int) -> None:
 
 @dataclass(frozen=True)
 class TableFile:
-    """A file with named columns: `header` are their names, `rows` begins to read it anew."""
+    """A file with named columns: `header` are their names without blanks around them, `rows` begins to read it anew."""
 
     path: Path
     header: tuple[str, ...]
@@ -58,31 +56,6 @@ def open_table(path: Path) -> TableFile:
         place = next(index for index, name in enumerate(table.header, 1) if not name.strip())
         raise _unusable(path, 1, f"column {place} has no name: write one into the header")
     return table
-
-
-def infer_kinds(table: TableFile, names: Sequence[str], advance: Advance = silent) -> dict[str, str]:
-    """name → boolean, numeric or categorical, by the values that are there.
-
-    Boolean are spellings of true and false (0 and 1, too: requests may have them as JSON's), numeric finite numbers.
-    Always the same number is a number.
-    """
-    numeric = dict.fromkeys(names, True)
-    flags: dict[str, set[float]] = {name: set() for name in names}  # those seen, as long as there is nothing else
-    rows = table.rows(names, advance)
-    while block := list(islice(rows, max(CELLS // len(names), 1))):
-        for name, texts in zip(names, zip(*block, strict=True), strict=True):
-            if numeric[name] and parse_numbers(texts)[1].any():
-                numeric[name] = False
-            if name in flags:
-                values, bad = parse_flags(texts)
-                if bad.any():
-                    del flags[name]
-                else:
-                    flags[name].update(values[~np.isnan(values)].tolist())
-    boolean = {name for name, seen in flags.items() if len(seen) == 2 or not numeric[name]}
-    return {
-        name: "boolean" if name in boolean else "numeric" if yes else "categorical" for name, yes in numeric.items()
-    }
 
 
 def _open_csv(path: Path) -> TableFile:
@@ -122,7 +95,7 @@ def _open_csv(path: Path) -> TableFile:
                 done = position
             yield [row[place] for place in places]
 
-    return TableFile(path, tuple(header), rows)
+    return TableFile(path, tuple(name.strip() for name in header), rows)
 
 
 def _open_parquet(path: Path) -> TableFile:
@@ -131,7 +104,7 @@ def _open_parquet(path: Path) -> TableFile:
     except ImportError:
         raise _unusable(path, None, "reading parquet needs pyarrow: pip install pyarrow, or save it as CSV") from None
     try:
-        header = tuple(parquet.ParquetFile(path).schema_arrow.names)
+        names = tuple(parquet.ParquetFile(path).schema_arrow.names)
     except (ValueError, OSError) as error:
         raise _unusable(path, None, f"not a parquet file ({error}): save it anew") from None
 
@@ -143,19 +116,19 @@ def _open_parquet(path: Path) -> TableFile:
                     remedy = "spread it over columns of numbers and texts, or leave it out"
                     raise _unusable(path, None, f"the values of {field.name} are {field.type}: {remedy}")
             size, count = path.stat().st_size, max(file.metadata.num_rows, 1)
-            for batch in file.iter_batches(columns=[header[place] for place in dict.fromkeys(places)]):
-                columns = [list(map(_text, batch.column(header[place]).to_pylist())) for place in places]
+            for batch in file.iter_batches(columns=[names[place] for place in dict.fromkeys(places)]):
+                columns = [list(map(_text, batch.column(names[place]).to_pylist())) for place in places]
                 yield from map(list, zip(*columns, strict=True))
                 advance(size * batch.num_rows // count)
 
-    return TableFile(path, header, rows)
+    return TableFile(path, tuple(name.strip() for name in names), rows)
 
 
 def _text(value: Any) -> str:
     if value is None or value != value:  # noqa: PLR0124  (NaN)
         return ""
     if isinstance(value, bool):
-        return "1" if value else "0"
+        return "true" if value else "false"
     return value if isinstance(value, str) else str(value)
 
 

@@ -29,7 +29,8 @@ from retrain.core.clock import render
 from retrain.core.errors import NoBaseline
 from retrain.core.window import Window
 from retrain.drift.verdict import Verdict
-from retrain.model.table import class_name, parse_number
+from retrain.model.table import class_name
+from retrain.model.values import parse_number
 from retrain.quality.metrics import BLOCKS, Numbers, intervals, model_quality
 
 GREATER, LESS = "GreaterThanThreshold", "LessThanThreshold"  # what violates the constraint

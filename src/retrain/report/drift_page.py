@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from retrain.drift.baseline import PREDICTION, CategoricalBaseline, FeatureBaseline, NumericBaseline, Statistics
 from retrain.drift.distances import Steps
-from retrain.drift.profile import Numbers
+from retrain.model.values import Numbers
 from retrain.report.paper import BEFORE, GAP, NOW, embedded, page, styled
 from retrain.report.words import METHODS, consequence, headline, noticed, unmet
 

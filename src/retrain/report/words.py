@@ -20,10 +20,15 @@ _REASONS: Mapping[str, str] = {
     "capture_missing": "the window has no captured row",
     "not_judged": "no feature could be judged",
     "no_baseline": "there is nothing to compare with",
+    "not_described": "the baseline does not describe it",
+    "not_numbers": "no value is a number",
+    "identifier": "an identifier: later rows have others",
+    "time": "a time: later rows have later ones",
     "schema_mismatch": "the data has another shape than the model's",
     "capture_corrupt": "too much of the data can't be read",
     "volume_collapse": "far fewer rows came than were expected",
 }
+_ASIDE = frozenset({"not_described", "identifier", "time"})
 
 
 def short(value: Any) -> str:
@@ -67,6 +72,9 @@ def noticed(document: Mapping[str, Any]) -> list[str]:
     ['1,500 answers are unreadable (not json): their requests are judged, they are missing from the prediction.']
     """
     found = []
+    if aside := [item for item in document.get("features", ()) if item["reason"] in _ASIDE]:
+        named = ", ".join(f"{item['name']} ({_REASONS[item['reason']]})" for item in aside)
+        found.append(f"Reported and not judged: {named}.")
     for note, count in sorted(document["notes"].items()):
         kind, _, reason = note.partition("_")
         words = note.replace("_", " ")

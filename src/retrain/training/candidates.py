@@ -30,7 +30,8 @@ from xgboost import collective
 from retrain.core.errors import InvalidSpec, Refused
 from retrain.model.serving import Encoder, Model
 from retrain.model.spec import BALANCED, Spec
-from retrain.model.table import Category, Index, Numbers, Table, class_name, ordered_classes, thin
+from retrain.model.table import Category, Index, Table, class_name, ordered_classes, thin
+from retrain.model.values import Numbers
 from retrain.quality.metrics import score
 from retrain.training.checkpoint import Checkpoint, Checkpoints
 from retrain.training.dataset import NEW, WEIGHT

@@ -50,12 +50,11 @@ from retrain.model.table import (
     class_name,
     concat,
     ordered_classes,
-    parse_flags,
-    parse_numbers,
     read_table,
     thin,
     write_table,
 )
+from retrain.model.values import parse_flags, parse_numbers
 from retrain.quality.verdict import pairs_of, read_pairs
 from retrain.training.suspicion import FAR, copies_suspicion, flips_suspicion, outliers, source_suspicion
 

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from retrain.capture.records import Capture
 from retrain.model.spec import Spec
-from retrain.model.table import Category, Numbers, Table
+from retrain.model.table import Category, Table
+from retrain.model.values import Numbers
 from retrain.quality.verdict import Pairs
 
 FAR = 10.0  # from the reference's median, in ranges of the reference: what lies further is an outlier
