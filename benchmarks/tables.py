@@ -26,7 +26,8 @@ from demo.tables import spread
 from demo.windows import Row, Source, text
 from retrain.model.read_spec import parse_spec
 from retrain.model.spec import Spec
-from retrain.model.table import Column, Table, category, parse_flags, parse_numbers
+from retrain.model.table import Column, Table, category
+from retrain.model.values import parse_flags, parse_numbers
 
 CHOSE, VERIFIED = "chose", "verified"
 ANY = datetime(2020, 1, 1, tzinfo=UTC)  # rows get their time with their window
