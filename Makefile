@@ -14,7 +14,7 @@ help:  ## show this help
 $(BIN)/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; say which with: make PYTHON=python3.12 …"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 
 $(VENV)/.demo: requirements/demo.txt | $(BIN)/uv
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements/demo.txt
@@ -59,13 +59,15 @@ check: $(VENV)/.test  ## exactly what CI checks before the tests: ruff, mypy --s
 	$(BIN)/mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" AWS_DEFAULT_REGION=us-east-1 $(BIN)/sam validate --lint
 
-lock: | $(BIN)/uv  ## pin every dependency with hashes into requirements/
-	$(BIN)/uv pip compile -q pyproject.toml --extra local --extra dev --universal --python-version 3.11 \
-	  --generate-hashes --no-header --no-emit-index-url --no-annotate -o requirements/test.txt
-	$(BIN)/uv pip compile -q pyproject.toml --extra local -c requirements/test.txt --universal --python-version 3.11 \
-	  --generate-hashes --no-header --no-emit-index-url --no-annotate -o requirements/demo.txt
-	$(BIN)/uv pip compile -q requirements/serving.in --universal --python-version 3.11 \
-	  --generate-hashes --no-header --no-emit-index-url --no-annotate -o requirements/serving.txt
+PIN := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate
+FUNCTIONS := drift-monitor quality-monitor report-writer
+
+lock: | $(BIN)/uv  ## pin every dependency with hashes: what CI and the demo install, and what functions carry
+	$(PIN) pyproject.toml --extra local --extra dev -o requirements/test.txt
+	$(PIN) pyproject.toml --extra local -c requirements/test.txt -o requirements/demo.txt
+	$(PIN) requirements/serving.in -o requirements/serving.txt
+	$(foreach name,$(FUNCTIONS),$(PIN) src/requirements/$(name).in -o src/requirements/$(name).txt &&) true
+	$(PIN) --no-deps layers/telemetry/requirements.in -o layers/telemetry/requirements.txt
 
 local-up: setup  ## serve the embedded AWS, with the state the demo left
 	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=src:. $(BIN)/python -m local up --port $(PORT)
