@@ -95,17 +95,13 @@ class LocalAws:
                 import boto3
                 from botocore.config import Config
 
-                self._clients[service] = boto3.Session(
+                session: Any = boto3.Session(
                     aws_access_key_id="test",
                     aws_secret_access_key="test",  # noqa: S106 - any secret is right
                     region_name=REGION,
-                ).client(
-                    service,
-                    endpoint_url=self.url,
-                    config=Config(
-                        max_pool_connections=32, s3={"addressing_style": "path"}, retries={"mode": "standard"}
-                    ),
                 )
+                config = Config(max_pool_connections=32, s3={"addressing_style": "path"}, retries={"mode": "standard"})
+                self._clients[service] = session.client(service, endpoint_url=self.url, config=config)
             return self._clients[service]
 
     def set_clock(self, now: datetime) -> None:

@@ -53,7 +53,7 @@ async def _serve(port: int, root: Path, wait_scale: float) -> None:
 
     xray = XRay(time.time)
     os.environ["AWS_XRAY_DAEMON_ADDRESS"] = f"127.0.0.1:{xray.port}"
-    session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=REGION)  # noqa: S106
+    session: Any = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=REGION)  # noqa: S106
     url = f"http://127.0.0.1:{port}"
     clients: dict[str, object] = {}
     making = threading.Lock()

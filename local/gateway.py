@@ -57,7 +57,8 @@ class Gateway:
     async def _local(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         body = await _body(receive)
         path, method = scope["path"], scope["method"]
-        status, content = 200, {}
+        content: dict[str, Any] = {}
+        status = 200
         if path == "/_local/clock":
             if method == "PUT":
                 try:
@@ -139,7 +140,7 @@ async def _body(receive: Receive) -> bytes:
     body = b""
     while True:
         message = await receive()
-        body += message.get("body", b"")
+        body += bytes(message.get("body", b""))
         if not message.get("more_body"):
             return body
 

@@ -398,14 +398,15 @@ class Platform:
         def invoke_with_callback(resource: str, given: dict[str, Any], token: str, state: dict[str, Any]) -> Any:
             if not resource.startswith("arn:aws:states:::lambda:invoke"):
                 return callback(resource, given, token, state)
-            waiting = {"event": threading.Event(), "result": None, "error": None, "heartbeat": None}
+            answered = threading.Event()
+            waiting = {"event": answered, "result": None, "error": None, "heartbeat": None}
             sfn._task_tokens[token] = waiting
             try:
                 # A function that fails has failed the task, whether or not it passed the token on.
                 sfn._invoke_resource(resource.replace(".waitForTaskToken", ""), given)
                 # People are waited for as long as everything else: scaled.
                 seconds = state.get("TimeoutSeconds", 99_999_999) * (sfn._SFN_WAIT_SCALE or 1)
-                if not waiting["event"].wait(timeout=min(seconds, threading.TIMEOUT_MAX)):  # type: ignore[attr-defined]
+                if not answered.wait(timeout=min(seconds, threading.TIMEOUT_MAX)):
                     raise sfn._ExecutionError("States.Timeout", "Task timed out waiting for callback")
             finally:
                 sfn._task_tokens.pop(token, None)

@@ -100,7 +100,7 @@ class XRay:
 
         def end(segment: Segment) -> float:
             inside = [end(child) for child in children.get(str(segment["id"]), [])]
-            return max([float(segment.get("end_time", segment["start_time"])), *inside])
+            return max([float(segment["end_time"] if "end_time" in segment else segment["start_time"]), *inside])
 
         for segment in found.values():
             if "end_time" not in segment:

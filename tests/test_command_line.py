@@ -336,8 +336,8 @@ class TestVerdicts:
         monkeypatch.setenv("COLUMNS", "80")
         capsys.readouterr()
         main(["drift", str(table), "--baseline", str(tmp_path), "--out", str(tmp_path / "out"), "--prediction", "y"])
-        header, long, prediction, *_ = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out).splitlines()
-        assert header.split() == ["feature", "verdict", "distance", "threshold", "detectable", "missing", "note"]
+        names, long, prediction, *_ = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out).splitlines()
+        assert names.split() == ["feature", "verdict", "distance", "threshold", "detectable", "missing", "note"]
         assert re.match(r"a_name_that_.*…  STABLE +0\.000 +0\.30 +0\.104 +0\.0%", long)
         assert re.match(r"prediction .* 0\.0%  not judged", prediction)
         assert max(map(len, (header, long, prediction))) <= 80

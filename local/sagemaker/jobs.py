@@ -177,10 +177,10 @@ class Jobs:
                 **({"ContentType": channel["ContentType"]} if "ContentType" in channel else {}),
             }
         if checkpoints := job.get("CheckpointConfig"):
-            folder = container.path(checkpoints.get("LocalPath", CHECKPOINTS))
-            folder.mkdir(parents=True)
+            kept = container.path(checkpoints.get("LocalPath", CHECKPOINTS))
+            kept.mkdir(parents=True)
             with contextlib.suppress(files.NoObjectsError):  # there are none yet
-                files.download(self.store.aws("s3"), {"S3Uri": checkpoints["S3Uri"]}, folder)
+                files.download(self.store.aws("s3"), {"S3Uri": checkpoints["S3Uri"]}, kept)
         config = container.ml / "input" / "config"
         (config / "hyperparameters.json").write_text(json.dumps(job.get("HyperParameters", {})))
         (config / "inputdataconfig.json").write_text(json.dumps(channels))

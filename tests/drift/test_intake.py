@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from retrain.core.clock import render
 from retrain.drift.baseline import baseline_of, read_statistics
 from retrain.drift.intake import Intake, merge_intakes, read_captures
-from retrain.jobs.intake import read_in_parallel
+from retrain.drift.parallel import read_in_parallel
 from retrain.model.monitor_options import MonitorOptions
 
 WINDOW = datetime(2026, 11, 22, 14, tzinfo=UTC), datetime(2026, 11, 22, 15, tzinfo=UTC)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from retrain.core.clock import parse
 from retrain.drift.analysis import analyse
 from retrain.drift.baseline import baseline_of
 from retrain.jobs import spark as job
@@ -80,7 +81,7 @@ def test_spark_finds_what_one_process_finds(folder: Path) -> None:
         [(str(file), captures(file).splitlines()) for file in range(FILES)],
         (folder / "baseline" / "statistics.json").read_bytes(),
         (folder / "baseline" / "constraints.json").read_bytes(),
-        tuple(map(job.clock.parse, (START, END))),
+        (parse(START), parse(END)),
     )
     assert found["rows"] == alone.rows == 700 * FILES
     assert found["bad_rows"]["by_reason"] == alone.bad_rows == {"not_json": FILES}

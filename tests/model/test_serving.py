@@ -7,6 +7,7 @@ import subprocess
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 from houses import table, texts
@@ -157,7 +158,7 @@ def test_the_containers_toolkit_sees_its_own_error(folder: Path, monkeypatch):
         def __init__(self, status_code, message, phrase):
             self.status_code, self.message, self.phrase = status_code, message, phrase
 
-    errors = types.ModuleType("sagemaker_inference.errors")
+    errors: Any = types.ModuleType("sagemaker_inference.errors")
     errors.BaseInferenceToolkitError = BaseInferenceToolkitError
     monkeypatch.setitem(sys.modules, "sagemaker_inference", types.ModuleType("sagemaker_inference"))
     monkeypatch.setitem(sys.modules, "sagemaker_inference.errors", errors)
