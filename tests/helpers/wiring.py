@@ -323,21 +323,21 @@ SERIES: dict[str, tuple[tuple[str, str, dict[str, str]], list[list[float | None]
     "DriftAlarm": (
         ("DriftRetrain", "drift_max", ENDPOINT),
         [[0.31], [0.1, 0.31, 0.1]],
-        [[0.3], [None], [0.31] + [None] * 15],
+        [[0.3], [None], [0.31, *[None] * 15]],
     ),
     "QualityAlarm": (
         ("DriftRetrain", "quality_max", ENDPOINT),
         [[1.01], [0.2, 1.01, 0.2]],
-        [[1.0], [None], [1.01] + [None] * 180],
+        [[1.0], [None], [1.01, *[None] * 180]],
     ),
     "SilenceAlarm": (
         ("DriftRetrain", "rows_analyzed", ENDPOINT),
-        [[None], [5.0] + [None] * 65],
-        [[0.0], [5.0] + [None] * 55],
+        [[None], [5.0, *[None] * 65]],
+        [[0.0], [5.0, *[None] * 55]],
     ),
     "QualitySilenceAlarm": (
         ("DriftRetrain", "label_coverage", ENDPOINT),
-        [[None], [0.0] * 60 * 50, [0.5] + [None] * 60 * 51],
+        [[None], [0.0] * 60 * 50, [0.5, *[None] * 60 * 51]],
         [[0.5], [0.5] + [0.0] * 60 * 45],
     ),
     "EndpointErrorsAlarm": (
