@@ -239,7 +239,7 @@ class Cloud:
         self._moto = mock_aws()
         self._moto.start()
         self._make_ledger()
-        published = publish_pipeline(settings.publishing(), adapters.store(), adapters.sagemaker())
+        published = publish_pipeline("simulated", settings.publishing(), adapters.store(), adapters.sagemaker())
         os.environ["CODE_URI"] = published["CodeUri"]
         return self
 
@@ -553,6 +553,9 @@ class _SageMaker:
     def _UpdatePipeline(self, asked: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802
         self.pipelines[asked["PipelineName"]] = asked["PipelineDefinition"]
         return {"PipelineArn": f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:pipeline/{asked['PipelineName']}"}
+
+    def _AddTags(self, asked: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802
+        return {"Tags": asked["Tags"]}
 
     def _StartPipelineExecution(self, asked: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802
         token = asked["ClientRequestToken"]

@@ -28,8 +28,9 @@ class DemoError(Exception):
 class Stack:
     """The application, deployed from the unchanged template.yaml to the AWS that `aws` speaks for."""
 
-    def __init__(self, aws: LocalAws, log: Path) -> None:
+    def __init__(self, aws: LocalAws, log: Path, name: str = STACK_NAME) -> None:
         self.aws = aws
+        self.name = name
         self.log = log
         self._outputs: dict[str, str] = {}
 
@@ -44,12 +45,12 @@ class Stack:
         named = config["local"]["deploy"]["parameters"]["parameter_overrides"]
         merged = dict(item.split("=", 1) for item in [*named, *self._machine()]) | parameters
         overrides = [f'{name}="{value}"' for name, value in merged.items()]
-        self._sam("deploy", "--config-env", "local", "--parameter-overrides", *overrides)
+        self._sam("deploy", "--config-env", "local", "--stack-name", self.name, "--parameter-overrides", *overrides)
         self.read_outputs()
 
     def read_outputs(self) -> None:
         """The outputs of the stack as deployed are at hand."""
-        stacks = self.aws.client("cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"]
+        stacks = self.aws.client("cloudformation").describe_stacks(StackName=self.name)["Stacks"]
         self._outputs = {item["OutputKey"]: item["OutputValue"] for item in stacks[0]["Outputs"]}
 
     @staticmethod

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 from local import ministack
@@ -36,12 +37,25 @@ class Gateway:
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """ASGI: our own paths first (an invocation should cost little), everything else is MiniStack's."""
         path = scope.get("path", "")
+        send = self._dated(send)
         if scope["type"] == "http" and path.startswith("/endpoints/") and path.endswith("/invocations"):
             await self._invoke_endpoint(scope, receive, send)
         elif scope["type"] == "http" and path.startswith("/_local/"):
             await self._local(scope, receive, send)
         else:
             await self.platform.app(scope, receive, send)
+
+    def _dated(self, send: Send) -> Send:
+        """Answers tell the time of this AWS, as AWS's do."""
+
+        async def dated(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                date = (b"date", formatdate(self.clock.time(), usegmt=True).encode())
+                others = [pair for pair in message.get("headers", []) if pair[0].lower() != b"date"]
+                message = {**message, "headers": [*others, date]}
+            await send(message)
+
+        return dated
 
     async def _invoke_endpoint(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         body = await _body(receive)
@@ -98,6 +112,7 @@ class Gateway:
         config.keep_alive_timeout = 75
         config.graceful_timeout = 2
         config.accesslog = None
+        config.include_date_header = False  # _dated does it
         config.loglevel = os.environ["LOG_LEVEL"]
         beat = asyncio.create_task(self._beat(port, ready))
 

@@ -6,39 +6,22 @@ candidate is trained by a job of its own, on a spot instance; a schedule of Mode
 
 from __future__ import annotations
 
-import random
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from a_line import MODEL, month
 
 from demo.replay import Answer, Replay, WindowResult
 from demo.stack import Stack, wait_for
-from demo.windows import Row, Source, Window
+from demo.windows import Source, Window
 from local import LocalAws
 from retrain.model.read_spec import parse_spec
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
-MODEL = """
-[model]
-label = "y"
-task = "regression"
-metric = "rmse"
-[features]
-x = "numeric"
-group = "categorical"
-[hyperparameters]
-num_boost_round = 40
-[dataset]
-min_rows = 200
-[gate]
-min_rows = 50
-reference_margin = 100.0       # the old truth no longer holds: whoever knows the new one has forgotten it
-"""
-ROWS = 1200
 NATIVE_METRIC = "feature_baseline_drift_x"
 
 
@@ -254,16 +237,3 @@ def native_schedule(endpoint: str) -> dict[str, Any]:
 
 def status(stack: Stack, package: str) -> str:
     return str(stack.aws.client("sagemaker").describe_model_package(ModelPackageName=package)["ModelApprovalStatus"])
-
-
-def month(number: int, slope: float = 2.0, shift: float = 0.0) -> Window:
-    """A month of rows of y = slope * x + noise, x around `shift`."""
-    draw = random.Random(number)
-    start = datetime(2026, number, 1, tzinfo=UTC)
-    end = (start + timedelta(days=32)).replace(day=1)
-    rows = []
-    for place in range(ROWS):
-        x = draw.gauss(shift, 1.0)
-        at = start + (end - start - timedelta(days=2)) * (place / ROWS) + timedelta(hours=1)
-        rows.append(Row(at, (f"{x:.4f}", draw.choice("ab")), f"{slope * x + draw.gauss(0, 0.1):.4f}"))
-    return Window(f"{start:%B}", start, end, rows)

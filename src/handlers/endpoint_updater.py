@@ -8,6 +8,7 @@ from retrain.core.telemetry import observed
 from retrain.core.values import Step
 from retrain.deployed import adapters, settings
 from retrain.episode.model_monitor import swap_native_baseline
+from retrain.episode.reinstating import adopt_what_serves, reinstate_model
 from retrain.episode.rollout import converge_endpoint, switch_champion
 
 
@@ -19,6 +20,10 @@ def handler(event: Any, _context: Any) -> dict[str, Any]:
         return swap_native_baseline(
             step, schedule=settings.native_schedule(), ledger=adapters.ledger(), sagemaker=adapters.sagemaker()
         )
+    if step.name == "reinstate":
+        return reinstate_model(step, ledger=adapters.ledger())
+    if step.name == "adopt":
+        return adopt_what_serves(step, ledger=adapters.ledger(), sagemaker=adapters.sagemaker())
     if step.name == "switch_champion":
         return switch_champion(step, ledger=adapters.ledger(), sagemaker=adapters.sagemaker())
     return converge_endpoint(

@@ -19,6 +19,7 @@ def handler(event: Any, _context: Any) -> dict[str, Any]:
         ledger=adapters.ledger,
         store=adapters.store,
         sagemaker=adapters.sagemaker,
+        cloudwatch=adapters.cloudwatch,
         bus=adapters.bus,
         respond=respond,
     )

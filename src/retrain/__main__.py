@@ -1,8 +1,11 @@
-"""What needs no AWS, on a command line: a model's specification, its baseline, and the drift monitor.
+"""The command line: a model's specification, its baseline and the drift monitor without AWS, and a deployed stack.
 
 A model.toml is proposed, a baseline is made of training data, a folder of captures or a table is judged against it. The
 exit code is the verdict: 0 stable (or done), 1 drifted, 2 undecided; 3 says that the input can't be used, and the
 message says what to do about it; 70 is a mistake of ours.
+
+The commands of an operator speak to the stack of --stack, in the account and region of the AWS CLI's environment: 0
+done (or all is well), 1 something needs a person, 2 the loop did not do it, and says why; 3 and 70 as above.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from typing import Any, NoReturn
 
 from retrain.capture.local_files import find_evidence
 from retrain.core import clock
-from retrain.core.errors import InvalidSpec, NoBaseline, Refused
+from retrain.core.errors import InvalidSpec, NoBaseline, Refused, RetrainError
 from retrain.drift.analysis import analyse
 from retrain.drift.baseline import PREDICTION, Statistics, baseline_of, read_statistics
 from retrain.drift.constraints import Constraints, read_constraints
@@ -30,6 +33,7 @@ from retrain.model.monitor_options import MonitorOptions
 from retrain.model.read_spec import read_spec
 from retrain.model.spec import METRICS
 from retrain.model.tables_on_disk import TableFile, open_table
+from retrain.operate import commands as operate
 
 EXIT_CODES = {Verdict.STABLE: 0, Verdict.DRIFTED: 1, Verdict.UNDECIDED: 2}
 BAD_INPUT = 3
@@ -52,6 +56,8 @@ def main(texts: Sequence[str] | None = None) -> int:
         message = refusal.detail
     except (InvalidSpec, NoBaseline) as error:
         message = str(error)
+    except RetrainError as error:
+        message = f"{type(error).__name__}: {error}"
     except OSError as error:
         message = f"{error.filename or options.out}: {error.strerror or error}"
     except ModuleNotFoundError as error:
@@ -104,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     drift.add_argument("--start", type=_moment, metavar="TIME", help="first moment of the window, 2026-11-22T14:00:00Z")
     drift.add_argument("--end", type=_moment, metavar="TIME", help="first moment after the window")
     drift.set_defaults(command=_drift)
+    operate.add_to(commands)
     return parser
 
 

@@ -89,11 +89,15 @@ def test_errors_of_a_start_are_classified(code: str, message: str, expected: typ
         SageMaker(client).start_pipeline("flights-retrain", TOKEN, "episode", {})
 
 
+TAGS = [{"Key": "retrain:stack", "Value": "ours"}]
+
+
 def test_an_existing_pipeline_is_updated(aws: Any) -> None:
     client, stub = aws("sagemaker")
     expected = {"PipelineName": "flights-retrain", "PipelineDefinition": "{}", "RoleArn": ROLE}
     stub.add_response("update_pipeline", {"PipelineArn": PIPELINE}, expected)
-    assert SageMaker(client).put_pipeline("flights-retrain", "{}", ROLE, TOKEN) == PIPELINE
+    stub.add_response("add_tags", {"Tags": TAGS}, {"ResourceArn": PIPELINE, "Tags": TAGS})
+    assert SageMaker(client).put_pipeline("flights-retrain", "{}", ROLE, TOKEN, {"retrain:stack": "ours"}) == PIPELINE
 
 
 def test_a_pipeline_that_is_not_there_is_created(aws: Any) -> None:
@@ -104,9 +108,33 @@ def test_a_pipeline_that_is_not_there_is_created(aws: Any) -> None:
         "PipelineDefinition": "{}",
         "RoleArn": ROLE,
         "ClientRequestToken": TOKEN,
+        "Tags": TAGS,
     }
     stub.add_response("create_pipeline", {"PipelineArn": PIPELINE}, expected)
-    assert SageMaker(client).put_pipeline("flights-retrain", "{}", ROLE, TOKEN) == PIPELINE
+    assert SageMaker(client).put_pipeline("flights-retrain", "{}", ROLE, TOKEN, {"retrain:stack": "ours"}) == PIPELINE
+
+
+@pytest.mark.parametrize(
+    ("tags", "role", "owner"),
+    [
+        (TAGS, "arn:aws:iam::000000000000:role/another", "ours"),
+        ([], ROLE, None),
+        ([], "arn:aws:iam::000000000000:role/another", "role arn:aws:iam::000000000000:role/another"),
+    ],
+)
+def test_a_pipeline_tells_its_owner_by_its_tag_and_one_without_by_its_role(
+    tags: Any, role: str, owner: str | None, aws: Any
+) -> None:
+    client, stub = aws("sagemaker")
+    stub.add_response("describe_pipeline", {"PipelineArn": PIPELINE, "RoleArn": role})
+    stub.add_response("list_tags", {"Tags": tags}, {"ResourceArn": PIPELINE})
+    assert SageMaker(client).pipeline_owner("flights-retrain", "retrain:stack", ROLE) == owner
+
+
+def test_a_pipeline_that_is_not_there_is_nobodys(aws: Any) -> None:
+    client, stub = aws("sagemaker")
+    stub.add_client_error("describe_pipeline", "ResourceNotFound", "Pipeline does not exist")
+    assert SageMaker(client).pipeline_owner("flights-retrain", "retrain:stack", ROLE) is None
 
 
 def test_deleting_a_pipeline_that_is_gone_is_no_error(aws: Any) -> None:

@@ -75,6 +75,8 @@ ENVIRONMENT = {
     "PROCESSING_INSTANCE_TYPE": "ml.m5.xlarge",
     "RETRAINING_ENABLED": "true",
     "ROLLBACK_ALARMS": "errors",
+    "ROLLOUT": "auto",
+    "ROLLOUT_STEP_PERCENT": "25",
     "TRAINING_INSTANCE_TYPE": "ml.m5.xlarge",
     "TRAINING_INSTANCE_COUNT": "1",
     "CANDIDATE_JOBS": "one",
@@ -185,6 +187,12 @@ def with_fence(event: dict[str, Any], episode: Episode) -> dict[str, Any]:
         ("alarm-composite", {"action": "refused", "reason": "unsupported_alarm_kind"}),
         ("alarm-contributor", {"action": "refused", "reason": "foreign_source"}),
         ("bootstrap-requested", {"action": "opened"}),
+        ("retraining-requested", {"action": "opened"}),
+        ("rollback-requested", {"action": "opened"}),
+        ("adoption-requested", {"action": "opened"}),
+        ("restoration-requested", {"action": "opened"}),
+        ("pause-requested", {"action": "done", "status": "paused"}),
+        ("resume-requested", {"action": "done", "status": "resumed"}),
     ],
 )
 def test_the_alarm_handler(name: str, expected: dict[str, str], world: World) -> None:
@@ -321,6 +329,18 @@ def test_the_report_writer_and_an_episode(world: World) -> None:
     answer = world.invoke("report_writer", event)
     assert answer == {"status": "drawn", "page_uri": f"s3://bucket/episodes/{opened}/episode.html"}
     assert world.ledger.episode(opened)["page_uri"] == answer["page_uri"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("request_name", "step_name"),
+    [("rollback-requested", "step-reinstate-model"), ("adoption-requested", "step-adopt-what-serves")],
+)
+def test_the_endpoint_updater_and_a_model_that_no_episode_made(request_name: str, step_name: str, world: World) -> None:
+    opened = world.invoke("alarm_handler", EVENTS[request_name])["episode_id"]
+    world.sagemaker.described = in_service("by-hand")
+    episode = Episode(opened, "flights", 1, bootstrap=False)
+    with pytest.raises(errors.Refused, match="unknown_model"):
+        world.invoke("endpoint_updater", with_fence(EVENTS[step_name], episode))
 
 
 def test_every_event_has_a_test_here() -> None:

@@ -38,8 +38,9 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(SRC, copy, ignore=shutil.ignore_patterns("__pycache__"))
     for name in (*BUILDS, *LIBRARIES):
         environment = {**os.environ, "ARTIFACTS_DIR": str(folder / name)}
+        make = ["make", "--makefile", "runtimes/python3.13-arm64/Makefile"]
         target = f"{'build' if name in BUILDS else 'code'}-{name}"
-        subprocess.run(["make", target], cwd=copy, env=environment, check=True, capture_output=True)
+        subprocess.run([*make, target], cwd=copy, env=environment, check=True, capture_output=True)
     return folder
 
 
@@ -56,6 +57,10 @@ def test_a_handler_imports_from_its_own_package_and_pulls_in_nothing_heavy(name:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
+
+
+def test_the_publisher_knows_what_the_packages_were_built_for(packages: Path) -> None:
+    assert (packages / "PipelinePublisher" / "built-for").read_text() == "python3.13-arm64\n"
 
 
 @pytest.mark.parametrize("name", BUILDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 
 from local import reference
+from retrain.pipeline.publishing import WATCHED_FOR_SILENCE
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = yaml_parse((ROOT / "template.yaml").read_text())
@@ -93,7 +95,7 @@ def test_the_runtime_and_the_processor_are_parameters() -> None:
 
 def test_every_rule_retries_for_a_limited_time_and_keeps_what_it_cannot_deliver() -> None:
     rules = of_type("AWS::Events::Rule")
-    assert len(rules) == 8
+    assert len(rules) == 10
     for item in rules.values():
         for target in item["Targets"]:
             assert target["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": ["UndeliveredEvents", "Arn"]}}
@@ -203,6 +205,50 @@ def test_what_holds_data_outlives_the_stack() -> None:
         assert (item["DeletionPolicy"], item["UpdateReplacePolicy"]) == ("Retain", "Retain")
 
 
+def test_the_endpoints_role_lives_as_long_as_the_endpoint_may() -> None:
+    for name in ("EndpointRole", "EndpointRoleRunsContainers"):
+        assert translated()[name]["DeletionPolicy"] == "Retain", "sam delete leaves the endpoint in service"
+
+
+def test_every_rule_may_send_what_it_cannot_deliver_whatever_the_stack_is_called() -> None:
+    [policy] = of_type("AWS::SQS::QueuePolicy").values()
+    allowed = policy["PolicyDocument"]["Statement"][0]["Condition"]["ArnEquals"]["aws:SourceArn"]
+    named = [item["Fn::If"][1] if "Fn::If" in item else item for item in allowed]
+    assert sorted(item["Fn::GetAtt"][0] for item in named) == sorted(of_type("AWS::Events::Rule"))
+
+
+def test_no_partition_is_written_out() -> None:
+    for file in ("template.yaml", "statemachine/retrain.asl.json"):
+        assert re.findall(r"arn:aws[\w-]*:", (ROOT / file).read_text()) == [], file
+
+
+def test_the_stacks_that_samconfig_names_have_endpoints_of_their_own() -> None:
+    config = tomllib.loads((ROOT / "samconfig.toml").read_text())
+    endpoint = {}
+    for name in ("default", "prod"):
+        given = dict(item.split("=", 1) for item in config[name]["deploy"]["parameters"].get("parameter_overrides", []))
+        endpoint[name] = given.get("EndpointName", TEMPLATE["Parameters"]["EndpointName"]["Default"])
+    assert len(set(endpoint.values())) == len(endpoint)
+
+
+@pytest.mark.parametrize("environment", ["default", "local", "prod"])
+def test_samconfig_builds_for_what_it_deploys_to(environment: str) -> None:
+    config = tomllib.loads((ROOT / "samconfig.toml").read_text())[environment]
+
+    def machine(step: str) -> list[str]:
+        given = dict(item.split("=", 1) for item in config[step]["parameters"].get("parameter_overrides", []))
+        return [given.get(name, TEMPLATE["Parameters"][name]["Default"]) for name in ("LambdaRuntime", "Architecture")]
+
+    assert machine("build") == machine("deploy")
+
+
+def test_the_publisher_looks_again_when_what_it_checks_has_changed() -> None:
+    [properties] = [
+        item for name, item in of_type("AWS::CloudFormation::CustomResource").items() if name == "PublishedPipeline"
+    ]
+    assert {"EndpointName", "LambdaRuntime", "Architecture"} <= set(properties)
+
+
 def test_the_machine_is_traced_and_logs_no_execution_data() -> None:
     [machine] = of_type("AWS::StepFunctions::StateMachine").values()
     assert machine["TracingConfiguration"] == {"Enabled": True}
@@ -229,8 +275,10 @@ def test_the_drift_alarm_watches_what_the_monitor_publishes() -> None:
 
 def test_a_monitor_that_is_silent_and_labels_that_never_come_are_told() -> None:
     alarms = of_type("AWS::CloudWatch::Alarm")
-    for name, metric in (("SilenceAlarm", "rows_analyzed"), ("QualitySilenceAlarm", "label_coverage")):
+    for name, metric in (("SilenceAlarm", "rows_analyzed"), ("QualitySilenceAlarm", "answers_without_labels")):
         alarm = alarms[name]
+        assert metric in WATCHED_FOR_SILENCE, "or it would be in ALARM before the first analysis"
+        assert translated()[name]["DependsOn"] == "PublishedPipeline"
         assert (alarm["Namespace"], alarm["MetricName"]) == ("DriftRetrain", metric)
         assert alarm["TreatMissingData"] == "breaching"
         assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "Notifications"}]
@@ -239,28 +287,52 @@ def test_a_monitor_that_is_silent_and_labels_that_never_come_are_told() -> None:
         assert parameter["MaxValue"] * alarm["Period"] <= (86_400 if alarm["Period"] < 3600 else 7 * 86_400)
     quality = alarms["QualitySilenceAlarm"]
     none = quality["Statistic"], quality["Threshold"], quality["ComparisonOperator"]
-    assert none == ("Maximum", 0, "LessThanOrEqualToThreshold"), "a coverage of 0 is no label at all"
+    assert none == ("Minimum", 1, "GreaterThanOrEqualToThreshold")
     parameters = TEMPLATE["Parameters"]
     needed = parameters["LabelDelayHours"]["Default"] + parameters["CooldownHours"]["Default"]
     assert parameters["QualitySilenceHours"]["Default"] > needed, "or each episode would end in an alarm"
 
 
-def test_what_belongs_to_a_native_schedule_is_refused_without_one() -> None:
+def refused(**given: str) -> list[str]:
+    """The template's rules that a deployment with these parameters breaks; it is refused then, and told why."""
+
     def holds(expression: Resource, given: dict[str, str]) -> bool:
         [(function, operands)] = expression.items()
         if function == "Fn::Not":
             return not holds(operands[0], given)
+        if function == "Fn::Or":
+            return any(holds(operand, given) for operand in operands)
         return given[operands[0]["Ref"]] == operands[1]
 
-    def refused(**given: str) -> list[str]:
-        values = dict.fromkeys(("NativeMonitoringSchedule", "NativeMonitoringRole", "NativeDriftMetrics"), "") | given
-        return [
-            name
-            for name, rule in TEMPLATE["Rules"].items()
-            if holds(rule["RuleCondition"], values)
-            and not all(holds(assertion["Assert"], values) for assertion in rule["Assertions"])
-        ]
+    native = dict.fromkeys(("NativeMonitoringSchedule", "NativeMonitoringRole", "NativeDriftMetrics"), "")
+    others = {"ApprovalMode": "auto", "NotificationEmail": "", "Rollout": "auto", "EndpointInstanceCount": "1"}
+    values = {**native, **others, **given}
+    return [
+        name
+        for name, rule in TEMPLATE["Rules"].items()
+        if holds(rule["RuleCondition"], values)
+        and not all(holds(assertion["Assert"], values) for assertion in rule["Assertions"])
+    ]
 
+
+def test_approval_by_a_person_is_refused_where_nobody_would_be_asked() -> None:
+    defaults = {name: TEMPLATE["Parameters"][name]["Default"] for name in ("ApprovalMode", "NotificationEmail")}
+    assert refused(**defaults) == ["SomebodyIsAsked"], "the defaults ask for an address"
+    assert refused(ApprovalMode="registry", NotificationEmail="ada@example.com") == []
+    assert refused(ApprovalMode="registry", NotificationEmail="elsewhere") == []
+    assert refused(ApprovalMode="auto") == []
+    pattern = TEMPLATE["Parameters"]["NotificationEmail"]["AllowedPattern"]
+    assert all(re.fullmatch(pattern, text) for text in ("", "elsewhere", "ada@example.com"))
+    assert not re.fullmatch(pattern, "nowhere")
+
+
+@pytest.mark.parametrize("rollout", ["canary", "linear"])
+def test_steps_need_a_fleet(rollout: str) -> None:
+    assert refused(Rollout=rollout) == ["StepsNeedAFleet"]
+    assert refused(Rollout=rollout, EndpointInstanceCount="2") == []
+
+
+def test_what_belongs_to_a_native_schedule_is_refused_without_one() -> None:
     assert refused() == refused(NativeMonitoringSchedule="s", NativeMonitoringRole="r", NativeDriftMetrics="m") == []
     assert refused(NativeDriftMetrics="m") == ["NativeMetricsHaveASchedule"]
     assert refused(NativeMonitoringSchedule="s") == ["NativeScheduleHasARole"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -40,6 +41,10 @@ from retrain.episode.rollout import (
     deployment_config,
     switch_champion,
 )
+
+
+def percent(value: int) -> dict[str, Any]:
+    return {"Type": "CAPACITY_PERCENT", "Value": value}
 
 
 def approve(ledger: Any, store: Any, sagemaker: Any, episode: Any) -> Any:
@@ -343,5 +348,28 @@ def test_the_champion_stays_while_the_endpoint_is_still_changing(
 def test_settings_out_of_range_are_invalid(changes: dict[str, Any]) -> None:
     from dataclasses import replace
 
+    with pytest.raises(InvalidSettings):
+        replace(ROLLOUT, **changes)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "step", "routing"),
+    [
+        ("all-at-once", 25, {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 300}),
+        ("canary", 20, {"Type": "CANARY", "WaitIntervalInSeconds": 300, "CanarySize": percent(20)}),
+        ("linear", 25, {"Type": "LINEAR", "WaitIntervalInSeconds": 75, "LinearStepSize": percent(25)}),
+        ("linear", 30, {"Type": "LINEAR", "WaitIntervalInSeconds": 75, "LinearStepSize": percent(30)}),
+    ],
+)
+def test_traffic_moves_as_the_parameters_say(strategy: str, step: int, routing: Any) -> None:
+    settings = replace(ROLLOUT, instance_count=4, strategy=strategy, step_percent=step)
+    policy = deployment_config(settings, 4)["BlueGreenUpdatePolicy"]
+    assert policy["TrafficRoutingConfiguration"] == routing
+
+
+@pytest.mark.parametrize(
+    "changes", [{"strategy": "shadow"}, {"strategy": "linear"}, {"strategy": "canary"}, {"step_percent": 60}]
+)
+def test_a_rollout_that_sagemaker_would_refuse_is_refused_before(changes: Any) -> None:
     with pytest.raises(InvalidSettings):
         replace(ROLLOUT, **changes)

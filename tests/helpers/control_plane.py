@@ -164,6 +164,7 @@ class FakeSageMaker:
         self.updates: list[dict[str, Any]] = []
         self.created: list[str] = []
         self.pipelines: dict[str, str] = {}
+        self.owners: dict[str, dict[str, str]] = {}
         self.schedules: dict[str, dict[str, Any]] = {}
         self.schedule_updates = 0
         self.definitions: dict[str, dict[str, Any]] = {}
@@ -238,12 +239,17 @@ class FakeSageMaker:
         assert len(name) <= 63
         assert self.definitions.setdefault(name, dict(wanted)) == wanted, "another content under the same name"
 
-    def put_pipeline(self, name: str, definition: str, role_arn: str, token: str) -> str:
+    def pipeline_owner(self, name: str, tag: str, role_arn: str) -> str | None:
+        return self.owners.get(name, {}).get(tag)
+
+    def put_pipeline(self, name: str, definition: str, role_arn: str, token: str, tags: Mapping[str, str]) -> str:
         self.pipelines[name] = definition
+        self.owners[name] = dict(tags)
         return f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:pipeline/{name}"
 
     def delete_pipeline(self, name: str, token: str) -> None:
         self.pipelines.pop(name, None)
+        self.owners.pop(name, None)
 
     def registers(self, episode_id: str, approval: str = "PendingManualApproval") -> None:
         """The pipeline succeeded and registered a package for the episode."""

@@ -18,11 +18,14 @@ from retrain.core import errors
 
 EXECUTIONS = Path(__file__).parents[1] / "stack" / "executions.txt"
 GIVEN = {"episode": {"episode_id": "e1", "endpoint_name": "flights", "fence": 7, "bootstrap": False}}
+ASKED = {"Reinstate Model": "rollback", "Reinstate_Model": "rollback", "Adopt What Serves": "adopt"}
 TASKS = [
     "Start Pipeline",
     "Check Pipeline",
     "Judge Challenger",
     "Await Approval",
+    "Reinstate Model",
+    "Adopt What Serves",
     "Update Endpoint",
     "Check Endpoint",
     "Switch Champion",
@@ -35,6 +38,8 @@ WELL: dict[str, Any] = {
     "Check Pipeline": [{"status": "running"}, {"status": "succeeded"}],
     "Judge Challenger": {"decision": "await"},
     "Await Approval": {"decision": "approved"},
+    "Reinstate Model": {"status": "reinstated"},
+    "Adopt What Serves": {"status": "adopted"},
     "Update Endpoint": {"status": "updating"},
     "Check Endpoint": [{"status": "updating"}, {"status": "serving"}],
     "Switch Champion": {"status": "switched"},
@@ -108,6 +113,8 @@ def scenarios() -> Iterator[tuple[str, Mapping[str, Any]]]:
     failing = TaskError("LedgerDown", "no answer")
     yield "the closer fails", {"Close_Episode": failing}
     yield "the closer fails without a word", {"Close_Episode": TaskError("LedgerDown")}
+    for asked in ("rollback", "restore", "adopt"):
+        yield f"an operator asks to {asked}", {"asked": asked}
     for task in TASKS[:-1]:
         yield f"{task} fails for good", {task: TaskError("PipelineFailed", "out of memory")}
     yield "Start Pipeline refuses", {"Start_Pipeline": TaskError("Refused", "capture_missing: none")}
@@ -141,7 +148,10 @@ def told(machine: Mapping[str, Any]) -> str:
 
 
 def _execution(machine: Mapping[str, Any], answers: Mapping[str, Any]) -> Run:
-    return run(machine, GIVEN, Functions(**{key.replace(" ", "_"): item for key, item in answers.items()}))
+    answers = dict(answers)
+    asked = answers.pop("asked", ASKED.get(next(iter(answers), "")))  # what leads to the task that is looked at
+    given = {**GIVEN, "asked": asked} if asked else GIVEN
+    return run(machine, given, Functions(**{key.replace(" ", "_"): item for key, item in answers.items()}))
 
 
 def _once(task: str, error: str) -> dict[str, Any]:
@@ -172,6 +182,7 @@ SUBSTITUTIONS = {
     },
     "ApprovalTimeoutHours": "72",
     "LabelWaitHours": "48",
+    "Partition": "aws",
 }
 
 

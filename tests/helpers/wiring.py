@@ -53,7 +53,7 @@ class Wiring:
     @cached_property
     def flights(self) -> dict[str, Resource]:
         """What a deployment for the endpoint `flights` has, which the events of events/ tell of."""
-        return self.resources(EndpointName="flights")
+        return self.resources(EndpointName="flights", RollbackLatencyMilliseconds="250")
 
 
 def of_type(resources: Mapping[str, Resource], kind: str) -> dict[str, Resource]:
@@ -92,7 +92,7 @@ HELD = {
     "POWERTOOLS_TRACER_CAPTURE_RESPONSE": "false",
     "QUALITY_ALARM_ARNS": arn("cloudwatch", f"alarm:{STACK}-QualityAlarm"),
     "REJECTED_EVENTS_URL": f"{STACK}-RejectedEvents",
-    "ROLLBACK_ALARMS": f"{STACK}-EndpointErrorsAlarm",
+    "ROLLBACK_ALARMS": f"{STACK}-EndpointErrorsAlarm,{STACK}-EndpointLatencyAlarm",
     "STATE_MACHINE_ARN": arn("states", f"stateMachine:{STACK}-RetrainMachine"),
     "TOPIC_ARN": TOPIC,
 }
@@ -182,6 +182,7 @@ HEARD = {
     "alarm-native": {"AlarmHandler"},
     "alarm-quality": {"AlarmHandler"},
     "bootstrap-requested": {"AlarmHandler"},
+    "retraining-requested": {"AlarmHandler"},
     "episode-changed": {"ReportWriter"},
     "execution-aborted": {"EpisodeCloser"},
     "execution-failed": {"EpisodeCloser"},
@@ -332,18 +333,23 @@ SERIES: dict[str, tuple[tuple[str, str, dict[str, str]], list[list[float | None]
     ),
     "SilenceAlarm": (
         ("DriftRetrain", "rows_analyzed", ENDPOINT),
-        [[None], [5.0, *[None] * 65]],
-        [[0.0], [5.0, *[None] * 55]],
+        [[None], [5.0, *[None] * 60 * 5]],
+        [[0.0], [5.0, *[None] * 60]],
     ),
     "QualitySilenceAlarm": (
-        ("DriftRetrain", "label_coverage", ENDPOINT),
-        [[None], [0.0] * 60 * 50, [0.5, *[None] * 60 * 51]],
-        [[0.5], [0.5] + [0.0] * 60 * 45],
+        ("DriftRetrain", "answers_without_labels", ENDPOINT),
+        [[None], [1.0] * 60 * 50, [0.0, *[None] * 60 * 51]],
+        [[0.0], [0.0, *[1.0] * 60 * 45]],
     ),
     "EndpointErrorsAlarm": (
         ("AWS/SageMaker", "Invocation5XXErrors", VARIANT),
         [[0.06]],
         [[0.05], [None], [0.06, 0.0, 0.0, 0.0, 0.0]],
+    ),
+    "EndpointLatencyAlarm": (
+        ("AWS/SageMaker", "ModelLatency", VARIANT),
+        [[250_001.0]],
+        [[250_000.0], [None], [300_000.0, 1.0, 1.0, 1.0, 1.0]],
     ),
     **{
         f"{queue}Alarm": (
@@ -408,15 +414,15 @@ def alarms_tell_people(wiring: Wiring) -> None:
 
 def alarms_follow_their_parameters(wiring: Wiring) -> None:
     """Thresholds and patience are parameters."""
-    there = wiring.resources(DriftThreshold="0.7", MonitorSilenceMinutes="33", QualitySilenceHours="9")
+    there = wiring.resources(DriftThreshold="0.7", MonitorSilenceHours="33", QualitySilenceHours="9")
     found = of_type(there, "AWS::CloudWatch::Alarm")
     assert (found["DriftAlarm"]["Threshold"], found["NativeDriftAlarm"]["Threshold"]) == ("0.7", "0.7")
     assert (found["SilenceAlarm"]["EvaluationPeriods"], found["QualitySilenceAlarm"]["EvaluationPeriods"]) == (
         "33",
         "9",
     )
-    without = wiring.resources(QualitySilenceHours="0")
-    assert "QualitySilenceAlarm" not in without
+    without = wiring.resources(QualitySilenceHours="0", RollbackLatencyMilliseconds="0")
+    assert not {"QualitySilenceAlarm", "EndpointLatencyAlarm"} & set(without)
 
 
 def _state(alarm: Resource, series: list[float | None]) -> str:

@@ -258,6 +258,7 @@ def test_more_answers_than_fit_are_sampled_and_the_report_says_so(
 def test_an_endpoint_without_a_champion_is_not_watched(ledger: Any, store: Any, cloudwatch: Any, bus: Any) -> None:
     answer = watch_quality(EVENT, rules=RULES, ledger=ledger, store=store, cloudwatch=cloudwatch, bus=bus)
     assert answer == {"action": "ignored", "reason": "no_champion"}
+    assert [(item["MetricName"], item["Value"]) for item in cloudwatch.published] == [("answers_without_labels", 0.0)]
 
 
 @pytest.mark.parametrize("event", [[], {"no": "time"}, {"time": "noon"}, {"time": 3}])
@@ -285,3 +286,20 @@ def test_how_long_labels_take_is_said_by_the_model_or_else_by_the_deployment(
 def test_times_that_make_no_sense_are_invalid(window: int, delay: int) -> None:
     with pytest.raises(InvalidSettings):
         QualityWatchRules("flights", timedelta(hours=window), timedelta(hours=delay))
+
+
+def test_silence_is_told_only_where_answers_are_old_enough_and_none_has_a_label(world: Any) -> None:
+    world.look()
+    assert world.published("answers_without_labels") == [0.0], "nobody asked anything yet"
+    world.ask(800, error=8)
+    world.look("2013-04-01T01:00:00Z")
+    assert world.published("answers_without_labels") == [0.0, 1.0]
+    world.learn(0.01)
+    world.look("2013-04-01T02:00:00Z")
+    assert world.published("answers_without_labels") == [0.0, 1.0, 0.0]
+
+
+def test_as_long_as_nothing_is_asked_every_look_says_so(world: Any) -> None:
+    for hour in range(3):
+        world.look(f"2013-04-01T0{hour}:00:00Z")
+    assert world.published("answers_without_labels") == [0.0, 0.0, 0.0]

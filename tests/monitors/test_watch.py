@@ -365,8 +365,9 @@ def test_the_next_hour_has_a_job_of_its_own_when_one_failed(
     assert len(sagemaker.jobs) == 2
 
 
-def test_an_endpoint_without_a_champion_is_not_watched(watch: Any) -> None:
+def test_an_endpoint_without_a_champion_is_not_watched_and_the_silence_alarm_knows(watch: Any, cloudwatch: Any) -> None:
     assert watch() == {"action": "ignored", "reason": "no_champion"}
+    assert [(item["MetricName"], item["Value"]) for item in cloudwatch.published] == [("rows_analyzed", 0.0)]
 
 
 @pytest.mark.parametrize("event", [[], {"no": "time"}, {"time": "noon"}, {"time": 3}])

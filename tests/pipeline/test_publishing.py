@@ -10,10 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from control_plane import crowned
+from control_plane import crowned, in_service, opened, trigger
 
 from retrain.core.errors import InvalidSettings
-from retrain.pipeline.publishing import PublishingSettings, answer, code_hash, source_archive
+from retrain.pipeline.publishing import (
+    WATCHED_FOR_SILENCE,
+    PublishingSettings,
+    answer,
+    code_hash,
+    require_built_for,
+    source_archive,
+)
 
 EVENTS = Path(__file__).parents[2] / "events"
 SETTINGS = PublishingSettings("flights-retrain", "arn:aws:iam::000000000000:role/job", "flights", "s3://data/2013/")
@@ -38,7 +45,7 @@ def answers() -> list[tuple[str, str, dict[str, str], str]]:
 
 
 @pytest.fixture
-def call(ledger: Any, store: Any, sagemaker: Any, bus: Bus, answers: list[Any]) -> Any:
+def call(ledger: Any, store: Any, sagemaker: Any, cloudwatch: Any, bus: Bus, answers: list[Any]) -> Any:
     def invoke(name: str, settings: Any = lambda: SETTINGS, **changes: Any) -> dict[str, Any]:
         event = {**json.loads((EVENTS / f"{name}.json").read_text()), **changes}
         return answer(
@@ -47,6 +54,7 @@ def call(ledger: Any, store: Any, sagemaker: Any, bus: Bus, answers: list[Any]) 
             ledger=lambda: ledger,
             store=lambda: store,
             sagemaker=lambda: sagemaker,
+            cloudwatch=lambda: cloudwatch,
             bus=lambda: bus,
             respond=lambda _, *said: answers.append(said),
         )
@@ -132,6 +140,65 @@ def test_deleting_asks_for_nothing(call: Any, bus: Bus, answers: Any) -> None:
     call("custom-resource-bootstrap", RequestType="Delete", PhysicalResourceId="FirstEpisode-bootstrap")
     assert bus.events == []
     assert answers[0][:2] == ("SUCCESS", "FirstEpisode-bootstrap")
+
+
+OTHER = "arn:aws:cloudformation:us-east-1:000000000000:stack/other/2"
+
+
+def test_a_second_stack_of_the_same_endpoint_is_refused_and_told_who_owns_it(
+    call: Any, answers: Any, sagemaker: Any, store: Any
+) -> None:
+    call("custom-resource-create", StackId=OTHER)
+    theirs, files = dict(sagemaker.pipelines), set(store.objects)
+    call("custom-resource-create")
+    assert answers[-1][0] == "FAILED"
+    assert f"EndpointName flights is taken: the pipeline flights-retrain belongs to {OTHER}" in answers[-1][3]
+    call("custom-resource-delete")  # what CloudFormation asks for next
+    assert answers[-1][0] == "SUCCESS"
+    assert (sagemaker.pipelines, set(store.objects)) == (theirs, files)
+
+
+def test_a_renamed_endpoint_is_refused_and_its_stack_goes_back_to_its_own(
+    call: Any, answers: Any, sagemaker: Any
+) -> None:
+    call("custom-resource-create")
+    renamed = replace(SETTINGS, endpoint_name="trains", pipeline_name="trains-retrain")
+    call("custom-resource-update", lambda: renamed)
+    assert answers[-1][0] == "FAILED"
+    assert "this stack owns endpoint flights" in answers[-1][3]
+    assert list(sagemaker.pipelines) == ["flights-retrain"]
+    call("custom-resource-update")  # CloudFormation rolls back
+    assert answers[-1][0] == "SUCCESS"
+
+
+def test_an_endpoint_that_nobody_here_made_is_not_taken_over(call: Any, answers: Any, sagemaker: Any) -> None:
+    sagemaker.described = in_service("by-hand")
+    call("custom-resource-create")
+    assert answers[-1][0] == "FAILED"
+    assert "the endpoint flights exists and serves by-hand, which no episode of this stack made" in answers[-1][3]
+    assert sagemaker.pipelines == {}
+
+
+def test_a_stack_that_is_updated_while_its_first_model_is_rolled_out_is_fine(
+    call: Any, answers: Any, sagemaker: Any, ledger: Any
+) -> None:
+    episode = opened(ledger, trigger(cause="bootstrap", bootstrap=True))
+    sagemaker.described = in_service(episode.episode_id, "Creating")
+    call("custom-resource-update")
+    assert answers[-1][0] == "SUCCESS"
+
+
+def test_what_was_built_for_another_machine_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "built-for").write_text("python3.13-arm64\n")
+    with pytest.raises(InvalidSettings, match=r"built for python3.13-arm64 and deployed to python3.11-x86_64"):
+        require_built_for("python3.11-x86_64", tmp_path)
+    require_built_for("python3.13-arm64", tmp_path)
+    require_built_for("python3.11-x86_64", tmp_path / "checkout")
+
+
+def test_the_silence_alarms_have_a_beginning(call: Any, cloudwatch: Any) -> None:
+    call("custom-resource-create")
+    assert [item["MetricName"] for item in cloudwatch.published] == list(WATCHED_FOR_SILENCE)
 
 
 def unset() -> PublishingSettings:

@@ -25,13 +25,16 @@ class CloudWatch:
                     Namespace=self._namespace, MetricData=list(metrics[start : start + _MOST])
                 )
 
-    def in_alarm(self, names: Sequence[str]) -> list[str]:
-        """Which of the alarms are in ALARM now."""
+    def alarms(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        """The alarms of those names as they are now."""
         if not names:
             return []
         with classified("cloudwatch:DescribeAlarms"):
             found = self._cloudwatch.describe_alarms(
                 AlarmNames=list(names), AlarmTypes=["MetricAlarm", "CompositeAlarm"]
             )
-        alarms = [*found.get("MetricAlarms", []), *found.get("CompositeAlarms", [])]
-        return sorted(alarm["AlarmName"] for alarm in alarms if alarm["StateValue"] == "ALARM")
+        return [*found.get("MetricAlarms", []), *found.get("CompositeAlarms", [])]
+
+    def in_alarm(self, names: Sequence[str]) -> list[str]:
+        """Which of the alarms are in ALARM now."""
+        return sorted(alarm["AlarmName"] for alarm in self.alarms(names) if alarm["StateValue"] == "ALARM")

@@ -52,6 +52,19 @@ class Table:
         found = self._transact("TransactGetItems", self._dynamodb.transact_get_items, gets)
         return [_plain(answer["Item"]) if "Item" in answer else None for answer in found["Responses"]]
 
+    def query(self, index: str, **key: str) -> list[Item]:
+        """The items of that one key in the index, the last ones first."""
+        (name, value), *_ = key.items()
+        with classified("dynamodb:Query"):
+            pages = self._dynamodb.get_paginator("query").paginate(
+                TableName=self._name,
+                IndexName=index,
+                KeyConditionExpression=f"{name} = :value",
+                ExpressionAttributeValues=_wire({":value": value}),
+                ScanIndexForward=False,
+            )
+            return [_plain(item) for page in pages for item in page["Items"]]
+
     def write(self, write: Write) -> bool:
         """Whether its condition held, so that it was written."""
         ((kind, arguments),) = write.items()

@@ -18,7 +18,7 @@ from typing import Any
 from retrain.aws.dynamodb import Item, Table, Write, check, put, update
 from retrain.core import clock
 from retrain.core.errors import Refused, Retryable
-from retrain.core.values import Episode, Situation, Trigger
+from retrain.core.values import Episode, Situation, Trigger, pause_of
 from retrain.core.window import Window
 
 # Clauses -------------------------------------------------------------------------------------------------------------
@@ -40,6 +40,7 @@ NEWER_ANALYSIS = (
     "(attribute_not_exists(window_end_epoch) OR window_end_epoch < :end"
     " OR (window_end_epoch = :end AND published = :no AND claimed_until <= :now))"
 )
+NOBODYS = "(attribute_not_exists(endpoint) OR endpoint = :name)"  # a ledger keeps to one endpoint
 SAME_ANALYSIS = "window_end_epoch = :end"
 
 _KEPT_BY_NAME = 50  # triggers of an episode; an item may have 400 KB
@@ -77,6 +78,21 @@ class Ledger:
         """The endpoint's lock: fence, and owner and expires_at while it is held."""
         return self._table.get(_of(endpoint_name, "LOCK")) or {}
 
+    def episodes(self, endpoint_name: str) -> list[Item]:
+        """Every episode of the endpoint, the newest first. The index may be a moment behind."""
+        return self._table.query("by_endpoint", endpoint_name=endpoint_name)
+
+    def paused(self, endpoint_name: str, now: datetime) -> Item | None:
+        """Why, by whom and until when no episode is opened, None if any may be."""
+        return pause_of(self._table.get(_of(endpoint_name, "PAUSE")), now)
+
+    def owned_endpoint(self, endpoint_name: str) -> str:
+        """The one endpoint whose ledger this is: from now on that one, unless it was another one's before."""
+        key = {"pk": "STACK", "sk": "ENDPOINT"}
+        if self._table.write(update(key, "SET endpoint = :name", NOBODYS, {":name": endpoint_name})):
+            return endpoint_name
+        return str((self._table.get(key) or {})["endpoint"])
+
     def open_episode_id(self, endpoint_name: str) -> str | None:
         """The id of the episode that holds the endpoint's lock."""
         return self.lock(endpoint_name).get("owner")
@@ -86,9 +102,9 @@ class Ledger:
     def situation(self, trigger: Trigger) -> Situation:
         """All that decides about the trigger, read in one call, as it was at one moment."""
         endpoint = trigger.endpoint_name
-        names = ("LOCK", "CHAMPION", "ANALYSIS", "QUALITY", "REARM", f"ALARM#{trigger.cause}")
+        names = ("LOCK", "CHAMPION", "ANALYSIS", "QUALITY", "REARM", f"ALARM#{trigger.cause}", "PAUSE")
         keys = [_episode(trigger.episode_id), *(_of(endpoint, name) for name in names)]
-        episode, lock, champion, analysis, quality, rearm, alarm = self._table.snapshot(keys)
+        episode, lock, champion, analysis, quality, rearm, alarm, pause = self._table.snapshot(keys)
         return Situation(
             episode,
             lock or {},
@@ -97,6 +113,7 @@ class Ledger:
             quality,
             clock.parse(rearm["rearm_at"]) if rearm else None,
             alarm["last_transition"] if alarm else None,
+            pause,
         )
 
     def note_transition(self, endpoint_name: str, alarm_arn: str, at: datetime) -> bool:
@@ -123,7 +140,7 @@ class Ledger:
             **me,
             "endpoint_name": trigger.endpoint_name,
             "status": "OPEN",
-            "trigger": "bootstrap" if trigger.bootstrap else "alarm",
+            "trigger": trigger.kind,
             "trigger_text": text or trigger.text,
             "cause": trigger.cause,
             "bootstrap": trigger.bootstrap,
@@ -132,10 +149,11 @@ class Ledger:
             "window_end": clock.render(window[1]),
             "fence": fence,
             "occurrences": 1,
+            **trigger.fields,
             **fields,
         }
         writes = {"known": put(episode, NEVER_SEEN)}
-        if not trigger.bootstrap:
+        if trigger.trains:
             writes["cooldown"] = check(_of(trigger.endpoint_name, "REARM"), ARMED, {":now": now})
         writes["lock_taken"] = update(
             _of(trigger.endpoint_name, "LOCK"),
@@ -149,7 +167,7 @@ class Ledger:
                 ":until": clock.epoch(lease_until),
             },
         )
-        if not trigger.bootstrap:
+        if trigger.kind == "alarm":
             writes["stale"] = _newest(trigger.endpoint_name, trigger.cause, trigger.at)
         dead = seen.lock.get("owner")
         if dead and not seen.owner(trigger.at) and (self.episode(dead) or {}).get("status") == "OPEN":
@@ -269,6 +287,18 @@ class Ledger:
     def record_notified(self, episode_id: str, now: datetime) -> None:
         """People were told how the episode ended."""
         self._table.write(update(_episode(episode_id), "SET notified_at = :now", SEEN, {":now": clock.render(now)}))
+
+    # Pausing ----------------------------------------------------------------------------------------------------------
+
+    def pause(self, endpoint_name: str, *, reason: str, by: str, at: datetime, until: datetime | None) -> None:
+        """No alarm, calendar or event opens an episode of the endpoint until then, or until it is resumed."""
+        item = {"reason": reason, "by": by, "at": clock.render(at), "until": clock.render(until) if until else ""}
+        self._table.write(put({**_of(endpoint_name, "PAUSE"), **item}))
+
+    def resume(self, endpoint_name: str, *, by: str, at: datetime) -> None:
+        """Episodes are opened again."""
+        resumed = {"reason": "", "by": by, "at": clock.render(at)}
+        self._table.write(put({**_of(endpoint_name, "PAUSE"), **resumed}))
 
     # Analysis ---------------------------------------------------------------------------------------------------------
 

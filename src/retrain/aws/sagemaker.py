@@ -21,17 +21,37 @@ class SageMaker:
 
     # Pipelines --------------------------------------------------------------------------------------------------------
 
-    def put_pipeline(self, name: str, definition: str, role_arn: str, token: str) -> str:
-        """The pipeline has that definition and role; its ARN."""
+    def pipeline_owner(self, name: str, tag: str, role_arn: str) -> str | None:
+        """Who owns the pipeline by its tag; one without that tag is its role's: None if that is ours, or there is none.
+
+        Earlier versions of this application made pipelines without the tag.
+        """
+        pipeline = self._describe("sagemaker:DescribePipeline", self._sagemaker.describe_pipeline, PipelineName=name)
+        if pipeline is None:
+            return None
+        with classified("sagemaker:ListTags"):
+            tags = self._sagemaker.list_tags(ResourceArn=pipeline["PipelineArn"])["Tags"]
+        owner = next((str(found["Value"]) for found in tags if found["Key"] == tag), None)
+        return owner or (None if pipeline["RoleArn"] == role_arn else f"role {pipeline['RoleArn']}")
+
+    def put_pipeline(self, name: str, definition: str, role_arn: str, token: str, tags: Mapping[str, str]) -> str:
+        """The pipeline has that definition, role and tags; its ARN."""
         wanted = {"PipelineName": name, "PipelineDefinition": definition, "RoleArn": role_arn}
+        tagged = [{"Key": key, "Value": value} for key, value in tags.items()]
         with classified("sagemaker:UpdatePipeline"):
             try:
-                return str(self._sagemaker.update_pipeline(**wanted)["PipelineArn"])
+                arn = str(self._sagemaker.update_pipeline(**wanted)["PipelineArn"])
             except ClientError as error:
                 if not is_missing(error):
                     raise
-        with classified("sagemaker:CreatePipeline"):
-            return str(self._sagemaker.create_pipeline(**wanted, ClientRequestToken=token)["PipelineArn"])
+                arn = ""
+        if arn:
+            with classified("sagemaker:AddTags"):
+                self._sagemaker.add_tags(ResourceArn=arn, Tags=tagged)
+            return arn
+        with classified("sagemaker:CreatePipeline", NameCollision):
+            created = self._sagemaker.create_pipeline(**wanted, Tags=tagged, ClientRequestToken=token)
+        return str(created["PipelineArn"])
 
     def delete_pipeline(self, name: str, token: str) -> None:
         """There is no pipeline of that name."""
@@ -132,6 +152,12 @@ class SageMaker:
     def endpoint(self, name: str) -> Description | None:
         """The endpoint as it is now, None if there is none."""
         return self._describe("sagemaker:DescribeEndpoint", self._sagemaker.describe_endpoint, EndpointName=name)
+
+    def endpoint_config(self, name: str) -> Description | None:
+        """The endpoint config, None if there is none."""
+        return self._describe(
+            "sagemaker:DescribeEndpointConfig", self._sagemaker.describe_endpoint_config, EndpointConfigName=name
+        )
 
     def put_model(self, name: str, wanted: Mapping[str, Any]) -> None:
         """The model exists with that content; NameCollision if one with other content has its name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -36,6 +37,33 @@ class StateMachine:
                     raise
         with classified("states:DescribeExecution"):
             return arn, str(self._stepfunctions.describe_execution(executionArn=arn)["status"])
+
+
+class Executions:
+    """Executions of the state machine, read only."""
+
+    def __init__(self, stepfunctions: Any) -> None:
+        self._stepfunctions = stepfunctions
+
+    def states(self, arn: str) -> list[tuple[str, datetime, datetime | None]]:
+        """Each state that the execution entered, in order: its name, when, and when it was left, None if it was not."""
+        entered: list[tuple[str, datetime, datetime | None]] = []
+        with classified("states:GetExecutionHistory"):
+            pages = self._stepfunctions.get_paginator("get_execution_history").paginate(executionArn=arn)
+            for page in pages:
+                for event in page["events"]:
+                    if "stateEnteredEventDetails" in event:
+                        entered.append((event["stateEnteredEventDetails"]["name"], event["timestamp"], None))
+                    elif "stateExitedEventDetails" in event:
+                        name = event["stateExitedEventDetails"]["name"]
+                        place = next(n for n in reversed(range(len(entered))) if entered[n][0] == name)
+                        entered[place] = (name, entered[place][1], event["timestamp"])
+        return entered
+
+    def stop(self, arn: str, cause: str) -> None:
+        """The execution has ended as ABORTED, or was over already."""
+        with classified("states:StopExecution"):
+            self._stepfunctions.stop_execution(executionArn=arn, error="StoppedByOperator", cause=cause[:32768])
 
 
 class Callbacks:

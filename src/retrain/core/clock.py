@@ -42,6 +42,15 @@ def millis(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)
 
 
+def of_epoch(seconds: float) -> datetime:
+    """The moment so many seconds after 1970.
+
+    >>> render(of_epoch(1362114000))
+    '2013-03-01T05:00:00Z'
+    """
+    return datetime.fromtimestamp(seconds, UTC)
+
+
 def epoch(moment: datetime) -> int:
     """Whole seconds since 1970, what the ledger compares.
 

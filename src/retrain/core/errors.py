@@ -71,6 +71,14 @@ class NameCollision(Permanent):
     """A resource of that name exists with other content."""
 
 
+class NotOurs(Permanent):
+    """Something of that name exists and belongs to somebody else; it is left alone."""
+
+
+class NotDeployed(Permanent):
+    """There is no such stack, endpoint or episode here."""
+
+
 class EndpointBroken(Permanent):
     """The endpoint is in a state that no update leads out of."""
 
@@ -131,6 +139,7 @@ REFUSALS = frozenset(
         "rejected",
         "unsafe_to_start",
         "unsupported_endpoint",
+        "unknown_model",
         "fenced",
         "malformed_event",
         "unknown_alarm",

@@ -8,6 +8,16 @@ from hashlib import sha256
 from urllib.parse import quote
 
 VARIANT = "AllTraffic"  # blue/green deployments need the same variant name in both configs, so it never changes
+# What people, the calendar and other applications may ask of the loop, and the event that asks it.
+REQUESTS = {
+    "bootstrap": "Bootstrap Requested",
+    "retrain": "Retraining Requested",
+    "rollback": "Rollback Requested",
+    "adopt": "Adoption Requested",
+    "restore": "Restoration Requested",
+    "pause": "Pause Requested",
+    "resume": "Resume Requested",
+}
 WINDOW_ANALYSED, EPISODE_CHANGED = "Window Analysed", "Episode Changed"  # news on the event bus
 
 _NOT_NAME = re.compile(r"[^a-zA-Z0-9]+")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from retrain.core import clock, names
 from retrain.core.errors import MalformedEvent
+from retrain.core.window import Window
 
 OUTCOMES = frozenset({"promoted", "champion_kept", "refused", "failed"})
 
@@ -66,6 +67,8 @@ class Trigger:
     """Why an episode should be opened: `cause` is an alarm's ARN or "bootstrap", `at` when it happened.
 
     `evidence` names the ledger's analysis whose window raised the alarm: the drift monitor's, or the quality monitor's.
+    `asked` is what was asked for if it was no alarm: to retrain, or to rollback, adopt or restore a model, for which
+    nothing is trained; `fields` are what the episode keeps of the request, `window` the one that was asked for.
     `told_at` is when the news of it came; suppression stops an alarm's actions, but not its events.
     """
 
@@ -77,6 +80,19 @@ class Trigger:
     evidence: str = "ANALYSIS"
     told_at: datetime | None = None
     suppressed: bool = False
+    asked: str = ""
+    window: Window | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """What began it, in a word: alarm, bootstrap, or what was asked for."""
+        return "bootstrap" if self.bootstrap else self.asked or "alarm"
+
+    @property
+    def trains(self) -> bool:
+        """Whether a model is trained on what happened since the last episode; then cool-down and pauses hold."""
+        return self.kind in {"alarm", "retrain"}
 
     @property
     def episode_id(self) -> str:
@@ -99,15 +115,32 @@ class Situation:
     quality: Mapping[str, Any] | None
     rearm_at: datetime | None
     last_transition: int | None
+    pause: Mapping[str, Any] | None = None
 
     @property
     def fence(self) -> int:
         """The number of episodes that the endpoint had."""
         return int(self.lock.get("fence", 0))
 
+    def paused(self, at: datetime) -> bool:
+        """Whether a person keeps episodes from being opened at that time."""
+        return pause_of(self.pause, at) is not None
+
     def owner(self, at: datetime) -> str | None:
         """The id of the episode that holds the lock at that time."""
         return self.lock.get("owner") if self.lock.get("expires_at", 0) > clock.epoch(at) else None
+
+
+def pause_of(item: Mapping[str, Any] | None, at: datetime) -> dict[str, Any] | None:
+    """What the ledger's pause says, None if it does not last at that time.
+
+    >>> pause_of({"reason": "a fair", "until": "2026-11-22T00:00:00Z"}, clock.parse("2026-11-23T00:00:00Z"))
+    >>> pause_of({"reason": "a fair", "until": ""}, clock.parse("2026-11-23T00:00:00Z"))
+    {'reason': 'a fair'}
+    """
+    if not item or not item.get("reason") or (item.get("until") and clock.parse(item["until"]) <= at):
+        return None
+    return {name: item[name] for name in ("reason", "by", "at", "until") if item.get(name)}
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import sys
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import cache
@@ -100,6 +102,8 @@ def rollout() -> RolloutSettings:
         bake_seconds=setting("BAKE_SECONDS", int),
         rollback_alarms=tuple(setting("ROLLBACK_ALARMS", _list)),
         kms_key_arn=setting("KMS_KEY_ARN", _text),
+        strategy=setting("ROLLOUT", _text),
+        step_percent=setting("ROLLOUT_STEP_PERCENT", int),
     )
 
 
@@ -154,7 +158,13 @@ def publishing() -> PublishingSettings:
         initial_data_uri=setting("INITIAL_DATA_URI", str),
         candidate_jobs=setting("CANDIDATE_JOBS", _text),
         spot=setting("TRAINING_USE_SPOT", _flag),
+        runs_on=f"python{sys.version_info.major}.{sys.version_info.minor}-{_processor(platform.machine())}",
     )
+
+
+def _processor(machine: str) -> str:
+    """The machine in the words of Lambda's architectures."""
+    return {"aarch64": "arm64", "AMD64": "x86_64"}.get(machine, machine)
 
 
 def _text(text: str) -> str:

@@ -18,6 +18,7 @@ from retrain.core.telemetry import short
 from retrain.core.values import Trigger, moment
 from retrain.episode.afterthoughts import attempt
 from retrain.episode.opening import OpeningRules, open_episode
+from retrain.episode.requests import KINDS, Pause, keep_pause, recognise_request
 
 if TYPE_CHECKING:
     from retrain.aws.events import Bus
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from retrain.aws.stepfunctions import StateMachine
 
 ALARM_EVENT = ("aws.cloudwatch", "CloudWatch Alarm State Change")
-BOOTSTRAP_EVENT = ("retrain", "Bootstrap Requested")
 AHEAD = timedelta(minutes=5)  # how far clocks of AWS may be apart
 QUIET = {"OK": "not_alarm", "INSUFFICIENT_DATA": "insufficient_data"}
 
@@ -64,6 +64,8 @@ def answer(
         asked = recognise(event, rules)
         if isinstance(asked, str):
             return ignored(asked)
+        if isinstance(asked, Pause):
+            return keep_pause(asked, ledger, topic)
         if isinstance(asked, Transition):
             ledger.note_transition(rules.endpoint_name, asked.alarm_arn, asked.at)
             return ignored(QUIET[asked.state])
@@ -74,7 +76,7 @@ def answer(
         return _refuse(event, refusal.code, refusal.detail, rejected, topic)
 
 
-def recognise(event: Any, rules: OpeningRules) -> Trigger | Transition | str:
+def recognise(event: Any, rules: OpeningRules) -> Trigger | Pause | Transition | str:
     """What the event asks for, the quiet state that an alarm of this stack changed to, or the reason to ignore it.
 
     Refused or MalformedEvent if it should not have come.
@@ -82,23 +84,14 @@ def recognise(event: Any, rules: OpeningRules) -> Trigger | Transition | str:
     if not isinstance(event, Mapping):
         raise MalformedEvent(f"expected an object, got {type(event).__name__}")
     source = (event.get("source"), event.get("detail-type"))
-    if source not in (ALARM_EVENT, BOOTSTRAP_EVENT):  # compared, not hashed: a field may be anything
+    kind = next((kind for asks, kind in KINDS.items() if source == asks), None)  # not hashed: a field may be anything
+    if kind:  # also put by hand: the endpoint's name is what ties it to this stack
+        return recognise_request(event, kind, rules.endpoint_name)
+    if source != ALARM_EVENT:
         raise Refused("foreign_source", f"{short(str(source), 200)} is not answered here")
-    if source == BOOTSTRAP_EVENT:  # also put by hand: the endpoint's name is what ties it to this stack
-        return _bootstrap(event, rules)
     if (event.get("account"), event.get("region")) != (rules.account, rules.region):
         raise Refused("foreign_source", f"account {event.get('account')}, region {event.get('region')}")
     return _alarm(event, rules)
-
-
-def _bootstrap(event: Mapping[str, Any], rules: OpeningRules) -> Trigger | str:
-    endpoint = _field(event, "detail", Mapping).get("endpoint_name")
-    if endpoint != rules.endpoint_name:
-        raise Refused("unknown_endpoint", f"{short(str(endpoint), 100)} is not the endpoint of this stack")
-    if not rules.enabled:
-        return "disabled"
-    at = moment(event, "time")
-    return Trigger(rules.endpoint_name, "bootstrap", at, "the first model of this endpoint", bootstrap=True)
 
 
 def _alarm(event: Mapping[str, Any], rules: OpeningRules) -> Trigger | Transition | str:

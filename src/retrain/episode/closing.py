@@ -118,7 +118,9 @@ def _close(
     item = ledger.episode(episode.episode_id) or {}
     if item.get("notified_at"):
         return {"status": "closed", **_result(item)}
-    if item.get("outcome") != "promoted" and (arn := item.get("model_package_arn")):
+    # What an operator asked for again was promoted before: that it failed now is not the package's fault.
+    own = item.get("asked", "retrain") == "retrain"
+    if own and item.get("outcome") != "promoted" and (arn := item.get("model_package_arn")):
         why = f"episode {episode.episode_id} ended as {item.get('outcome')}: {item.get('reason')}"
         attempt("reject the package", lambda: sagemaker.set_approval(arn, "Rejected", why))
     announce(episode.episode_id, episode.endpoint_name, bus)
@@ -133,11 +135,14 @@ def _close(
 def message(episode_id: str, item: Mapping[str, Any]) -> tuple[str, str]:
     """Subject and text of the notification about an episode's end, for people."""
     endpoint, outcome = item.get("endpoint_name", "?"), item.get("outcome", "?")
+    asked = item.get("asked", "retrain")
+    serves = {"rollback": "an earlier model serves again", "adopt": "what serves is the champion now"}
+    what = "retraining" if asked == "retrain" else str(asked)
     said = {
-        "promoted": "a new model serves",
+        "promoted": {**serves, "restore": "the champion serves again"}.get(asked, "a new model serves"),
         "champion_kept": "the challenger was not better, the champion goes on",
-        "refused": "retraining was refused",
-        "failed": "retraining FAILED",
+        "refused": f"{what} was refused",
+        "failed": f"{what} FAILED",
     }.get(str(outcome), str(outcome))
     lines = [f"Endpoint {endpoint}: {said}.", ""]
     for label, key in (

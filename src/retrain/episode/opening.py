@@ -116,10 +116,11 @@ def decide(trigger: Trigger, seen: Situation, rules: OpeningRules) -> Decision:
     against = {
         "champion_exists": trigger.bootstrap and seen.champion is not None,
         "stale": seen.last_transition is not None and clock.millis(trigger.at) < seen.last_transition,
-        "disabled": not rules.enabled,
+        "disabled": not rules.enabled and (trigger.trains or trigger.bootstrap),
+        "paused": trigger.trains and seen.paused(trigger.at),
         "suppressed": trigger.suppressed,
         "too_old": _news(trigger, seen) - trigger.at > rules.max_event_age,
-        "cooldown": not trigger.bootstrap and seen.rearm_at is not None and trigger.at < seen.rearm_at,
+        "cooldown": trigger.trains and seen.rearm_at is not None and trigger.at < seen.rearm_at,
     }
     if reason := next((reason for reason, applies in against.items() if applies), None):
         return Decision("ignore", reason)
@@ -150,8 +151,10 @@ def _window(trigger: Trigger, seen: Situation, rules: OpeningRules) -> tuple[Win
     Evidence is used once. What an analysis saw before the champion served, or before the end of the last episode's
     cool-down, was that episode's.
     """
-    if trigger.bootstrap:
+    if not trigger.trains:
         return (trigger.at, trigger.at), None
+    if trigger.window:
+        return trigger.window, None
     since = clock.parse(seen.champion["since"]) if seen.champion else None
     analysis = seen.quality if trigger.evidence == "QUALITY" else seen.analysis
     if analysis:
@@ -171,7 +174,8 @@ def _start(
     An execution that is over, although its episode is open, is left to the sweep: `orphaned`.
     """
     episode = Episode(trigger.episode_id, trigger.endpoint_name, int(item["fence"]), bool(item["bootstrap"]))
-    text = json.dumps({"episode": episode.payload()}, sort_keys=True, separators=(",", ":"))
+    asked = {"asked": item["asked"]} if item.get("asked") else {}
+    text = json.dumps({"episode": episode.payload(), **asked}, sort_keys=True, separators=(",", ":"))
     arn, status = machine.start(names.execution_name(episode.episode_id), text, telemetry.trace_id())
     still_open = ledger.record_execution(episode, arn, lock_until=trigger.at + LOCK_FOR)
     if status != "RUNNING" and still_open:
@@ -179,16 +183,17 @@ def _start(
         return refused("orphaned")
     announce(episode.episode_id, episode.endpoint_name, bus)
     logger.info("episode opened", execution_arn=arn)
-    telemetry.count("EpisodeOpened", reason="bootstrap" if trigger.bootstrap else "alarm")
+    telemetry.count("EpisodeOpened", reason=trigger.kind)
     if not trigger.bootstrap:
         _tell(trigger, item, topic)
     return {"action": "opened", "episode_id": episode.episode_id, "execution_arn": arn}
 
 
 def _tell(trigger: Trigger, item: Mapping[str, Any], topic: Topic) -> None:
-    """People know that the alarm opened an episode, and where its report is."""
+    """People know what opened an episode, and where its report is."""
+    what = "an alarm fired, retraining begins" if trigger.kind == "alarm" else f"{trigger.asked} was asked for"
     lines = [
-        f"Endpoint {trigger.endpoint_name}: an alarm fired, and retraining begins.",
+        f"Endpoint {trigger.endpoint_name}: {what}.",
         "",
         f"Why      {item['trigger_text']}",
         f"Window   {item['window_start']} to {item['window_end']}",
@@ -196,5 +201,5 @@ def _tell(trigger: Trigger, item: Mapping[str, Any], topic: Topic) -> None:
         f"Report   {item.get('page_uri')}",
         f"         {item.get('page_url')}",
     ]
-    subject = f"{trigger.endpoint_name}: an alarm fired, retraining begins"
+    subject = f"{trigger.endpoint_name}: {what}"
     attempt("notify", lambda: topic.publish(subject, "\n".join(lines)))

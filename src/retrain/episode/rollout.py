@@ -17,6 +17,7 @@ from retrain.core.errors import (
     EndpointBusy,
     EndpointTimeout,
     InvalidSettings,
+    NotOurs,
     Permanent,
     Refused,
     RolledBack,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from retrain.aws.s3 import Store
     from retrain.aws.sagemaker import SageMaker
 
+# auto: a canary of one instance where there is more than one, else all at once.
+STRATEGIES = ("auto", "all-at-once", "canary", "linear")
 CHANGING = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack"})
 
 
@@ -44,8 +47,16 @@ class RolloutSettings:
     bake_seconds: int
     rollback_alarms: tuple[str, ...]
     kms_key_arn: str
+    strategy: str = "auto"
+    step_percent: int = 25  # of the new fleet: the canary, or each step
 
     def __post_init__(self) -> None:
+        if self.strategy not in STRATEGIES:
+            raise InvalidSettings(f"a roll-out is one of {', '.join(STRATEGIES)}, not {self.strategy!r}")
+        if self.strategy in {"canary", "linear"} and self.instance_count < 2:
+            raise InvalidSettings(f"a {self.strategy} roll-out needs two instances: one can't be divided")
+        if not 10 <= self.step_percent <= 50:
+            raise InvalidSettings(f"SageMaker takes steps of 10 to 50 percent, not of {self.step_percent}")
         if self.instance_count < 1:
             raise InvalidSettings("an endpoint needs at least one instance")
         if not 0 <= self.bake_seconds <= 3600:
@@ -78,6 +89,11 @@ def converge_endpoint(
     if endpoint and _is_on_its_way(endpoint, target):
         return {"status": "updating", "endpoint_config": target}
     champion = ledger.champion(episode.endpoint_name)
+    if item.get("asked") == "restore":
+        champion = None  # whatever serves there, or nothing: the champion shall serve again
+    elif endpoint and champion is None and not ledger.episode(str(endpoint["EndpointConfigName"])):
+        config = endpoint["EndpointConfigName"]
+        raise NotOurs(f"{episode.endpoint_name} serves {config}, which no episode made; it is left alone")
     _require_ready(episode, endpoint, champion)
     if alarming := cloudwatch.in_alarm(settings.rollback_alarms):
         raise Refused("unsafe_to_start", f"in ALARM before the roll-out: {', '.join(alarming)}")
@@ -130,14 +146,22 @@ def endpoint_config(name: str, episode: Episode, settings: RolloutSettings, stor
 
 
 def deployment_config(settings: RolloutSettings, instances: int) -> dict[str, Any]:
-    """UpdateEndpoint's DeploymentConfig: blue/green, a canary where there is more than one instance, and rollback.
+    """UpdateEndpoint's DeploymentConfig: blue/green, in one go, after a canary or in equal steps, and rollback.
+
+    The steps share the bake time, so that each way of rolling out takes as long.
 
     >>> deployment_config(RolloutSettings("", "ml.m5.large", 1, 60, ("errors",), ""), 1)["AutoRollbackConfiguration"]
     {'Alarms': [{'AlarmName': 'errors'}]}
     """
+    share = {"Type": "CAPACITY_PERCENT", "Value": settings.step_percent}
     routing: dict[str, Any] = {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": settings.bake_seconds}
-    if instances > 1:  # a canary may take at most half of the fleet
+    if settings.strategy == "auto" and instances > 1:  # a canary may take at most half of the fleet
         routing |= {"Type": "CANARY", "CanarySize": {"Type": "INSTANCE_COUNT", "Value": 1}}
+    elif settings.strategy == "canary":
+        routing |= {"Type": "CANARY", "CanarySize": share}
+    elif settings.strategy == "linear":
+        steps = -(-100 // settings.step_percent)
+        routing |= {"Type": "LINEAR", "LinearStepSize": share, "WaitIntervalInSeconds": settings.bake_seconds // steps}
     return {
         "BlueGreenUpdatePolicy": {
             "TrafficRoutingConfiguration": routing,

@@ -94,7 +94,10 @@ def watch_endpoint(
     now = moment(event, "time")
     endpoint = rules.endpoint_name
     champion, previous = ledger.champion(endpoint), ledger.analysis(endpoint) or {}
-    if champion is None:
+    if champion is None:  # there is nothing to watch yet, and the silence alarm knows it
+        dimensions = [{"Name": "Endpoint", "Value": endpoint}]
+        none = {"MetricName": "rows_analyzed", "Dimensions": dimensions, "Value": 0.0, "Unit": "Count"}
+        cloudwatch.put_metrics([{**none, "Timestamp": now}])
         return ignored("no_champion")
     if _analysed(now, previous):
         return ignored("analysed_already")

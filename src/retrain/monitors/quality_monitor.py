@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 Files = Iterable[tuple[str, Iterable[bytes | str]]]
 MOST_ROWS = 100_000  # answers that are in memory with their labels; more of them are sampled
+WITHOUT_LABELS = "answers_without_labels"
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ def watch_quality(
     now, endpoint = moment(event, "time"), rules.endpoint_name
     champion, previous = ledger.champion(endpoint), ledger.analysis(endpoint, of="QUALITY") or {}
     if champion is None:
+        cloudwatch.put_metrics([_silence(endpoint, now, unlabelled=False)])
         return ignored("no_champion")
     if previous.get("window_end_epoch", -1) >= clock.epoch(now) and previous.get("published"):
         return ignored("analysed_already")
@@ -76,6 +78,8 @@ def watch_quality(
         delay = timedelta(hours=baseline.rules.label_delay_hours)
     window = window_ending(_whole_hour(now - delay), rules.window, since, rearmed_at)
     captures = store.keys_between(f"capture/{endpoint}/{names.VARIANT}", *window)
+    if not captures:  # nothing is old enough to have labels
+        cloudwatch.put_metrics([_silence(endpoint, now, unlabelled=False)])
     # Labels that are known by now; this hour's folder is still being filled.
     labels = store.keys_between("labels", window[0], now + HOUR) if captures else []
     evidence = _fingerprint([baseline_uri, clock.render(max(since, rearmed_at or since)), captures, labels])
@@ -94,12 +98,21 @@ def watch_quality(
         endpoint, {**_digest(analysis), **known, "report_uri": report_uri}, now, of="QUALITY"
     ):
         return ignored("analysed_already")
-    cloudwatch.put_metrics(analysis.metrics(endpoint, names.quality_schedule_name(endpoint), now))
+    metrics = analysis.metrics(endpoint, names.quality_schedule_name(endpoint), now)
+    if captures:
+        metrics.append(_silence(endpoint, now, unlabelled=bool(analysis.rows) and not analysis.label_coverage))
+    cloudwatch.put_metrics(metrics)
     ledger.mark_published(endpoint, now, of="QUALITY")
     announce_window(report_uri, str(baseline_uri), endpoint, bus)
     logger.info("quality analysed", **_digest(analysis), files=len(captures), label_files=len(labels))
     count("QualityWindow", reason=analysis.verdict.value)
     return {"status": analysis.verdict.value, "report_uri": report_uri}
+
+
+def _silence(endpoint: str, now: datetime, *, unlabelled: bool) -> dict[str, Any]:
+    """The metric that the quality silence alarm watches: 1 where answers are old enough for labels and none has one."""
+    dimensions = [{"Name": "Endpoint", "Value": endpoint}]
+    return {"MetricName": WITHOUT_LABELS, "Dimensions": dimensions, "Value": float(unlabelled), "Timestamp": now}
 
 
 def _analyse(

@@ -12,23 +12,29 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retrain.core.errors import InvalidSettings
+from retrain.core.errors import InvalidSettings, NotOurs
 from retrain.core.telemetry import logger
 from retrain.pipeline import job_code
 from retrain.pipeline.definition import CANDIDATE_JOBS, definition
 
 if TYPE_CHECKING:
+    from retrain.aws.cloudwatch import CloudWatch
     from retrain.aws.events import Bus
     from retrain.aws.ledger import Ledger
     from retrain.aws.s3 import Store
     from retrain.aws.sagemaker import SageMaker
 
+OWNER = "retrain:stack"  # a pipeline's tag: the id of the stack that owns it, and with it the endpoint of its name
+WATCHED_FOR_SILENCE = ("rows_analyzed", "answers_without_labels")  # metrics; the monitors go on with them
 Respond = Callable[[Mapping[str, Any], str, str, Mapping[str, str], str], None]
 
 
 @dataclass(frozen=True)
 class PublishingSettings:
-    """Which pipeline is published, with which role, for which endpoint, and whether there is data to begin with."""
+    """Which pipeline is published, with which role, for which endpoint, and whether there is data to begin with.
+
+    `runs_on` is what the function runs on, as python3.13-arm64.
+    """
 
     pipeline_name: str
     job_role_arn: str
@@ -36,6 +42,7 @@ class PublishingSettings:
     initial_data_uri: str
     candidate_jobs: str = "one"  # `one` job trains all candidates, or `each` has its own
     spot: bool = False  # training jobs run on spot instances
+    runs_on: str = ""
 
     def __post_init__(self) -> None:
         if not self.pipeline_name or not self.job_role_arn:
@@ -51,6 +58,7 @@ def answer(
     ledger: Callable[[], Ledger],
     store: Callable[[], Store],
     sagemaker: Callable[[], SageMaker],
+    cloudwatch: Callable[[], CloudWatch],
     bus: Callable[[], Bus],
     respond: Respond,
 ) -> dict[str, Any]:
@@ -63,13 +71,18 @@ def answer(
     physical_id = str(event.get("PhysicalResourceId") or f"{event.get('LogicalResourceId')}-{step}")
     try:
         data: Mapping[str, str] = {}
+        stack = str(event["StackId"])
         if step == "bootstrap":
             if asked != "Delete":
                 data = {"Bootstrap": request_bootstrap(settings(), ledger(), bus())}
         elif asked == "Delete":
-            sagemaker().delete_pipeline(settings().pipeline_name, _token(str(event["RequestId"])))
+            if owner(settings(), sagemaker()) in {None, stack}:
+                sagemaker().delete_pipeline(settings().pipeline_name, _token(str(event["RequestId"])))
         else:
-            data = publish_pipeline(settings(), store(), sagemaker())
+            require_built_for(settings().runs_on)
+            require_ownership(stack, settings(), ledger(), sagemaker())
+            data = publish_pipeline(stack, settings(), store(), sagemaker())
+            begin_watch(settings().endpoint_name, cloudwatch())
     except Exception as error:  # noqa: BLE001 - whatever it is, CloudFormation has to hear of it
         logger.exception("publishing failed")
         # A pipeline that can't be deleted must not keep the stack from being deleted.
@@ -80,7 +93,61 @@ def answer(
     return {"status": "success", **data}
 
 
-def publish_pipeline(settings: PublishingSettings, store: Store, sagemaker: SageMaker) -> dict[str, str]:
+def require_built_for(runs_on: str, package: Path = Path(__file__).parents[2]) -> None:
+    """The packages were built for what runs them; InvalidSettings if `sam build` was told another runtime or processor.
+
+    `sam build` writes what it was told into the package. Without that file (a checkout) there is nothing to compare.
+    """
+    file = package / "built-for"
+    built_for = file.read_text().strip() if file.exists() else runs_on
+    if built_for != runs_on:
+        raise InvalidSettings(
+            f"the functions were built for {built_for} and deployed to {runs_on}: give `sam build` and `sam deploy` "
+            "the same LambdaRuntime and Architecture (--parameter-overrides, or samconfig.toml)"
+        )
+
+
+def require_ownership(stack: str, settings: PublishingSettings, ledger: Ledger, sagemaker: SageMaker) -> None:
+    """The endpoint's name is this stack's, for as long as it lives; NotOurs, which says whose it is, if not.
+
+    A pipeline of that name tells its owner by a tag. The ledger, which belongs to one stack, knows the name it keeps.
+    An endpoint of that name has to be one that an episode of this ledger made: what others serve is never replaced.
+    """
+    name, pipeline = settings.endpoint_name, settings.pipeline_name
+    if (other := owner(settings, sagemaker)) not in {None, stack}:
+        raise NotOurs(
+            f"EndpointName {name} is taken: the pipeline {pipeline} belongs to {other}. Deploy with another "
+            "EndpointName; if that stack is gone, delete the pipeline and deploy again"
+        )
+    if (kept := ledger.owned_endpoint(name)) != name:
+        raise NotOurs(
+            f"this stack owns endpoint {kept}, and so its ledger, captures and alarms are kept under that name: deploy "
+            f"with EndpointName={kept}, and a stack of its own for {name}"
+        )
+    if ledger.champion(name):
+        return
+    endpoint = sagemaker.endpoint(name)
+    if endpoint and not ledger.episode(str(endpoint["EndpointConfigName"])):  # configs are named after their episodes
+        raise NotOurs(
+            f"the endpoint {name} exists and serves {endpoint['EndpointConfigName']}, which no episode of this stack "
+            "made: deploy with another EndpointName, or delete the endpoint. Nothing was replaced"
+        )
+
+
+def owner(settings: PublishingSettings, sagemaker: SageMaker) -> str | None:
+    """The id of the stack that owns the pipeline, or its role where no tag says it; None if nobody does, or we do."""
+    return sagemaker.pipeline_owner(settings.pipeline_name, OWNER, settings.job_role_arn)
+
+
+def begin_watch(endpoint_name: str, cloudwatch: CloudWatch) -> None:
+    """The silence alarms, which are made after this, have seen a beginning: they count from now on."""
+    dimensions = [{"Name": "Endpoint", "Value": endpoint_name}]
+    cloudwatch.put_metrics(
+        [{"MetricName": name, "Dimensions": dimensions, "Value": 0.0} for name in WATCHED_FOR_SILENCE]
+    )
+
+
+def publish_pipeline(stack: str, settings: PublishingSettings, store: Store, sagemaker: SageMaker) -> dict[str, str]:
     """The code is under code/{sha}/, and the pipeline has its definition. `CodeUri`, `PipelineArn`."""
     package, source = job_code.package_files(), job_code.source_files()
     folder = f"code/{code_hash({**source, **package})}"
@@ -89,7 +156,8 @@ def publish_pipeline(settings: PublishingSettings, store: Store, sagemaker: Sage
         store.upload(f"{folder}/{name}", file)
     store.put(f"{folder}/source.tar.gz", source_archive(source), "application/gzip")
     text = json.dumps(definition(settings.candidate_jobs, spot=settings.spot), sort_keys=True)
-    arn = sagemaker.put_pipeline(settings.pipeline_name, text, settings.job_role_arn, _token(folder + text))
+    token = _token(stack + folder + text)
+    arn = sagemaker.put_pipeline(settings.pipeline_name, text, settings.job_role_arn, token, {OWNER: stack})
     logger.info("pipeline published", pipeline_arn=arn, code=folder, files=len(package))
     return {"CodeUri": store.uri(folder), "PipelineArn": arn}
 

@@ -1,0 +1,39 @@
+"""A table as small as the loop takes: a line, and months of rows on it."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+
+from demo.windows import Row, Window
+
+MODEL = """
+[model]
+label = "y"
+task = "regression"
+metric = "rmse"
+[features]
+x = "numeric"
+group = "categorical"
+[hyperparameters]
+num_boost_round = 40
+[dataset]
+min_rows = 200
+[gate]
+min_rows = 50
+reference_margin = 100.0       # the old truth no longer holds: whoever knows the new one has forgotten it
+"""
+ROWS = 1200
+
+
+def month(number: int, slope: float = 2.0, shift: float = 0.0) -> Window:
+    """A month of rows of y = slope * x + noise, x around `shift`."""
+    draw = random.Random(number)
+    start = datetime(2026, number, 1, tzinfo=UTC)
+    end = (start + timedelta(days=32)).replace(day=1)
+    rows = []
+    for place in range(ROWS):
+        x = draw.gauss(shift, 1.0)
+        at = start + (end - start - timedelta(days=2)) * (place / ROWS) + timedelta(hours=1)
+        rows.append(Row(at, (f"{x:.4f}", draw.choice("ab")), f"{slope * x + draw.gauss(0, 0.1):.4f}"))
+    return Window(f"{start:%B}", start, end, rows)

@@ -1,0 +1,95 @@
+"""What the doctor finds, and what it says against it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+
+from retrain.operate import doctor, words
+
+IMAGE = "000000000000.dkr.ecr.eu-west-1.amazonaws.com/sagemaker-xgboost:3.2-0"
+
+
+def levels(**parameters: str) -> dict[str, str]:
+    return {finding.check: finding.level for finding in doctor.consistency(parameters)}
+
+
+def test_the_templates_defaults_are_consistent() -> None:
+    assert levels() == {"parameters": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "check"),
+    [
+        ({"LabelDelayHours": "96", "LabelWaitHours": "48", "QualitySilenceHours": "0"}, "labels in time"),
+        ({"LabelDelayHours": "1", "LabelWaitHours": "0", "WindowHours": "2"}, "labels in time"),
+        ({"MonitorSchedule": "rate(1 day)"}, "silence"),
+        ({"QualitySilenceHours": "24"}, "silence of labels"),
+        ({"RetrainingEnabled": "false"}, "kill switch"),
+    ],
+)
+def test_parameters_that_contradict_each_other_are_found_with_a_remedy(parameters: Any, check: str) -> None:
+    [finding] = doctor.consistency(parameters)
+    assert (finding.check, bool(finding.remedy)) == (check, True)
+
+
+def test_what_the_remedy_says_is_consistent() -> None:
+    [finding] = doctor.consistency({"LabelDelayHours": "96", "LabelWaitHours": "48", "QualitySilenceHours": "168"})
+    hours = finding.remedy.split("=")[1].split()[0]
+    assert levels(LabelDelayHours="96", LabelWaitHours=hours, QualitySilenceHours="168") == {"parameters": "ok"}
+
+
+def test_labels_that_come_to_a_long_window_in_time_are_fine() -> None:
+    given = {"LabelDelayHours": "96", "LabelWaitHours": "48", "WindowHours": "720", "QualitySilenceHours": "168"}
+    assert levels(**given) == {"parameters": "ok"}
+
+
+def account(quotas: dict[str, float], images: list[Any]) -> Any:
+    clients = {name: boto3.client(name, region_name="eu-west-1") for name in ("service-quotas", "ecr")}
+    stubs = {name: Stubber(client) for name, client in clients.items()}
+    listed = [{"QuotaName": name, "Value": value} for name, value in quotas.items()]
+    stubs["service-quotas"].add_response("list_service_quotas", {"Quotas": listed}, {"ServiceCode": "sagemaker"})
+    stubs["ecr"].add_response(
+        "batch_get_image",
+        {"images": images},
+        {
+            "registryId": "000000000000",
+            "repositoryName": "sagemaker-xgboost",
+            "imageIds": [{"imageTag": "3.2-0"}],
+        },
+    )
+    for stub in stubs.values():
+        stub.activate()
+    return clients.__getitem__
+
+
+QUOTAS = {
+    "ml.m5.large for endpoint usage": 4.0,
+    "ml.m5.xlarge for training job usage": 1.0,
+    "ml.m5.xlarge for processing job usage": 1.0,
+}
+
+
+def test_an_account_with_quotas_for_twice_the_fleet_and_the_image_is_ready() -> None:
+    found = doctor.examine_account(account(QUOTAS, [{}]), {"XGBoostImageUri": IMAGE, "EndpointInstanceCount": "2"})
+    assert {finding.level for finding in found} == {"ok"}
+
+
+def test_quotas_below_twice_the_fleet_and_a_missing_image_are_errors() -> None:
+    parameters = {"XGBoostImageUri": IMAGE, "EndpointInstanceCount": "3", "CandidateJobs": "each"}
+    found = doctor.examine_account(account(QUOTAS, []), parameters)
+    errors = [finding.text for finding in found if finding.level == "error"]
+    assert errors == [
+        "ml.m5.large for endpoint usage: 4, needed 6",
+        "ml.m5.xlarge for training job usage: 1, needed 3",
+        f"{IMAGE} is not there",
+    ]
+    assert all(finding.remedy for finding in found if finding.level == "error")
+
+
+def test_the_worst_is_said_first() -> None:
+    said = list(words.findings([doctor.Finding("a", "ok", "fine"), doctor.Finding("b", "error", "bad", "mend it")]))
+    assert said == ["error    b: bad", "         → mend it", "ok       a: fine"]

@@ -1,0 +1,115 @@
+"""What an operator asks for, through the handlers and the state machine as they are, on a stack in memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from benchmarks.cloud import ACCOUNT, REGION, Cloud
+from benchmarks.simulate import Traffic, play
+from retrain.core import clock, names
+from retrain.deployed import adapters
+
+IMAGE = f"{'1' * 12}.dkr.ecr.us-east-1.amazonaws.com/xgboost:3.2-0"
+
+
+class Hands:
+    """An operator's, on a stack whose first model serves."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self.cloud, self.endpoint = cloud, cloud.template.parameters["EndpointName"]
+
+    def ask(self, kind: str, **detail: str) -> dict[str, Any]:
+        self.cloud.now += timedelta(hours=1)
+        return self.cloud.call(
+            "alarm_handler",
+            {
+                "source": "retrain",
+                "detail-type": names.REQUESTS[kind],
+                "account": ACCOUNT,
+                "region": REGION,
+                "time": clock.render(self.cloud.now),
+                "detail": {"endpoint_name": self.endpoint, "by": "ada", "reason": "why", **detail},
+            },
+        )
+
+    def follow(self, kind: str, **detail: str) -> dict[str, Any]:
+        """The ledger's episode, when it is over."""
+        answer = self.ask(kind, **detail)
+        assert answer["action"] == "opened", answer
+        for _ in range(20):
+            self.cloud.now += timedelta(minutes=1)
+            self.cloud.run_executions()
+        item = adapters.ledger().episode(answer["episode_id"])
+        assert item
+        assert item["status"] == "CLOSED", item
+        return dict(item)
+
+    def serving(self) -> str:
+        return str(self.cloud.sagemaker.endpoints[self.endpoint])
+
+    def champion(self) -> dict[str, Any]:
+        return dict(adapters.ledger().champion(self.endpoint) or {})
+
+
+@pytest.fixture(scope="module")
+def hands() -> Iterator[Hands]:
+    given = {"InitialDataUri": "s3://initial/data/", "ApprovalMode": "auto", "CooldownHours": "0"}
+    with Cloud(XGBoostImageUri=IMAGE, **given) as cloud:
+        play(cloud, Traffic(600, "unchanged", 7), days=1, every=12, history=6, verbose=False)
+        yield Hands(cloud)
+
+
+def test_the_champion_is_restored_by_a_roll_out_of_its_own(hands: Hands) -> None:
+    before = hands.champion()
+    item = hands.follow("restore")
+    assert (item["outcome"], item["reason"]) == ("promoted", "restore"), item.get("detail")
+    after = hands.champion()
+    assert after["model_sha256"] == before["model_sha256"]
+    assert after["statistics_uri"] == before["statistics_uri"]
+    assert hands.serving() == after["endpoint_config_name"] != before["endpoint_config_name"]
+
+
+def test_a_lost_endpoint_is_made_again(hands: Hands) -> None:
+    del hands.cloud.sagemaker.endpoints[hands.endpoint]
+    assert hands.follow("restore")["outcome"] == "promoted"
+    assert hands.serving() == hands.champion()["endpoint_config_name"]
+
+
+def test_a_rollback_serves_what_that_episode_was_promoted_with(hands: Hands) -> None:
+    first = hands.champion()
+    item = hands.follow("rollback", target=str(first["episode_id"]))
+    assert (item["outcome"], item["reason"], item["decided_by"]) == ("promoted", "rollback", "operator:ada")
+    assert hands.champion()["model_data_uri"] == first["model_data_uri"]
+
+
+def test_a_rollback_to_a_model_that_never_served_changes_nothing(hands: Hands) -> None:
+    serving, champion = hands.serving(), hands.champion()
+    item = hands.follow("rollback", target="nobody")
+    assert (item["outcome"], item["reason"]) == ("refused", "unknown_model")
+    assert (hands.serving(), hands.champion()) == (serving, champion)
+
+
+def test_what_somebody_put_there_by_hand_is_adopted_if_an_episode_made_it(hands: Hands) -> None:
+    earlier = hands.champion()["endpoint_config_name"]
+    hands.follow("restore")
+    hands.cloud.sagemaker.endpoints[hands.endpoint] = earlier
+    item = hands.follow("adopt")
+    assert (item["outcome"], item["reason"]) == ("promoted", "adopt"), item.get("detail")
+    assert hands.serving() == hands.champion()["endpoint_config_name"] == earlier
+
+
+def test_a_paused_loop_opens_nothing_until_it_is_resumed(hands: Hands) -> None:
+    assert hands.ask("pause")["status"] == "paused"
+    assert hands.ask("retrain")["reason"] == "paused"
+    assert hands.ask("resume")["status"] == "resumed"
+    assert json.loads(json.dumps(hands.ask("retrain")))["action"] == "opened"
+
+
+def test_in_the_middle_of_an_episode_nothing_is_turned_back(hands: Hands) -> None:
+    assert adapters.ledger().open_episode_id(hands.endpoint)
+    assert hands.ask("rollback", target="x") == {"action": "ignored", "reason": "episode_open"}

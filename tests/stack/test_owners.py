@@ -1,0 +1,96 @@
+"""One owner for each endpoint: a stack that wants what is another's, or is other than it was built, is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from platform import machine
+from typing import Any
+
+import pytest
+
+from demo.stack import STACK_NAME, DemoError, Stack
+from local import LocalAws
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+QUIET = {"MonitorSchedule": "rate(30 days)", "QualitySchedule": "rate(30 days)"}
+LONG_NAME = "a-name-of-a-stack-that-is-cut-in-the-names-of-its-rules"
+
+
+@pytest.fixture(scope="module")
+def aws(free_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
+    with LocalAws(port=free_port, root=tmp_path_factory.mktemp("state"), fresh=True) as aws:
+        yield aws
+
+
+@pytest.fixture(scope="module")
+def stack(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Stack:
+    """The application without a first model: the endpoint `flights` is its own."""
+    stack = Stack(aws, tmp_path_factory.mktemp("log") / "sam.log")
+    stack.build()
+    stack.deploy(QUIET)
+    return stack
+
+
+def owner(aws: LocalAws, pipeline: str = "flights-retrain") -> str:
+    sagemaker = aws.client("sagemaker")
+    arn = sagemaker.describe_pipeline(PipelineName=pipeline)["PipelineArn"]
+    return {tag["Key"]: tag["Value"] for tag in sagemaker.list_tags(ResourceArn=arn)["Tags"]}["retrain:stack"]
+
+
+def described(aws: LocalAws, name: str = STACK_NAME) -> dict[str, Any]:
+    return dict(aws.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0])
+
+
+def test_a_second_stack_of_the_same_endpoint_is_refused_and_the_first_one_keeps_its_pipeline(
+    aws: LocalAws, stack: Stack
+) -> None:
+    first = described(aws)["StackId"]
+    assert owner(aws) == first
+    with pytest.raises(
+        DemoError, match="EndpointName flights is taken: the pipeline flights-retrain belongs to"
+    ) as told:
+        Stack(aws, stack.log, "second").deploy(QUIET)
+    assert first in str(told.value).replace("\n", "").replace(" ", "")
+    aws.client("cloudformation").delete_stack(StackName="second")
+    assert owner(aws) == first
+
+
+def test_a_stack_keeps_the_name_of_its_endpoint_and_goes_back_to_it(aws: LocalAws, stack: Stack) -> None:
+    with pytest.raises(DemoError, match="this stack owns endpoint flights"):
+        stack.deploy({**QUIET, "EndpointName": "trains"})
+    assert described(aws)["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
+    pipelines = aws.client("sagemaker").list_pipelines()["PipelineSummaries"]
+    assert [pipeline["PipelineName"] for pipeline in pipelines] == ["flights-retrain"]
+
+
+def test_functions_that_were_built_for_another_processor_are_refused_in_words(aws: LocalAws, stack: Stack) -> None:
+    other = "arm64" if machine() not in {"arm64", "aarch64"} else "x86_64"
+    with pytest.raises(DemoError, match="the functions were built for"):
+        Stack(aws, stack.log, "other").deploy({**QUIET, "EndpointName": "other", "Architecture": other})
+
+
+def test_an_endpoint_that_exists_is_not_taken_over(aws: LocalAws, stack: Stack) -> None:
+    sagemaker = aws.client("sagemaker")
+    container = {"Image": "000000000000.dkr.ecr.us-east-1.amazonaws.com/by:hand"}
+    role = "arn:aws:iam::000000000000:role/by-hand"
+    sagemaker.create_model(ModelName="by-hand", PrimaryContainer=container, ExecutionRoleArn=role)
+    variant = {"VariantName": "AllTraffic", "ModelName": "by-hand", "InstanceType": "ml.m5.large"}
+    sagemaker.create_endpoint_config(
+        EndpointConfigName="by-hand", ProductionVariants=[{**variant, "InitialInstanceCount": 1}]
+    )
+    sagemaker.create_endpoint(EndpointName="by-hand", EndpointConfigName="by-hand")
+    with pytest.raises(DemoError, match="the endpoint by-hand exists and serves by-hand, which no episode"):
+        Stack(aws, stack.log, "third").deploy({**QUIET, "EndpointName": "by-hand"})
+    assert sagemaker.describe_endpoint(EndpointName="by-hand")["EndpointConfigName"] == "by-hand"
+
+
+def test_a_stack_with_a_long_name_may_send_its_dead_letters(aws: LocalAws, stack: Stack) -> None:
+    Stack(aws, stack.log, LONG_NAME).deploy({**QUIET, "EndpointName": "long"})
+    resources = aws.client("cloudformation").describe_stack_resources(StackName=LONG_NAME)["StackResources"]
+    ids = {item["LogicalResourceId"]: item["PhysicalResourceId"] for item in resources}
+    policy = aws.client("sqs").get_queue_attributes(QueueUrl=ids["UndeliveredEvents"], AttributeNames=["Policy"])
+    for item in resources:
+        if item["ResourceType"] == "AWS::Events::Rule":
+            arn = aws.client("events").describe_rule(Name=item["PhysicalResourceId"].rpartition("/")[2])["Arn"]
+            assert arn in policy["Attributes"]["Policy"], item["LogicalResourceId"]

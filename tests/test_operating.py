@@ -1,0 +1,263 @@
+"""A stack in an operator's hands, end to end: each command of docs/operating.md on the embedded AWS."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from a_line import MODEL, month
+
+from demo.replay import Answer, Replay, WindowResult
+from demo.stack import Stack, wait_for
+from demo.windows import Source, Window
+from local import LocalAws
+from retrain.core.errors import AwsRejected
+from retrain.model.read_spec import parse_spec
+from retrain.operate.deployment import Deployment, find
+from retrain.operate.invoke import event_here
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+SRC = Path(__file__).parents[1] / "src"
+EVENTS = SRC.parent / "events"
+
+
+@pytest.fixture(scope="module")
+def aws(free_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
+    with LocalAws(port=free_port, root=tmp_path_factory.mktemp("state"), fresh=True, wait_scale=0.02) as aws:
+        yield aws
+        assert aws.violations() == []
+
+
+@pytest.fixture(scope="module")
+def stack(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Stack:
+    """The application as deployed, without a first model."""
+    folder = tmp_path_factory.mktemp("initial")
+    Source("a line", MODEL, parse_spec(MODEL, "model.toml"), month(1).rows, []).write_initial(folder)
+    aws.client("s3").create_bucket(Bucket="initial")
+    for file in folder.iterdir():
+        aws.client("s3").upload_file(str(file), "initial", f"first/{file.name}")
+    stack = Stack(aws, tmp_path_factory.mktemp("log") / "sam.log")
+    stack.build()
+    aws.set_clock(datetime(2026, 2, 1, tzinfo=UTC))
+    stack.deploy(
+        {
+            "InitialDataUri": "s3://initial/first/",
+            "MonitorSchedule": "cron(0 0 1 * ? *)",
+            "QualitySchedule": "cron(0 0 1 * ? *)",
+            "LabelDelayHours": "0",
+            "WindowHours": "744",
+            "CooldownHours": "0",
+            "NotificationEmail": "ada@example.com",
+        }
+    )
+    wait_for("a champion", stack.champion, seconds=240)
+    wait_for("the bootstrap's end", lambda: ended(stack, 1), seconds=60)
+    return stack
+
+
+def documented_events() -> list[tuple[str, str, str]]:
+    """File, function and answer of each line of events/README.md."""
+    lines = [line.split("|") for line in (EVENTS / "README.md").read_text().splitlines() if line.startswith("| `")]
+    return [(file.strip(" `"), function.strip(" `"), answer.strip()) for _, file, function, _, answer, _ in lines]
+
+
+def ended(stack: Stack, count: int) -> list[dict[str, Any]]:
+    """The episodes, once so many of them have ended."""
+    closed = [episode for episode in stack.episodes() if episode["status"] == "CLOSED"]
+    return closed if len(closed) >= count else []
+
+
+def retrain(stack: Stack, *arguments: str) -> tuple[int, Any]:
+    """Exit code and JSON of a command of the project's command line."""
+    done = subprocess.run(
+        [sys.executable, "-m", "retrain", *arguments, "--json"],
+        env={**stack.aws.env, "PYTHONPATH": str(SRC)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 70, done.stderr
+    return done.returncode, json.loads(done.stdout) if done.stdout else done.stderr
+
+
+def followed(stack: Stack, *arguments: str) -> dict[str, Any]:
+    """The episode that the command opened, when it has ended."""
+    count = len(stack.episodes())
+    code, answer = retrain(stack, *arguments)
+    assert (code, answer["action"]) == (0, "opened"), answer
+    wait_for("the episode to end", lambda: ended(stack, count + 1), seconds=240)
+    return retrain(stack, "show", answer["episode_id"])[1]  # type: ignore[no-any-return]
+
+
+def version(stack: Stack) -> str:
+    return str(stack.champion()["model_package_arn"]).rpartition("/")[2]
+
+
+def test_status_tells_of_a_calm_endpoint_and_says_what_comes_next(stack: Stack) -> None:
+    code, status = retrain(stack, "status")
+    assert (code, status["attention"]) == (0, [])
+    assert status["endpoint"]["status"] == "InService"
+    assert status["champion"]["endpoint_config_name"] == status["endpoint"]["config"]
+    assert (status["lock"], status["episode"], status["paused"]) == (None, None, None)
+    assert "an alarm opens an episode" in status["next"]
+    assert status["time"].startswith("2026-02-01"), "by AWS's clock"
+    assert {alarm["state"] for alarm in status["alarms"]} <= {"OK", "INSUFFICIENT_DATA"}
+
+
+def test_a_champion_is_not_bootstrapped_again(stack: Stack) -> None:
+    assert retrain(stack, "bootstrap") == (2, {"action": "ignored", "reason": "champion_exists"})
+
+
+def test_paused_it_opens_no_episode_although_the_alarm_fires_and_resumed_a_person_may_ask_for_one(stack: Stack) -> None:
+    assert retrain(stack, "pause", "--reason", "a fair", "--until", "60d")[0] == 0
+    status = retrain(stack, "status")[1]
+    assert (status["paused"]["reason"], status["paused"]["until"][:10]) == ("a fair", "2026-04-02")
+    run = Paused(stack, "a line", parse_spec(MODEL, "model.toml"), [month(2, slope=-2.0, shift=3.0)], quiet)
+    run.run()
+    assert (run.failed, len(stack.episodes())) == (0, 1)
+    assert retrain(stack, "retrain", "--reason", "now") == (2, {"action": "ignored", "reason": "paused"})
+    assert retrain(stack, "resume")[0] == 0
+    episode = followed(stack, "retrain", "--reason", "the fair is over")
+    assert (episode["trigger"], episode["outcome"]) == ("retrain", "promoted"), episode.get("detail")
+    assert version(stack) == "2"
+    code, listed = retrain(stack, "episodes")
+    assert (code, [item["trigger"] for item in listed]) == (0, ["retrain", "bootstrap"])
+    spans = retrain(stack, "trace", str(episode["episode_id"]))[1]
+    assert {"Start Pipeline", "Update Endpoint", "Close Episode"} <= {span["name"] for span in spans}
+    assert any(span["kind"] == "pipeline" for span in spans)
+
+
+def test_a_rollback_takes_model_config_and_baseline_back_together_and_forth_again(stack: Stack) -> None:
+    before = stack.champion()
+    episode = followed(stack, "rollback", "--reason", "the night is answered wrongly")
+    assert (episode["outcome"], episode["reason"]) == ("promoted", "rollback"), episode.get("detail")
+    champion = stack.champion()
+    assert version(stack) == "1"
+    assert champion["statistics_uri"] != before["statistics_uri"]
+    assert stack.serving() == champion["endpoint_config_name"] == episode["episode_id"]
+    assert followed(stack, "rollback", "--to", "2", "--reason", "it was the caller")["outcome"] == "promoted"
+    assert stack.champion()["statistics_uri"] == before["statistics_uri"]
+    code, said = retrain(stack, "rollback", "--to", "9", "--reason", "no such version")
+    assert (code, "those that did are 1" in said) == (3, True), said
+
+
+def test_in_the_middle_of_an_episode_nothing_is_turned_back_and_a_person_may_stop_it(stack: Stack) -> None:
+    count = len(stack.episodes())
+    code, answer = retrain(stack, "retrain", "--reason", "once more")
+    assert (code, answer["action"]) == (0, "opened")
+    assert retrain(stack, "rollback", "--reason", "now")[1]["reason"] == "episode_open"
+    assert retrain(stack, "status")[1]["episode"]["episode_id"] == answer["episode_id"]
+    assert retrain(stack, "stop", "--reason", "the labels of this week are wrong")[0] == 0
+    wait_for("the stopped episode to end", lambda: ended(stack, count + 1), seconds=120)
+    episode = retrain(stack, "show", answer["episode_id"])[1]
+    assert episode["outcome"] == "failed"
+    assert "the labels of this week are wrong" in episode["detail"]
+
+
+def test_what_was_changed_by_hand_is_seen_and_adopted_or_the_champion_is_restored(stack: Stack) -> None:
+    champion, first = stack.champion(), stack.episodes()[0]["pk"].removeprefix("EPISODE#")
+    sagemaker = stack.aws.client("sagemaker")
+    sagemaker.update_endpoint(EndpointName="flights", EndpointConfigName=first)
+    sagemaker.get_waiter("endpoint_in_service").wait(EndpointName="flights", WaiterConfig={"Delay": 1})
+    code, status = retrain(stack, "status")
+    assert (code, "adopt or restore" in status["attention"][0]) == (1, True)
+    assert "adopt, or restore" in json.dumps(retrain(stack, "doctor")[1])
+    assert followed(stack, "adopt", "--reason", "done by hand")["reason"] == "adopt"
+    assert (version(stack), stack.serving()) == ("1", first)
+    sagemaker.delete_endpoint(EndpointName="flights")
+    assert retrain(stack, "status")[0] == 1
+    assert followed(stack, "restore", "--reason", "deleted overnight")["reason"] == "restore"
+    assert version(stack) == "1"
+    assert retrain(stack, "status")[1]["attention"] == []
+    assert followed(stack, "rollback", "--to", "2", "--reason", "on with it")["outcome"] == "promoted"
+    assert version(stack) == version_of(champion)
+
+
+def version_of(champion: dict[str, Any]) -> str:
+    return str(champion["model_package_arn"]).rpartition("/")[2]
+
+
+def test_the_doctor_finds_what_a_real_account_would_lack_and_says_the_remedy(stack: Stack) -> None:
+    code, found = retrain(stack, "doctor")
+    levels = {finding["check"]: finding["level"] for finding in found}
+    assert code == (1 if "error" in levels.values() else 0)
+    for check in ("endpoint", "data capture", "rules and alarms", "roles", "key", "parameters", "cost"):
+        assert levels.get(check) == "ok", (check, [item for item in found if item["check"] == check])
+    assert all(finding["remedy"] for finding in found if finding["level"] != "ok")
+
+
+@pytest.mark.parametrize(("file", "function", "expected"), documented_events())
+def test_every_event_leads_to_what_its_readme_says(stack: Stack, file: str, function: str, expected: str) -> None:
+    clients = stack.aws.client
+    stack.aws.set_clock(find(clients, stack.name).caller.now + timedelta(hours=1))  # past any cool-down
+    deployed = find(clients, stack.name)
+    event = event_here(json.loads((EVENTS / file).read_text()), deployed)
+    try:
+        answer = deployed.functions.ask(deployed.resources[function], event)
+    except AwsRejected as error:
+        said = f"raises {str(error).split(': ')[1]}"
+    else:
+        said = ": ".join(answer[key] for key in ("action", "status", "reason") if answer.get(key))
+        if answer.get("action") == "opened":
+            end_of(stack, deployed, answer)
+    assert f"`{said.removeprefix('ignored: ')}`" in expected.replace("ignored: ", ""), (answer, expected)
+
+
+def end_of(stack: Stack, deployed: Deployment, answer: dict[str, Any]) -> None:
+    """The episode that was opened has ended: what trains was stopped, what rolls out went through."""
+    if stack.item(f"EPISODE#{answer['episode_id']}", "EPISODE")["trigger"] in {"alarm", "retrain"}:
+        deployed.executions.stop(answer["execution_arn"], "seen enough")
+
+    def over() -> bool:
+        return stack.item(f"EPISODE#{answer['episode_id']}", "EPISODE")["status"] == "CLOSED"
+
+    wait_for("the episode to end", over, seconds=240)
+
+
+def test_sam_can_invoke_the_functions_as_they_are_deployed(stack: Stack) -> None:
+    code, template = retrain(stack, "env")
+    handler = template["Resources"]["AlarmHandler"]["Properties"]
+    assert (code, handler["CodeUri"], handler["Handler"]) == (0, "AlarmHandler/", "handlers.alarm_handler.handler")
+    variables = handler["Environment"]["Variables"]
+    assert variables["LEDGER_TABLE"] == stack["LedgerTable"]
+    assert variables["AWS_ENDPOINT_URL"] == stack.aws.url
+    built = SRC.parent / ".aws-sam" / "build"
+    for item in template["Resources"].values():
+        folder = item["Properties"].get("CodeUri") or item["Properties"]["ContentUri"]
+        assert (built / folder).is_dir(), "`sam build` has put the code beside the template"
+
+
+def test_no_such_stack_is_bad_input(stack: Stack) -> None:
+    code, said = retrain(stack, "status", "--stack", "nowhere")
+    assert code == 3
+    assert "there is no stack nowhere in this account and region" in said
+
+
+def quiet(*_: object) -> None:
+    """Nobody looks on."""
+
+
+class Paused(Replay):
+    """A replay of a window that drifts, while the loop is paused: the alarm fires, and is ignored for that reason."""
+
+    def _look_back(self, window: Window, following: Window | None, result: WindowResult, model: str) -> list[Answer]:
+        self.stack.aws.set_clock(window.end)
+        wait_for("the drift alarm to fire", lambda: self.stack.alarm_state() == "ALARM", seconds=120)
+        functions = self.stack.aws.client("cloudformation").describe_stack_resource(
+            StackName=self.stack.name, LogicalResourceId="AlarmHandlerLogs"
+        )
+        group = functions["StackResourceDetail"]["PhysicalResourceId"]
+
+        def ignored() -> bool:
+            events = self.stack.aws.client("logs").filter_log_events(logGroupName=group)["events"]
+            return any('"paused"' in event["message"] for event in events)
+
+        wait_for("the alarm handler to ignore it", ignored, seconds=30)
+        return []
