@@ -249,7 +249,7 @@ def _changed(change):
         (lambda row: [row[0], "", row[2]], "age: no value any more, 100% of the reference's rows have one"),
         (
             lambda row: [row[0], row[1], "?" + row[2]],
-            "town: 100% of the values are unknown to the reference, like '?Aa'",
+            "town: 100% of the values, of 3 kinds, are unknown to the reference",
         ),
     ],
 )
@@ -279,7 +279,7 @@ def classified():
 def test_one_class_only_is_refused(classified):
     _, asked, labels = two_classes()
     code, detail = refused(BINARY, classified, asked, dict.fromkeys(labels, ("1.0",)))
-    assert (code, detail) == ("labels_insufficient", "every one of 400 labels is '1'")
+    assert (code, detail) == ("labels_insufficient", "every one of 400 labels is the same")
 
 
 @pytest.mark.parametrize("word", ["NA", "nan", "<NA>"])
@@ -391,12 +391,10 @@ def test_classes_have_one_spelling():
 @pytest.mark.parametrize(("one", "other"), [("1", "01"), ("1", "+1"), ("10", "1e1")])
 def test_two_spellings_of_a_number_that_are_more_than_its_fraction_are_not_taken_for_one_class(one, other):
     named = table(200, seed=1).having("price", category([one, other] * 100))
-    with pytest.raises(
-        Refused, match=r"schema_mismatch: price: the classes '.*' and '.*' are the same number"
-    ) as refusal:
+    with pytest.raises(Refused, match=r"schema_mismatch: price: two classes are the same number") as refusal:
         bootstrap_dataset(BINARY, named)
-    assert repr(one) in refusal.value.detail
-    assert repr(other) in refusal.value.detail
+    assert repr(one) not in refusal.value.detail  # it goes where labels don't
+    assert repr(other) not in refusal.value.detail
 
 
 def test_a_request_is_never_on_both_sides_of_a_cut(spec, reference):

@@ -170,7 +170,7 @@ def truth(spec: Spec, encoder: Encoder, rows: Table) -> Numbers:
     codes = rows.categories(spec.label).codes_in(encoder.classes)
     if len(codes) and codes.min() < 0:
         unknown = sorted(set(rows.categories(spec.label).levels) - set(encoder.classes))
-        raise Refused("schema_mismatch", f"classes that the model does not know: {', '.join(unknown) or 'none given'}")
+        raise Refused("schema_mismatch", f"{spec.label}: {len(unknown)} classes that the model does not know")
     return codes.astype(np.float64)
 
 

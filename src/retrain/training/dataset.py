@@ -382,7 +382,7 @@ def _check_columns(spec: Spec, table: Table, reference: Table) -> None:
             share = float(np.mean(now.codes_in(then.levels)[now.codes >= 0] < 0)) if (now.codes >= 0).any() else 0.0
             if share > UNSEEN_LIMIT:
                 faults.append(
-                    f"{feature.name}: {share:.0%} of the values are unknown to the reference, like {now.levels[0]!r}"
+                    f"{feature.name}: {share:.0%} of the values, of {len(now.levels)} kinds, are unknown to the reference"
                 )
     faults += [
         f"{', '.join(names)}: each has the values that another of them used to have, as if they were exchanged"
@@ -464,8 +464,8 @@ def _named_classes(spec: Spec, rows: Table) -> Table:
         if numbers.setdefault(class_name(level), plain) != plain:
             raise Refused(
                 "schema_mismatch",
-                f"{spec.label}: the classes {numbers[class_name(level)]!r} and {level!r} are the same number: write "
-                "one class in one way, or two as texts that are no numbers",
+                f"{spec.label}: two classes are the same number, written in two ways: write one class in one way, or "
+                "two as texts that are no numbers",
             )
     names = (*(class_name(level) for level in column.levels), "")
     return rows.having(spec.label, category([names[code] for code in column.codes.tolist()]))
@@ -488,7 +488,7 @@ def _check_classes(spec: Spec, rows: Table) -> None:
     levels = rows.categories(spec.label).levels
     if len(levels) < 2:
         raise Refused(
-            "labels_insufficient", f"every one of {len(rows)} labels is {levels[0] if levels else 'missing'!r}"
+            "labels_insufficient", f"every one of {len(rows)} labels is {'the same' if levels else 'missing'}"
         )
 
 

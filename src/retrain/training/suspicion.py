@@ -35,7 +35,7 @@ def source_suspicion(spec: Spec, captures: Sequence[Capture], rows: Table, refer
     total = sum(len(capture.rows) for capture in captures)
     largest = max(captures, key=lambda capture: len(capture.rows))
     if len(captures) > 1 and len(largest.rows) > most * total:
-        return f"{len(largest.rows)} of {total} rows come from one request, {largest.id[:80]} (max_source_share)"
+        return f"{len(largest.rows)} of {total} rows come from one request (max_source_share)"
     for feature in spec.features:
         column = rows.columns[feature.name]
         if not isinstance(column, Category) or not (column.codes >= 0).any():
@@ -45,8 +45,8 @@ def source_suspicion(spec: Spec, captures: Sequence[Capture], rows: Table, refer
         before = float(np.mean(reference.categories(feature.name).codes_in([column.levels[code]]) == 0))
         if share > most and before < most / 2:
             return (
-                f"{share:.0%} of the rows have {feature.name} {column.levels[code]!r}, {before:.0%} of the reference's "
-                "have it (max_source_share)"
+                f"{share:.0%} of the rows have one and the same {feature.name}, {before:.0%} of the reference's have it "
+                "(max_source_share)"
             )
     return None
 
