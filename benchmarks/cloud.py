@@ -34,7 +34,7 @@ from moto import mock_aws
 
 from local import alarms
 from retrain.aws import calls
-from retrain.core import clock
+from retrain.core import clock, telemetry
 from retrain.deployed import adapters, settings
 from retrain.pipeline.publishing import publish_pipeline
 
@@ -228,9 +228,9 @@ class Cloud:
             **self.template.environment(),
         )
         # Logs, traces and metrics of the handlers about themselves go nowhere.
-        os.environ.update(
-            POWERTOOLS_TRACE_DISABLED="true", POWERTOOLS_METRICS_DISABLED="true", POWERTOOLS_LOG_LEVEL="CRITICAL"
-        )
+        os.environ.update(POWERTOOLS_TRACE_DISABLED="true", POWERTOOLS_METRICS_DISABLED="true")
+        self._level = telemetry.logger.log_level
+        telemetry.logger.setLevel("CRITICAL")
         self._hooks: list[tuple[str, Callable[..., Any]]] = [
             ("before-parameter-build.*.*", _keep_parameters),
             ("before-call.*.*", self._hear),
@@ -244,6 +244,7 @@ class Cloud:
         return self
 
     def __exit__(self, *_: object) -> None:
+        telemetry.logger.setLevel(self._level)
         self._moto.stop()
         for hook in self._hooks:
             BUILTIN_HANDLERS.remove(hook)

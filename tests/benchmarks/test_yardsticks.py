@@ -101,7 +101,7 @@ def test_the_simulated_stack_has_the_template_s_defaults_and_one_alarm_that_open
 def test_a_year_s_first_hours_with_a_model_that_serves_and_monitors_that_look():
     given = {"InitialDataUri": "s3://initial/data/", "ApprovalMode": "auto"}
     with Cloud(XGBoostImageUri=f"{'1' * 12}.dkr.ecr.us-east-1.amazonaws.com/xgboost:3.2-0", **given) as cloud:
-        year = play(cloud, Traffic(600, "unchanged", 7), days=1, every=12, history=6, verbose=False)
+        year = play(cloud, Traffic(600, "unchanged", 7), days=1, every=12, history=8, verbose=False)
         lines = list(report(cloud, year, 1))
         serving = cloud.sagemaker.serving(cloud.template.parameters["EndpointName"])
         assert cloud.now == START + timedelta(days=1, minutes=1)
