@@ -22,7 +22,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -112,6 +112,7 @@ class Replay:
     attack: Callable[[Window], Window] | None = None  # of the evidence of window POISONED
     trained: dict[str, tuple[Candidate, Model | None]] = field(default_factory=dict)
     scored: dict[tuple[int, int], float] = field(default_factory=dict)
+    known: dict[int, Model] = field(default_factory=dict)
 
     @cached_property
     def spec(self) -> Spec:
@@ -159,6 +160,7 @@ class Replay:
     def score(self, model: Model, window: int) -> float:
         """The model's metric on the clean rows of that window."""
         key = id(model), window
+        self.known[id(model)] = model  # or another one might get its id
         if key not in self.scored:
             rows = self.tables[window]
             output = model.predict(encode(model.encoder, rows))
@@ -318,8 +320,8 @@ def _losses(spec: Spec, model: Model, rows: Table) -> Numbers:
 # Results -------------------------------------------------------------------------------------------------------------
 
 
-def measured(name: str, seed: int) -> dict[str, Any]:
-    """Every policy on that table or world with that seed: what JSON holds of it."""
+def measured(name: str, seed: int) -> list[dict[str, Any]]:
+    """Every policy on that table or world with that seed: what JSON holds of it, the one run."""
     replayed = Replay(_source(name), seed)
     played = {policy.name: play(replayed, policy) for policy in POLICIES}
     stale = [step.served for step in played["never"][0]]
@@ -328,15 +330,17 @@ def measured(name: str, seed: int) -> dict[str, Any]:
     for number in range(len(stale)):
         models |= {id(served[number]): served[number] for _, served in played.values()}
         oracle.append(min(replayed.score(model, number) for model in models.values()))
-    return {
-        "name": name,
-        "seed": seed,
-        "metric": replayed.spec.metric,
-        "stale": mean(stale),
-        "best": best,
-        "oracle": mean(oracle),
-        "policies": {policy: _summary(steps) for policy, (steps, _) in played.items()},
-    }
+    return [
+        {
+            "name": name,
+            "seed": seed,
+            "metric": replayed.spec.metric,
+            "stale": mean(stale),
+            "best": best,
+            "oracle": mean(oracle),
+            "policies": {policy: _summary(steps) for policy, (steps, _) in played.items()},
+        }
+    ]
 
 
 def _summary(steps: Sequence[Step]) -> dict[str, Any]:
@@ -353,26 +357,33 @@ def _summary(steps: Sequence[Step]) -> dict[str, Any]:
     }
 
 
-def attacked(name: str, kind: str, seed: int) -> dict[str, Any]:
-    """The policies under attack on that table, with poisoned evidence in one window, and the clean replay beside it."""
-    clean = Replay(_source(name), seed)
-    found: dict[str, Any] = {"name": name, "kind": kind, "seed": seed, "policies": {}}
+def attacked(name: str, seed: int) -> list[dict[str, Any]]:
+    """The policies under each attack on that table: poisoned evidence in one window, and the clean replay beside it."""
+    source = _source(name)
+    clean = Replay(replace(source, windows=source.windows[: POISONED + 2]), seed)
     feature = _leaned_on(clean.first[1], clean.spec)
-    poisoned = Replay(
-        clean.source, seed, lambda window: poison.KINDS[kind](window, clean.spec, feature), trained=clean.trained
-    )
-    poisoned.__dict__.update(first=clean.first, tables=clean.tables)
-    for policy in POLICIES:
-        if policy.name in UNDER_ATTACK:
-            ours, theirs = play(poisoned, policy)[0], play(clean, policy)[0]
-            after = POISONED + 1
-            found["policies"][policy.name] = {
-                "said": ours[POISONED].said,
-                "promoted": ours[POISONED].promoted,
-                "harm": ours[after].served / theirs[after].served - 1,
-                "worse": ours[after].served / before - 1 if (before := ours[after].predecessor) else 0.0,
+    policies = [policy for policy in POLICIES if policy.name in UNDER_ATTACK]
+    usual = {policy.name: play(clean, policy)[0][-1] for policy in policies}
+    runs = []
+    for kind, spoiled in poison.KINDS.items():
+        poisoned = Replay(clean.source, seed, partial(_spoiled, spoiled, clean.spec, feature), trained=clean.trained)
+        poisoned.__dict__.update(first=clean.first, tables=clean.tables, scored=clean.scored, known=clean.known)
+        found: dict[str, Any] = {}
+        for policy in policies:
+            steps = play(poisoned, policy)[0]
+            last = steps[-1]
+            found[policy.name] = {
+                "said": steps[POISONED].said,
+                "promoted": steps[POISONED].promoted,
+                "harm": last.served / usual[policy.name].served - 1,
+                "worse": last.served / last.predecessor - 1 if last.predecessor else 0.0,
             }
-    return found
+        runs.append({"name": name, "kind": kind, "seed": seed, "policies": found})
+    return runs
+
+
+def _spoiled(kind: Callable[[Window, Spec, str], Window], spec: Spec, feature: str, window: Window) -> Window:
+    return kind(window, spec, feature)
 
 
 def _leaned_on(model: Model, spec: Spec) -> str:
@@ -395,40 +406,32 @@ def main() -> None:
     seeds = SEEDS[: options.seeds]
     if options.quick:
         names, seeds = ["flights", "delays", "stops", "cards", "abrupt", "rolling", "harmless", "noise"], SEEDS[:1]
-    jobs: list[Callable[[], dict[str, Any]]] = [partial(measured, name, seed) for seed in seeds for name in names]
-    attacks = [name for name in names if name in ATTACKED]
-    jobs += [partial(attacked, name, kind, seeds[0]) for name in attacks for kind in poison.KINDS]
-    found = _run(jobs, options.processes)
-    document = {
-        "machine": machine.described("xgboost-cpu", "numpy") + ".",
-        "seconds": round(time.monotonic() - began),
-        "runs": [run for run in found if "kind" not in run],
-        "attacks": [run for run in found if "kind" in run],
-    }
+    jobs: list[Callable[[], list[dict[str, Any]]]] = [partial(measured, name, seed) for seed in seeds for name in names]
+    jobs += [partial(attacked, name, seeds[0]) for name in names if name in ATTACKED]
+    document: dict[str, Any] = {"machine": machine.described("xgboost-cpu", "numpy") + ".", "runs": [], "attacks": []}
+    for found in _run(jobs, options.processes):
+        document["attacks" if "kind" in found[0] else "runs"] += found
+        document["seconds"] = round(time.monotonic() - began)
+        if options.json:  # as far as it has come
+            options.json.parent.mkdir(parents=True, exist_ok=True)
+            options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     report = "\n".join(_report(document, options.verbose))
     print(report)
     if options.write:
         options.write.parent.mkdir(parents=True, exist_ok=True)
         options.write.write_text(report + "\n", encoding="utf-8")
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
 ATTACKED = ("flights", "baseball", "loans", "delays", "abrupt")
 
 
-def _run(jobs: Sequence[Callable[[], dict[str, Any]]], processes: int) -> list[dict[str, Any]]:
-    if processes == 1:
-        return [_told(job()) for job in jobs]
+def _run(jobs: Sequence[Callable[[], list[dict[str, Any]]]], processes: int) -> Iterator[list[dict[str, Any]]]:
+    """What the jobs found, in their order."""
     with ProcessPoolExecutor(processes) as pool:
-        futures = [pool.submit(job) for job in jobs]
-        return [_told(future.result()) for future in futures]
-
-
-def _told(run: dict[str, Any]) -> dict[str, Any]:
-    print(f"{run['name']} {run.get('kind', '')} seed {run['seed']}", file=sys.stderr, flush=True)
-    return run
+        for future in [pool.submit(job) for job in jobs]:
+            found = future.result()
+            print(f"{found[0]['name']} seed {found[0]['seed']}", file=sys.stderr, flush=True)
+            yield found
 
 
 def _source(name: str) -> Source:
