@@ -382,7 +382,8 @@ def _check_columns(spec: Spec, table: Table, reference: Table) -> None:
             share = float(np.mean(now.codes_in(then.levels)[now.codes >= 0] < 0)) if (now.codes >= 0).any() else 0.0
             if share > UNSEEN_LIMIT:
                 faults.append(
-                    f"{feature.name}: {share:.0%} of the values, of {len(now.levels)} kinds, are unknown to the reference"
+                    f"{feature.name}: {share:.0%} of the values, of {len(now.levels)} kinds, are unknown to the "
+                    "reference"
                 )
     faults += [
         f"{', '.join(names)}: each has the values that another of them used to have, as if they were exchanged"

@@ -45,8 +45,8 @@ def source_suspicion(spec: Spec, captures: Sequence[Capture], rows: Table, refer
         before = float(np.mean(reference.categories(feature.name).codes_in([column.levels[code]]) == 0))
         if share > most and before < most / 2:
             return (
-                f"{share:.0%} of the rows have one and the same {feature.name}, {before:.0%} of the reference's have it "
-                "(max_source_share)"
+                f"{share:.0%} of the rows have one and the same {feature.name}, {before:.0%} of the reference's have "
+                "it (max_source_share)"
             )
     return None
 
