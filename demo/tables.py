@@ -22,10 +22,10 @@ from demo.windows import Row, Rows, Source, Window
 from retrain.core.errors import InvalidSpec, Refused
 from retrain.model.read_spec import read_spec
 from retrain.model.spec import Spec
-from retrain.model.table import class_name, parse_column, read_table
+from retrain.model.table import class_name, parse_column
 from retrain.model.tables_on_disk import open_table
 from retrain.model.values import parse_numbers
-from retrain.training.dataset import Dataset, bootstrap_dataset, kinds
+from retrain.training.dataset import Dataset, bootstrap_dataset, initial_rows, kinds
 
 EPOCH_YEAR = 2020  # where windows that are not months of their own are laid out, one to a month
 COLUMN = "column:"  # before the name of a column that would be taken for something else
@@ -222,8 +222,7 @@ def _first_dataset(source: Source) -> Dataset:
     """What the dataset job will make of the initial data."""
     with TemporaryDirectory() as folder:
         source.write_initial(Path(folder))
-        wanted = {name: kind for name, kind in kinds(source.spec).items() if not name.startswith("__")}
-        return bootstrap_dataset(source.spec, read_table(Path(folder) / "train.csv", wanted))
+        return bootstrap_dataset(source.spec, initial_rows(source.spec, Path(folder) / "train.csv"))
 
 
 def _months(held: _Held) -> list[Window]:

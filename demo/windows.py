@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import overload
 
+from retrain.core.clock import render
 from retrain.model.spec import Spec
 
 
@@ -65,8 +66,9 @@ class Source:
         (folder / "model.toml").write_text(self.model, encoding="utf-8")
         with (folder / "train.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow([*self.spec.names, self.spec.label])
-            writer.writerows([*row.values, row.label] for row in self.initial)
+            time = [self.spec.time] if self.spec.time else []
+            writer.writerow([*self.spec.names, self.spec.label, *time])
+            writer.writerows([*row.values, row.label, *(render(row.time) for _ in time)] for row in self.initial)
 
 
 def text(value: object) -> str:

@@ -107,6 +107,35 @@ class TestBaseline:
         assert constraints["monitoring_config"]["distribution_constraints"]["comparison_threshold"] == 0.2
         assert "from model.toml: 1 numeric (age); 1 categorical (channel)" in capsys.readouterr().out
 
+    @pytest.mark.parametrize("said", ["option", "model"])
+    def test_a_column_of_times_teaches_what_chance_does(self, tmp_path, capsys, said):
+        days = [
+            ["3.5" if hour % 2 else "1", f"2026-01-{day:02}T{hour:02}:00"] for day in range(1, 29) for hour in range(24)
+        ]
+        table = write_csv(tmp_path / "t.csv", [row for row in days for _ in range(2)], ["x", "asked"])
+        (tmp_path / "model.toml").write_text(
+            '[model]\nlabel="y"\ntask="regression"\nmetric="mae"\ntime="asked"\n[features]\nx="numeric"\n'
+        )
+        how = ["--time", "asked"] if said == "option" else ["--model", str(tmp_path / "model.toml")]
+        assert main(["baseline", str(table), "--out", str(tmp_path / "b"), *how]) == 0
+        assert "Chance is learned from 28.0 days, 2026-01-01T00:00:00Z" in capsys.readouterr().out
+        [feature] = json.loads((tmp_path / "b" / "statistics.json").read_text())["features"]
+        assert [item["hours"] for item in feature["chance"]] == [24, 48]
+
+    @pytest.mark.parametrize(
+        ("time", "words"),
+        [
+            ("x", "numbers such as 1 are no times"),
+            ("odd", "row 3: 'soon' is no time"),
+            ("gone", "columns gone are missing"),
+        ],
+    )
+    def test_a_column_that_holds_no_times_is_refused(self, tmp_path, capsys, time, words):
+        rows = [["1", "2026-01-01", "a"], ["2", "soon", "b"]]
+        table = write_csv(tmp_path / "t.csv", rows, ["x", "odd", "feature"])
+        assert main(["baseline", str(table), "--out", str(tmp_path / "b"), "--time", time]) == 3
+        assert words in capsys.readouterr().err
+
     def test_one_value_that_is_no_number_makes_a_column_categorical(self, tmp_path, capsys):
         write_csv(tmp_path / "t.csv", [["1", ""], ["x", "2"], ["3", "nan"]], ["odd", "number"])
         assert main(["baseline", str(tmp_path / "t.csv"), "--out", str(tmp_path)]) == 0
@@ -338,7 +367,7 @@ class TestVerdicts:
         main(["drift", str(table), "--baseline", str(tmp_path), "--out", str(tmp_path / "out"), "--prediction", "y"])
         names, long, prediction, *_ = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out).splitlines()
         assert names.split() == ["feature", "verdict", "distance", "threshold", "detectable", "missing", "note"]
-        assert re.match(r"a_name_that_.*…  STABLE +0\.000 +0\.30 +0\.104 +0\.0%", long)
+        assert re.match(r"a_name_that_.*…  STABLE +0\.000 +0\.30 +0\.138 +0\.0%", long)
         assert re.match(r"prediction .* 0\.0%  not judged", prediction)
         assert max(map(len, (header, long, prediction))) <= 80
 

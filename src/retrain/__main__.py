@@ -16,10 +16,12 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from shlex import quote
 from typing import Any, NoReturn
+
+import numpy as np
 
 from retrain.capture.local_files import find_evidence
 from retrain.core import clock
@@ -27,12 +29,15 @@ from retrain.core.errors import InvalidSpec, NoBaseline, Refused, RetrainError
 from retrain.drift.analysis import analyse
 from retrain.drift.baseline import PREDICTION, Statistics, baseline_of, read_statistics
 from retrain.drift.constraints import Constraints, read_constraints
+from retrain.drift.learning import with_chance
 from retrain.drift.verdict import Verdict
 from retrain.model.kinds import IDENTIFIER, Column, look
 from retrain.model.monitor_options import MonitorOptions
 from retrain.model.read_spec import read_spec
 from retrain.model.spec import METRICS
 from retrain.model.tables_on_disk import TableFile, open_table
+from retrain.model.times import read_times
+from retrain.model.values import Numbers
 from retrain.operate import commands as operate
 
 EXIT_CODES = {Verdict.STABLE: 0, Verdict.DRIFTED: 1, Verdict.UNDECIDED: 2}
@@ -98,6 +103,9 @@ def _parser() -> argparse.ArgumentParser:
     baseline.add_argument(
         "--prediction", metavar="COLUMN", help="the model's answers for these rows: their drift is told too"
     )
+    baseline.add_argument(
+        "--time", metavar="COLUMN", help="when a row was, no feature: chance is learned from it; --model may say it"
+    )
     baseline.set_defaults(command=_baseline)
     drift = commands.add_parser("drift", help="judge captures or a table against a baseline")
     drift.add_argument(
@@ -148,16 +156,20 @@ def _baseline(options: argparse.Namespace) -> int:
     table = open_table(options.data)
     columns: dict[str, Column] = {}
     steps = 1 + (not options.model) + bool(options.prediction)
+    times = None
     with progress(f"reading {options.data.name}", steps * options.data.stat().st_size) as advance:
         if options.model:
             spec = read_spec(options.model)
             features = {feature.name: feature.type for feature in spec.features}
             monitor, origin = spec.monitor, f"from {options.model.name}"
+            options.time = options.time or (spec.time if spec.time in table.header else None)
         else:
             columns = look(table, _features(table, options), advance)
             features = {name: column.kind for name, column in columns.items()}
             aside = tuple(name for name, column in columns.items() if column.nature)
             monitor, origin = MonitorOptions(ignored=aside), "inferred from the data"
+        if options.time in features:
+            raise Refused("schema_mismatch", f"{options.model}: {options.time} is a feature, so it can't be --time")
         if clash := next((name for name in features if name in {PREDICTION, options.prediction}), None):
             raise Refused(
                 "schema_mismatch",
@@ -166,6 +178,11 @@ def _baseline(options: argparse.Namespace) -> int:
             )
         answers = (answer for [answer] in table.rows([options.prediction], advance)) if options.prediction else None
         statistics, constraints = baseline_of(table.rows(list(features), advance), features, monitor, answers)
+        if options.time:
+            moments = [moment for [moment] in table.rows([options.time])]
+            times = read_times(moments, f"{options.data}, {options.time}")
+            answers = (answer for [answer] in table.rows([options.prediction])) if options.prediction else None
+            statistics = with_chance(statistics, table.rows(list(features)), times, answers)
     if not (count := statistics["dataset"]["item_count"]):
         raise Refused("too_few_rows", f"{options.data}: the file has a header and no row: rows are expected")
     _write(options.out, {"statistics": statistics, "constraints": constraints})
@@ -181,7 +198,17 @@ def _baseline(options: argparse.Namespace) -> int:
     if options.prediction:
         print(f"Prediction: {options.prediction}.")
     print(f"Baseline of {count:,} rows: {options.out / 'statistics.json'}, {options.out / 'constraints.json'}")
+    print(_span(times))
     return 0
+
+
+def _span(times: Numbers | None) -> str:
+    """What the baseline knows of its time, in a sentence."""
+    known = np.empty(0) if times is None else times[np.isfinite(times)]
+    if not len(known):
+        return "No times: rows are taken for independent, and days that differ for drift. Name their column: --time."
+    first, last = (clock.render(datetime.fromtimestamp(float(end), UTC)) for end in (known.min(), known.max()))
+    return f"Chance is learned from {(known.max() - known.min()) / 86_400:.1f} days, {first} to {last}."
 
 
 def _features(table: TableFile, options: argparse.Namespace) -> list[str]:
@@ -190,7 +217,7 @@ def _features(table: TableFile, options: argparse.Namespace) -> list[str]:
             "schema_mismatch",
             f"{table.path}: --leave-out {unknown[0]}: there is no such column, it has {', '.join(table.header)}",
         )
-    if names := [name for name in table.header if name not in {*options.leave_out, options.prediction}]:
+    if names := [name for name in table.header if name not in {*options.leave_out, options.prediction, options.time}]:
         return names
     raise Refused("schema_mismatch", f"{table.path}: no column is left: remove a --leave-out")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import tracemalloc
 from datetime import UTC, datetime
 
@@ -92,7 +93,9 @@ class TestVerdicts:
         documents = baseline(threshold=0.05, min_rows=100)
         found = analysis_of(captures_of(rows(400, seed=3)), documents)
         assert (found.verdict, found.reason) == (Verdict.UNDECIDED, "too_few_rows")
-        assert found.min_detectable_drift == pytest.approx(1.8 * ((400 + 4000) / (400 * 4000)) ** 0.5)
+        alpha = 0.1 / (365 * 3 * 3 * 4)  # false alarms a year; of a day; sliding; features; lengths
+        c = (-math.log(alpha / 2) / 2) ** 0.5
+        assert found.min_detectable_drift == pytest.approx(c * ((400 + 4000) / (400 * 4000)) ** 0.5)
         assert analysis_of(captures_of(rows(6000, seed=3)), documents).verdict is Verdict.STABLE
 
     def test_no_captures(self):
@@ -110,8 +113,9 @@ class TestVerdicts:
         robust = analysis_of(captures_of(rows(600, seed=2, age=50)), baseline(method="Robust"))
         assert robust.features[0].method == "linf_robust"
         chance = simple.features[0].min_detectable_drift
-        assert robust.features[0].distance == pytest.approx(simple.features[0].distance - chance)
-        assert robust.features[0].min_detectable_drift == pytest.approx(0.3 + chance)
+        deequ = 1.8 * ((600 + 4000) / (600 * 4000)) ** 0.5
+        assert robust.features[0].distance == pytest.approx(simple.features[0].distance - deequ)
+        assert robust.features[0].min_detectable_drift == chance
 
     @pytest.mark.parametrize(("age", "verdict"), [(40, "STABLE"), (49, "UNDECIDED"), (54, "DRIFTED")])
     def test_robust_is_undecided_between_its_threshold_and_what_chance_adds(self, age, verdict):

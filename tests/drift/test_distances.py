@@ -12,6 +12,7 @@ from scipy.spatial.distance import jensenshannon
 
 from retrain.drift import distances, verdict
 from retrain.drift.baseline import baseline_of, read_statistics
+from retrain.drift.chance import Bound
 from retrain.drift.profile import merge_columns, numbers_of, sketch_of
 from retrain.model.values import in_precision
 
@@ -296,7 +297,10 @@ class TestNothingToCompare:
         assert math.isnan(distances.categorical_distance({"a": 1}, {}))
         assert math.isnan(distances.psi(np.array([1.0]), np.array([0.0])))
         assert distances.min_detectable_drift(0, 100) == 1.0
-        assert verdict.on_distance(math.nan, 0.3, 1.0) == (verdict.Verdict.UNDECIDED, "too_few_rows")
+        assert verdict.on_distance(math.nan, 0.3, Bound(1.0, 1.0, few=True, learned=False)) == (
+            verdict.Verdict.UNDECIDED,
+            "too_few_rows",
+        )
 
 
 @pytest.mark.parametrize(
@@ -316,6 +320,6 @@ class TestNothingToCompare:
     ],
 )
 def test_verdict_on_a_feature(distance, threshold, chance, beyond, expected):
-    found, reason = verdict.on_distance(distance, threshold, chance, beyond)
+    found, reason = verdict.on_distance(distance, threshold, Bound(chance, chance, few=True, learned=False), beyond)
     assert found == expected
     assert (reason == "too_few_rows") == (expected == "UNDECIDED")

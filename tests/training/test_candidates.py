@@ -13,7 +13,7 @@ from retrain.model.spec import CANDIDATES, Spec
 from retrain.model.table import Table, category, concat
 from retrain.quality.metrics import score
 from retrain.training.candidates import encode, train, truth
-from retrain.training.dataset import NEW, ORIGINAL, WEIGHT, bootstrap_dataset
+from retrain.training.dataset import NEW, ORIGINAL, TIME, WEIGHT, bootstrap_dataset
 
 
 def with_training(spec: Spec, **options) -> Spec:
@@ -21,7 +21,12 @@ def with_training(spec: Spec, **options) -> Spec:
 
 
 def window(rows: Table, weight: float = 3.0) -> Table:
-    own = {WEIGHT: np.full(len(rows), weight), NEW: np.ones(len(rows)), ORIGINAL: np.zeros(len(rows))}
+    own = {
+        WEIGHT: np.full(len(rows), weight),
+        NEW: np.ones(len(rows)),
+        ORIGINAL: np.zeros(len(rows)),
+        TIME: np.zeros(len(rows)),
+    }
     return Table({**rows.columns, **own})
 
 

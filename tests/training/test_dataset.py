@@ -18,6 +18,7 @@ from retrain.training.dataset import (
     NEW,
     ORIGINAL,
     PARTS,
+    TIME,
     WEIGHT,
     Read,
     Reference,
@@ -105,7 +106,7 @@ def test_in_a_dataset_of_an_older_version_the_oldest_rows_count_as_the_first(spe
         for part in PARTS:
             file = tmp_path / name / f"{part}.csv"
             lines = file.read_text().splitlines()
-            assert lines[0].endswith(f",{ORIGINAL}")
+            assert lines[0].endswith(f",{ORIGINAL},{TIME}")
             file.write_text("".join(line.rpartition(",")[0] + "\n" for line in lines))
         return read_reference(tmp_path / name, spec)
 

@@ -16,20 +16,22 @@ from typing import Any
 
 from retrain.capture.quarantine import BadLine
 from retrain.core.clock import render
-from retrain.core.window import Window
+from retrain.core.window import HOUR, Window
 from retrain.drift import verdict
 from retrain.drift.baseline import PREDICTION, Statistics, read_statistics, render_statistics
-from retrain.drift.comparison import compare, compare_prediction
+from retrain.drift.chance import DAY, LENGTHS_JUDGED, YEAR, level
+from retrain.drift.comparison import Look, compare, compare_prediction
 from retrain.drift.constraints import Constraints, read_constraints, render_constraints
 from retrain.drift.intake import Intake, read_captures
 from retrain.drift.profile import ColumnProfile, NumericProfile, Profile
 from retrain.drift.triage import bad_rows, triage
-from retrain.drift.verdict import FeatureDrift, Verdict
+from retrain.drift.verdict import UNTELLABLE, FeatureDrift, Verdict
 from retrain.drift.violations import Violation, violations
 from retrain.model.monitor_options import MonitorOptions
 
 NAMESPACE = "DriftRetrain"
 MAX_FEATURE_METRICS = 20
+_UNBOUNDED = 20 * YEAR  # hours: a window that nobody asked for begins at the beginning of time
 _METRIC_NAME = re.compile(r"[^A-Za-z0-9_.\-/#]")
 _METRIC_NAME_LIMIT = 255
 
@@ -43,7 +45,7 @@ class Analysis:
     `threshold` exactly if the window has drifted. It is None, as `drift_share`
     (the share of the judged features that have drifted) is, unless the verdict is DRIFTED or STABLE.
     `min_detectable_drift` is the largest of the judged features'. `paths` counts the lines by how they were read
-    (`retrain.drift.intake.Intake`).
+    (`retrain.drift.intake.Intake`). `hours` is the length that was judged, None if nobody knows it.
     """
 
     window_start: datetime
@@ -71,6 +73,20 @@ class Analysis:
     prediction_profile: ColumnProfile | None = field(repr=False)
     monitoring_config: Mapping[str, Any] = field(repr=False)
     paths: Mapping[str, int] = field(default_factory=dict)
+    hours: float | None = None
+
+    @property
+    def chance_learned(self) -> bool:
+        """Whether the baseline's own time said what chance does: its rows have times, and the window's length is known.
+
+        If not, rows were taken for independent, and a day that is unlike others may be called drift.
+        """
+        return any(feature.chance_learned for feature in self.features)
+
+    @property
+    def untellable(self) -> tuple[str, ...]:
+        """The judged features that move by more than their threshold anyhow in windows of this length."""
+        return tuple(item.name for item in self.features if item.judged and item.reason in UNTELLABLE)
 
     def statistics(self) -> dict[str, Any]:
         """The window's statistics.json."""
@@ -108,6 +124,9 @@ class Analysis:
             "drift_share": self.drift_share,
             "threshold": self.threshold,
             "min_detectable_drift": self.min_detectable_drift,
+            "hours": self.hours,
+            "chance_learned": self.chance_learned,
+            "untellable": list(self.untellable),
             "records": self.records,
             "rows": self.rows,
             "outside_window": self.outside_window,
@@ -216,12 +235,13 @@ def analyse_intake(
 ) -> Analysis:
     """The analysis of captures that were read already; parameters as `analyse` has them."""
     options = options or constraints.options
+    look = look_at(intake, window, statistics, options)
     if alarm_threshold is not None:
         constraints = constraints.with_threshold(alarm_threshold)
     threshold = constraints.threshold if alarm_threshold is None else alarm_threshold
     rows, quarantine = intake.profile.rows, intake.quarantine
     compared = [
-        compare(baseline, intake.profile.columns[name], constraints, constraints.judges(name))
+        compare(baseline, intake.profile.columns[name], constraints, look, constraints.judges(name))
         for name, baseline in statistics.features.items()
     ]
     unmet = violations(intake, constraints, compared, options.min_rows)
@@ -244,7 +264,7 @@ def analyse_intake(
         detail=detail,
         triage=broken is not None,
         features=tuple(features),
-        prediction=compare_prediction(statistics, constraints, intake, options.max_bad_share),
+        prediction=compare_prediction(statistics, constraints, intake, look, options.max_bad_share),
         worst_feature=worst.name if worst else None,
         drift_max=_in_unit(worst, threshold) if decided and worst else None,
         drift_share=sum(item.verdict is Verdict.DRIFTED for item in told) / len(told) if decided else None,
@@ -262,7 +282,26 @@ def analyse_intake(
         prediction_profile=intake.prediction.columns[PREDICTION] if intake.prediction.rows else None,
         monitoring_config=constraints.monitoring_config,
         paths=intake.paths,
+        hours=look.hours,
     )
+
+
+def look_at(intake: Intake, window: Window, statistics: Statistics, options: MonitorOptions) -> Look:
+    """How long the window is, and the level at which a feature is told by it.
+
+    The length is that of the captures where they cover less than half of the window, and where it has no end. A
+    baseline without times has the level of a day for every length: what hours do is beyond its knowledge.
+    """
+    span = (window[1] - window[0]) / HOUR
+    hours: float | None = span
+    if intake.first is not None and intake.last is not None:
+        covered = float(math.ceil((intake.last - intake.first) / HOUR))
+        hours = max(covered, 1.0) if covered < span / 2 and span > 1 else span
+    elif span > _UNBOUNDED:
+        hours = None
+    timed = any(feature.chance is not None for feature in statistics.features.values())
+    each = hours if timed and hours else DAY
+    return Look(hours, level(options.false_alarms_per_year, each, len(statistics.features), LENGTHS_JUDGED))
 
 
 def _in_unit(feature: FeatureDrift, threshold: float) -> float | None:
@@ -297,6 +336,8 @@ def _feature_document(feature: FeatureDrift) -> dict[str, Any]:
         "method": feature.method,
         "judged": feature.judged,
         "min_detectable_drift": feature.min_detectable_drift,
+        "chance": feature.chance,
+        "chance_learned": feature.chance_learned,
         "p_value": feature.p_value,
         "p_threshold": feature.p_threshold,
         "psi": feature.psi,

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from retrain.core.errors import Refused
+from retrain.drift.chance import Blocks, read_blocks
 from retrain.drift.constraints import render_constraints
 from retrain.drift.distances import Steps
 from retrain.drift.documents import feature_name, read_document, unusable
@@ -49,7 +50,8 @@ class NumericBaseline:
     """A numeric feature of statistics.json; `steps` is its distribution, None if the file has none.
 
     `importance` is the feature's share of the serving model's gain, None if the file does not tell. `nature` is that of
-    a feature which is no evidence of drift (`retrain.model.kinds`), None of others.
+    a feature which is no evidence of drift (`retrain.model.kinds`), None of others. `chance` is what blocks of the
+    baseline's own time did, None if it did not know its time.
     """
 
     name: str
@@ -59,6 +61,7 @@ class NumericBaseline:
     steps: Steps | None
     importance: float | None = None
     nature: str | None = None
+    chance: tuple[Blocks, ...] | None = None
 
     @property
     def completeness(self) -> float:
@@ -78,6 +81,7 @@ class CategoricalBaseline:
     importance: float | None = None
     boolean: bool = False
     nature: str | None = None
+    chance: tuple[Blocks, ...] | None = None
 
     @property
     def completeness(self) -> float:
@@ -297,9 +301,9 @@ def _feature_baseline(feature: Any, file: str) -> FeatureBaseline:
     if isinstance(numeric, dict):
         present, missing = _common(numeric, name, file)
         steps = _steps(numeric, name, file) if present else None
-        return NumericBaseline(
-            name, kind, present, missing, steps, _importance(feature, file), _nature_of_numbers(numeric, kind)
-        )
+        importance, chance = _importance(feature, file), _chance(feature, file)
+        nature = _nature_of_numbers(numeric, kind)
+        return NumericBaseline(name, kind, present, missing, steps, importance, nature, chance)
     if isinstance(strings, dict):
         present, missing = _common(strings, name, file)
         counts = _category_counts(strings, name, file)
@@ -309,7 +313,8 @@ def _feature_baseline(feature: Any, file: str) -> FeatureBaseline:
         distinct = strings.get("distinct_count")
         several = float(distinct) if isinstance(distinct, (int, float)) else len(counts)
         nature = None if boolean else nature_of_texts(several, present, counts)
-        return CategoricalBaseline(name, kind, present, missing, found, _importance(feature, file), boolean, nature)
+        importance, chance = _importance(feature, file), _chance(feature, file)
+        return CategoricalBaseline(name, kind, present, missing, found, importance, boolean, nature, chance)
     raise unusable(
         file, name, "numerical_statistics", "neither this nor string_statistics is there: compute the baseline anew"
     )
@@ -327,6 +332,15 @@ def _importance(feature: Mapping[str, Any], file: str) -> float | None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1):
         raise unusable(file, feature["name"], "importance", f"{value!r} is not a share from 0 to 1: remove it")
     return value
+
+
+def _chance(feature: Mapping[str, Any], file: str) -> tuple[Blocks, ...] | None:
+    if (found := feature.get("chance")) is None:
+        return None
+    try:
+        return read_blocks(found)
+    except ValueError as error:
+        raise unusable(file, feature["name"], "chance", f"{error}: remove it, or compute the baseline anew") from None
 
 
 def _common(statistics: Mapping[str, Any], name: str, file: str) -> tuple[int, int]:

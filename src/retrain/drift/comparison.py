@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from retrain.drift import distances, verdict
+from retrain.drift import chance, distances, verdict
 from retrain.drift.baseline import PREDICTION, CategoricalBaseline, FeatureBaseline, NumericBaseline, Statistics
 from retrain.drift.constraints import Constraints
 from retrain.drift.intake import Intake
@@ -17,8 +17,16 @@ from retrain.drift.verdict import FeatureDrift, Verdict
 _MOST = 0.5  # of the values in categories that are not told apart: what is compared says little
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at a window: how long it is, None if nobody knows, and the level at which a feature is told by it."""
+
+    hours: float | None
+    alpha: float
+
+
 def compare(
-    baseline: FeatureBaseline, column: ColumnProfile, constraints: Constraints, judged: bool = True
+    baseline: FeatureBaseline, column: ColumnProfile, constraints: Constraints, look: Look, judged: bool = True
 ) -> FeatureDrift:
     """How far the feature is from its baseline, and what follows. `judged`: whether the window's verdict heeds it.
 
@@ -34,18 +42,17 @@ def compare(
         found = _compare_numbers(baseline, column)
     elif isinstance(column, CategoricalProfile) and isinstance(baseline, CategoricalBaseline):
         found = _compare_categories(baseline, column)
-    if metric.method == "psi":
-        distance, chance = found.psi, distances.psi_by_chance(n, m, found.bins)
-    elif metric.method == "jensen_shannon":
-        distance, chance = found.jensen_shannon, distances.jensen_shannon_by_chance(n, m, found.bins)
-    else:
-        distance, chance = found.difference, distances.min_detectable_drift(n, m)
+    kind = metric.method if metric.method in {"psi", "jensen_shannon"} else "linf"
+    distance = {"psi": found.psi, "jensen_shannon": found.jensen_shannon, "linf": found.difference}[kind]
+    bound = chance.bound(kind, baseline.chance, look.hours, (n, m, found.bins), look.alpha)
     found_verdict, reason = verdict.on_distance(
-        distance, metric.threshold, chance, beyond=metric.method == "linf_robust"
+        distance, metric.threshold, bound, beyond=metric.method == "linf_robust"
     )
     if metric.method == "linf_robust":
         distance = distances.robust(distance, n, m)
-    if metric.method == "chi_squared" and found.p_value < metric.p_threshold:
+    # A p-value takes rows for independent: where the baseline knows better, the difference has to be beyond that, too.
+    told = not bound.learned or found.difference > bound.total
+    if metric.method == "chi_squared" and found.p_value < metric.p_threshold and told:
         found_verdict, reason = Verdict.DRIFTED, None
     if m == 0:
         found_verdict, reason = Verdict.UNDECIDED, "no_baseline"
@@ -61,7 +68,9 @@ def compare(
         distance=_known(distance),
         threshold=metric.threshold,
         method=metric.method,
-        min_detectable_drift=chance,
+        min_detectable_drift=bound.total if kind == "psi" and math.isfinite(bound.total) else min(1.0, bound.total),
+        chance=bound.total if math.isfinite(bound.total) else None,
+        chance_learned=bound.learned,
         present=n,
         missing=column.missing,
         bad=column.bad if isinstance(column, NumericProfile) else 0,
@@ -87,7 +96,7 @@ def _undescribed(baseline: FeatureBaseline, found: _Compared, verdict: Verdict) 
 
 
 def compare_prediction(
-    statistics: Statistics, constraints: Constraints, intake: Intake, max_bad_share: float
+    statistics: Statistics, constraints: Constraints, intake: Intake, look: Look, max_bad_share: float
 ) -> FeatureDrift | None:
     """The model's answers against the baseline's, reported and not judged; None if the window has no answer.
 
@@ -99,7 +108,7 @@ def compare_prediction(
     baseline = statistics.prediction
     if baseline is None:  # nothing to compare with: its numbers are in statistics.json
         baseline = NumericBaseline(PREDICTION, "Unknown", 0, 0, None)
-    found = compare(baseline, intake.prediction.columns[PREDICTION], constraints, judged=False)
+    found = compare(baseline, intake.prediction.columns[PREDICTION], constraints, look, judged=False)
     # A capture has one answer or none, of one row or of several.
     if unreadable > max_bad_share * min(intake.records, answers + unreadable):
         usable = found.completeness * answers / (answers + unreadable)

@@ -151,8 +151,8 @@ def min_detectable_drift(n: float, m: float, alpha: float | None = None) -> floa
     return min(1.0, c_alpha(alpha) * math.sqrt((n + m) / (n * m)))
 
 
-def psi_by_chance(n: float, m: float, bins: int) -> float:
-    """The PSI that n and m values of the same distribution exceed with probability 0.003; 1 if there are none.
+def psi_by_chance(n: float, m: float, bins: int, alpha: float = ALPHA) -> float:
+    """The PSI that n and m values of the same distribution exceed with probability alpha; 1 if there are none.
 
     Yurdakul 2018: about chi-square's quantile times 1/n + 1/m. Where a bin expects few values, it is less.
 
@@ -163,14 +163,14 @@ def psi_by_chance(n: float, m: float, bins: int) -> float:
         return 1.0
     degrees = max(bins, 2) - 1
     spread = 2 / (9 * degrees)  # the quantile by Wilson and Hilferty 1931
-    return float((1 / n + 1 / m) * degrees * (1 - spread + NormalDist().inv_cdf(1 - ALPHA) * math.sqrt(spread)) ** 3)
+    return float((1 / n + 1 / m) * degrees * (1 - spread + NormalDist().inv_cdf(1 - alpha) * math.sqrt(spread)) ** 3)
 
 
-def jensen_shannon_by_chance(n: float, m: float, bins: int) -> float:
+def jensen_shannon_by_chance(n: float, m: float, bins: int, alpha: float = ALPHA) -> float:
     """The same of the Jensen-Shannon distance, at most 1: for small differences its square is PSI / (8 ln 2)."""
     if not n or not m:
         return 1.0
-    return min(1.0, math.sqrt(_RARE * psi_by_chance(n, m, bins) / (8 * math.log(2))))
+    return min(1.0, math.sqrt(_RARE * psi_by_chance(n, m, bins, alpha) / (8 * math.log(2))))
 
 
 def ks_p_value(distance: float, n: float, m: float) -> float:
@@ -286,20 +286,31 @@ def psi(baseline: NDArray[np.float64], window: NDArray[np.float64]) -> float:
     """
     if not baseline.sum() or not window.sum():
         return math.nan
-    expected = (baseline + 0.5) / (baseline.sum() + 0.5 * len(baseline))
-    actual = (window + 0.5) / (window.sum() + 0.5 * len(window))
-    return float(np.sum((actual - expected) * np.log(actual / expected)))
+    return float(psi_of(baseline, window))
+
+
+def psi_of(baseline: Numbers, window: Numbers) -> Numbers:
+    """The same of many arrays of counts, (..., bins) → (...), none of them empty."""
+    bins = baseline.shape[-1]
+    expected = (baseline + 0.5) / (baseline.sum(axis=-1, keepdims=True) + 0.5 * bins)
+    actual = (window + 0.5) / (window.sum(axis=-1, keepdims=True) + 0.5 * bins)
+    return np.asarray(((actual - expected) * np.log(actual / expected)).sum(axis=-1))
 
 
 def jensen_shannon(baseline: NDArray[np.float64], window: NDArray[np.float64]) -> float:
     """The Jensen-Shannon distance of two arrays of counts, base 2, 0 … 1; NaN if one is empty (Lin 1991; its root)."""
     if not baseline.sum() or not window.sum():
         return math.nan
-    p, q = baseline / baseline.sum(), window / window.sum()
+    return float(jensen_shannon_of(baseline, window))
+
+
+def jensen_shannon_of(baseline: Numbers, window: Numbers) -> Numbers:
+    """The same of many arrays of counts, (..., bins) → (...), none of them empty."""
+    p, q = baseline / baseline.sum(axis=-1, keepdims=True), window / window.sum(axis=-1, keepdims=True)
     middle = (p + q) / 2
     with np.errstate(divide="ignore", invalid="ignore"):
-        parts = [np.where(share > 0, share * np.log2(share / middle), 0.0).sum() for share in (p, q)]
-    return math.sqrt(max(0.0, float(sum(parts)) / 2))
+        parts = [np.where(share > 0, share * np.log2(share / middle), 0.0).sum(axis=-1) for share in (p, q)]
+    return np.asarray(np.sqrt(np.maximum(0.0, parts[0] + parts[1]) / 2))
 
 
 def wasserstein(baseline: Steps, window: AtPoints, count: int, sketch: Sketch) -> float:

@@ -12,9 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from retrain.drift.chance import Bound
 from retrain.drift.distances import rarity
 
 NAMED = 5  # features or columns in a sentence
+UNTELLABLE = frozenset({"not_tellable", "window_short"})  # why a feature can't be told in a window of that length
 _MOST_SEVERE = 1e6  # of a threshold of zero
 
 
@@ -38,8 +40,10 @@ class FeatureDrift:
     what is reported without taking part in the window's verdict. `importance` is the share of the serving model's gain,
     None if the baseline does not tell.
 
-    `min_detectable_drift` is the least difference that is told from chance; the distance of `linf_robust` is already
-    less that.
+    `chance` is the largest distance that a window of this length may have by chance, None if the baseline can't say;
+    `chance_learned` is whether the baseline's own time had a say in it, or rows were taken for independent.
+    `min_detectable_drift` is the least difference that is told from chance, at most 1 but of PSI; the distance of
+    `linf_robust` is already less what chance does to independent rows.
     """
 
     name: str
@@ -62,6 +66,8 @@ class FeatureDrift:
     wasserstein: float | None = None
     new_categories: int | None = 0
     importance: float | None = None
+    chance: float | None = None
+    chance_learned: bool = False
 
     @property
     def severity(self) -> float:
@@ -84,27 +90,35 @@ class FeatureDrift:
         return self.severity if self.importance is None else self.severity * self.importance
 
 
-def on_distance(distance: float, threshold: float, chance: float, beyond: bool = False) -> tuple[Verdict, str | None]:
+def on_distance(distance: float, threshold: float, chance: Bound, beyond: bool = False) -> tuple[Verdict, str | None]:
     """The verdict on a feature, and why it is undecided. `chance` is what chance may produce, in the distance's unit.
 
-    `beyond`: drift is what exceeds the threshold by more than chance (Robust), and not what exceeds both.
+    `beyond`: drift is what exceeds the threshold by more than chance (Robust), and not what exceeds both. Undecided is
+    "too_few_rows" where more rows would decide, "not_tellable" where only a longer window or baseline would,
+    "window_short" where the baseline says nothing of so short a window.
 
+    >>> def rows(chance):
+    ...     return Bound(chance, chance, few=True, learned=False)
     >>> for distance, chance in (0.35, 0.06), (0.05, 0.06), (0.05, 0.5), (0.45, 0.5):
-    ...     print(*on_distance(distance, 0.3, chance))
+    ...     print(*on_distance(distance, 0.3, rows(chance)))
     DRIFTED None
     STABLE None
     UNDECIDED too_few_rows
     UNDECIDED too_few_rows
-    >>> print(*on_distance(0.35, 0.3, 0.06, beyond=True))
+    >>> print(*on_distance(0.35, 0.3, rows(0.06), beyond=True))
     UNDECIDED too_few_rows
+    >>> print(*on_distance(0.45, 0.3, Bound(0.5, 0.2, few=False, learned=True, hours=24)))
+    UNDECIDED not_tellable
     """
     if math.isnan(distance):
         return Verdict.UNDECIDED, "too_few_rows"
-    if distance > (threshold + chance if beyond else max(threshold, chance)):
+    if distance > (threshold + chance.total if beyond else max(threshold, chance.total)):
         return Verdict.DRIFTED, None
-    if distance <= threshold and chance <= threshold:
+    if distance <= threshold and chance.hides <= threshold:
         return Verdict.STABLE, None
-    return Verdict.UNDECIDED, "too_few_rows"
+    if chance.few:
+        return Verdict.UNDECIDED, "too_few_rows"
+    return Verdict.UNDECIDED, "window_short" if chance.hours is None else "not_tellable"
 
 
 def on_window(
@@ -113,7 +127,8 @@ def on_window(
     """The verdict on a window of that many rows, and why it is undecided: the reason, and in a sentence.
 
     `judged` are the features that take part. `reach` is the share of the rows that have the feature, in the baseline or
-    now: an undecided feature that so few rows have cannot move the data by its threshold, whatever it did.
+    now: an undecided feature that so few rows have cannot move the data by its threshold, whatever it did. A feature
+    that moves by more than its threshold from one window to the next anyhow is no reason to doubt the others.
     """
     if not rows:
         return Verdict.UNDECIDED, "capture_missing", "the window has no captured row"
@@ -121,10 +136,19 @@ def on_window(
         return Verdict.UNDECIDED, "too_few_rows", f"{rows} rows, at least {min_rows} are needed"
     if any(feature.verdict is Verdict.DRIFTED for feature in judged):
         return Verdict.DRIFTED, None, None
-    matter = [item for item in judged if item.verdict is Verdict.UNDECIDED and reach[item.name] > item.threshold]
-    if not matter and any(feature.verdict is Verdict.STABLE for feature in judged):
+    undecided = [item for item in judged if item.verdict is Verdict.UNDECIDED and reach[item.name] > item.threshold]
+    matter = [item for item in undecided if item.reason not in UNTELLABLE]
+    if matter:
+        named = ", ".join(f"{item.name} ({item.reason})" for item in matter[:NAMED])
+        return Verdict.UNDECIDED, matter[0].reason, f"{len(matter)} features are undecided: {named}"
+    if any(feature.verdict is Verdict.STABLE for feature in judged):
         return Verdict.STABLE, None, None
-    if not matter:
-        return Verdict.UNDECIDED, "not_judged", "no feature could be judged"
-    named = ", ".join(f"{item.name} ({item.reason})" for item in matter[:NAMED])
-    return Verdict.UNDECIDED, matter[0].reason, f"{len(matter)} features are undecided: {named}"
+    return Verdict.UNDECIDED, *_untold(undecided)
+
+
+def _untold(undecided: Sequence[FeatureDrift]) -> tuple[str, str]:
+    if any(item.reason == "not_tellable" for item in undecided):
+        return "window_short", "in windows so short every feature moves by more than its threshold, whatever happens"
+    if undecided:
+        return "window_short", "the baseline says nothing of what windows so short do by chance"
+    return "not_judged", "no feature could be judged"

@@ -10,18 +10,19 @@ import argparse
 import csv
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
 from retrain.drift.baseline import baseline_of
+from retrain.drift.learning import with_chance
 from retrain.jobs.entry import arguments, run
 from retrain.model.archive import importance, load_model
 from retrain.model.read_spec import read_spec
 from retrain.model.serving import Model, predict
-from retrain.model.spec import Spec
-from retrain.training.dataset import NEW, verify_dataset
+from retrain.model.values import parse_numbers
+from retrain.training.dataset import NEW, TIME, verify_dataset
 
 _BLOCK = 10_000  # rows that are in memory at a time
 
@@ -37,8 +38,10 @@ def compute(options: argparse.Namespace) -> str:
     spec = read_spec(options.dataset / "model.toml")
     features = {feature.name: feature.type for feature in spec.features}
     model = load_model(options.challenger / "model.tar.gz")
-    rows = partial(_window_rows, options.dataset, spec)
+    rows = partial(_window_rows, options.dataset, spec.names)
     statistics, constraints = baseline_of(rows(), features, spec.monitor, _answers(rows(), model), importance(model))
+    times, _ = parse_numbers([time for [time] in _window_rows(options.dataset, [TIME])])
+    statistics = with_chance(statistics, rows(), times, _answers(rows(), model))
     options.output.mkdir(parents=True, exist_ok=True)
     for name, document in (("statistics", statistics), ("constraints", constraints)):
         text = json.dumps(document, ensure_ascii=False, allow_nan=False)
@@ -46,13 +49,13 @@ def compute(options: argparse.Namespace) -> str:
     return f"baseline of {statistics['dataset']['item_count']} rows and {len(features)} features"
 
 
-def _window_rows(dataset: Path, spec: Spec) -> Iterator[list[str]]:
-    """The features, as texts, of the rows of training and validation that are not old ones."""
+def _window_rows(dataset: Path, names: Sequence[str]) -> Iterator[list[str]]:
+    """Those columns, as texts, of the rows of training and validation that are not old ones."""
     for part in ("train", "validation"):
         with (dataset / f"{part}.csv").open(encoding="utf-8", newline="") as file:
             reader = csv.reader(file)
             header = next(reader)
-            places, new = [header.index(name) for name in spec.names], header.index(NEW)
+            places, new = [header.index(name) for name in names], header.index(NEW)
             yield from ([row[place] for place in places] for row in reader if row[new] == "1")
 
 

@@ -14,12 +14,11 @@ from retrain.core.clock import parse
 from retrain.core.errors import Refused
 from retrain.jobs.entry import arguments, flag, run
 from retrain.model.read_spec import read_spec
-from retrain.model.table import read_table
 from retrain.training.dataset import (
     Read,
     bootstrap_dataset,
     drift_dataset,
-    kinds,
+    initial_rows,
     read_reference,
     sha256,
     verify_dataset,
@@ -45,8 +44,7 @@ def build(options: argparse.Namespace) -> str:
     if not (options.reference / "train.csv").exists():
         raise Refused("schema_mismatch", "train.csv is missing beside model.toml")
     if options.bootstrap:
-        wanted = {name: kind for name, kind in kinds(spec).items() if not name.startswith("__")}
-        dataset = bootstrap_dataset(spec, read_table(options.reference / "train.csv", wanted))
+        dataset = bootstrap_dataset(spec, initial_rows(spec, options.reference / "train.csv"))
     else:
         verify_dataset(options.reference)
         window = (parse(options.window_start), parse(options.window_end))

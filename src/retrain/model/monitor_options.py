@@ -26,6 +26,7 @@ OWN_THRESHOLDS: Mapping[str, float] = MappingProxyType({"PSI": 0.25, "JensenShan
 UNCHOSEN = "default_thresholds"
 ALPHA = 0.003  # how improbable something has to be before it is not taken for chance
 MOST_DELAY = 2208  # hours, three months
+MOST_ALARMS = 365.0  # a year: one a day
 
 
 class OptionError(InvalidSpec):
@@ -52,6 +53,7 @@ class MonitorOptions:
     methods: Mapping[str, str] = field(default_factory=dict)  # by feature
     ignored: tuple[str, ...] = ()  # features that are reported, not judged
 
+    false_alarms_per_year: float = 0.1  # of an endpoint where nothing has changed, whatever its features and windows
     p_threshold: float = ALPHA  # p-value below which ChiSquared says drift
     min_rows: int = 500  # rows below which a window is undecided
     max_bad_share: float = 0.05  # bad lines, rows or values above which the window is a case for a person
@@ -90,6 +92,7 @@ class MonitorOptions:
 
 
 CARRIED = (
+    "false_alarms_per_year",
     "p_threshold",
     "min_rows",
     "max_bad_share",
@@ -117,6 +120,10 @@ def _option(key: str, value: Any, features: Mapping[str, str] | None) -> Any:
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise OptionError(key, f"{value!r} is not a whole number from 1")
         return value
+    if key == "false_alarms_per_year":
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= MOST_ALARMS:
+            raise OptionError(key, f"{value!r} is not a number above 0, of at most {MOST_ALARMS}")
+        return float(value)
     found = _share(key, value)
     if key == "p_threshold" and found in {0, 1}:
         raise OptionError(key, f"{value!r} is not between 0 and 1")

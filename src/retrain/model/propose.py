@@ -80,7 +80,8 @@ def propose(
             features[name] = (kind, said)
     if not any(kind != "text" for kind, _ in features.values()):
         raise _unusable(table, f"no column but {label} can be learned from: " + _listed(reasons, features))
-    text = "\n".join(_lines(table, answer, (task, why), features, reasons)) + "\n"
+    dated = next((name for name, calendar in times.items() if calendar), None)
+    text = "\n".join(_lines(table, answer, (task, why), features, reasons, time=dated)) + "\n"
     return Proposal(text, parse_spec(text), answer.rows, reasons, times)
 
 
@@ -222,8 +223,10 @@ def _lines(
     judged: tuple[str, str],
     features: dict[str, tuple[str, str]],
     reasons: dict[str, str],
+    *,
+    time: str | None,
 ) -> Iterator[str]:
-    """model.toml, line by line."""
+    """model.toml, line by line. `time` is the column that says when a row was."""
     task = judged[0]
     counts = Counter[str]()
     for text, count in (label.levels or {}).items():
@@ -235,6 +238,8 @@ def _lines(
     yield f"# Proposed by `python -m retrain init` from {table.path.name}, {size}."
     yield "# Every key and its default: the first lines of retrain/model/spec.py."
     yield from ("", "[model]", *_model(label, judged, counts, rarest))
+    if time:
+        yield _line("time", _string(time), "no feature: when a row was, so that chance is told from drift")
     yield from ("", "[features]                     # in the order of the columns of a request, texts left out")
     for name, (kind, seen) in features.items():
         yield _line(_key(name), _string(kind), seen)

@@ -78,8 +78,9 @@ class _SpecReader:
                 raise self.error(name, None, f"unknown section: one of {', '.join(known)} is expected")
         model = self.section("model", required=True)
         for key in model:
-            if key not in {"label", "task", "metric", "direction", "positive"}:
-                raise self.error("model", key, "unknown key: label, task, metric, direction and positive are expected")
+            if key not in {"label", "task", "metric", "direction", "positive", "time"}:
+                known_keys = "label, task, metric, direction, positive and time"
+                raise self.error("model", key, f"unknown key: {known_keys} are expected")
         task = self.choice("model", "task", tuple(METRICS))
         metric = self.choice("model", "metric", METRICS[task])
         label = self.name("label", model.get("label"))
@@ -101,7 +102,16 @@ class _SpecReader:
             monitor=self.monitor(features),
             ignored=ignored,
             positive=self.positive(task),
+            time=self.time(label, features),
         )
+
+    def time(self, label: str, features: tuple[Feature, ...]) -> str | None:
+        if "time" not in self.document["model"]:
+            return None
+        name = self.name("time", self.document["model"]["time"])
+        if name == label or any(feature.name == name for feature in features):
+            raise self.error("model", "time", f"{name!r} is the label or a feature: what comes after it is unknown")
+        return name
 
     def positive(self, task: str) -> str | None:
         said = self.document["model"].get("positive")

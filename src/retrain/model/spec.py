@@ -9,6 +9,8 @@ what comes out, and how a better model is told from a worse one. A complete file
     metric = "rmse"            # main metric; rmse, mae (regression) | logloss, auc, accuracy (binary) |
                                # mlogloss, accuracy (multiclass)
     direction = "min"          # where its better values are: follows from its name, may be said, must be right
+    # time = "departure"       # column of train.csv that says when a row was, no feature: ISO times or seconds since
+                               # 1970. With it, the baseline knows what a day or a week does by chance
     # positive = "yes"         # binary: the class whose probability is answered. The last of the two in order (numbers
                                # by size, before words) unless it is written
     [features]                 # the order is the column order of requests and captures, texts left out
@@ -71,6 +73,7 @@ what comes out, and how a better model is told from a worse one. A complete file
     categorical_method = "LInfinity" # LInfinity | ChiSquared | PSI | JensenShannon
     thresholds = {}            # by feature, in the unit of its method
     methods = {}               # by feature
+    false_alarms_per_year = 0.1 # of an endpoint in which nothing has changed
     p_threshold = 0.003        # p-value below which ChiSquared says drift
     ignored = []               # features that are reported, not judged
     min_rows = 500             # rows below which a window is undecided
@@ -196,6 +199,7 @@ class Spec:
     monitor: MonitorOptions = field(default_factory=MonitorOptions)
     ignored: tuple[str, ...] = ()
     positive: str | None = None  # of a binary task: the class whose probability is answered
+    time: str | None = None  # column of the first dataset that says when a row was
 
     @property
     def direction(self) -> str:

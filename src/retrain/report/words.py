@@ -15,8 +15,10 @@ METHODS: Mapping[str, str] = {
     "psi": "population stability index",
     "jensen_shannon": "Jensen-Shannon distance",
 }
+_NAMED = 8  # features in a sentence
 _REASONS: Mapping[str, str] = {
     "too_few_rows": "there are too few rows to tell drift from chance",
+    "window_short": "the window is too short to tell drift from what such windows do anyhow",
     "capture_missing": "the window has no captured row",
     "not_judged": "no feature could be judged",
     "no_baseline": "there is nothing to compare with",
@@ -66,10 +68,12 @@ def unmet(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def noticed(document: Mapping[str, Any]) -> list[str]:
-    """What was noticed and makes no line bad, in sentences.
+    """What was noticed and makes no line bad, in sentences; documents of older analyses say nothing of chance.
 
     >>> noticed({"notes": {"output_not_json": 1500}})
     ['1,500 answers are unreadable (not json): their requests are judged, they are missing from the prediction.']
+    >>> noticed({"notes": {}, "untellable": ["rate"], "hours": 24.0, "chance_learned": True})
+    ['Not tellable in windows of 24 hours, which move these features by more than their threshold anyhow: rate.']
     """
     found = []
     if aside := [item for item in document.get("features", ()) if item["reason"] in _ASIDE]:
@@ -82,6 +86,15 @@ def noticed(document: Mapping[str, Any]) -> list[str]:
             words = f"answers are unreadable ({reason.replace('_', ' ')}): their requests are judged, "
             words += "they are missing from the prediction"
         found.append(f"{count:,} {words}.")
+    if untellable := document.get("untellable"):
+        few = ", ".join(untellable[:_NAMED]) + (", …" if len(untellable) > _NAMED else "")
+        length = f"windows of {document['hours']:.4g} hours, which move"
+        found.append(f"Not tellable in {length} these features by more than their threshold anyhow: {few}.")
+    if document.get("chance_learned") is False:
+        found.append(
+            "The baseline, or the window, does not say when its rows were: they were taken for independent, and a day "
+            "or an hour that is unlike others may be called drift."
+        )
     return found
 
 

@@ -11,7 +11,8 @@ Files of a dataset's folder, which is also the next dataset's reference:
 
     model.toml      the specification, as it was given
     train.csv       old rows (`__new` 0), then the window's (`__new` 1), each with its `__weight`. In every file,
-                    `__original` is 1 for rows of the first model's dataset
+                    `__original` is 1 for rows of the first model's dataset, and `__time` is when a row was asked, in
+                    seconds since 1970, empty where nobody knows
     validation.csv  the window's rows just before the holdout
     holdout.csv     the window's newest rows
     reference.csv   earlier holdouts: the previous reference.csv and holdout.csv, thinned to a limit
@@ -41,7 +42,7 @@ from retrain.core.clock import render
 from retrain.core.errors import Refused
 from retrain.drift.distances import numeric_distance, steps_of
 from retrain.drift.profile import numbers_of, sketch_of
-from retrain.model.spec import Spec
+from retrain.model.spec import RESERVED, Spec
 from retrain.model.table import (
     Category,
     Column,
@@ -54,11 +55,12 @@ from retrain.model.table import (
     thin,
     write_table,
 )
+from retrain.model.times import read_times
 from retrain.model.values import parse_flags, parse_numbers
 from retrain.quality.verdict import pairs_of, read_pairs
 from retrain.training.suspicion import FAR, copies_suspicion, flips_suspicion, outliers, source_suspicion
 
-WEIGHT, NEW, ORIGINAL = "__weight", "__new", "__original"
+WEIGHT, NEW, ORIGINAL, TIME = "__weight", "__new", "__original", "__time"
 PARTS = ("train", "validation", "holdout", "reference")
 UNSEEN_LIMIT = 0.5  # share of a column's values that no category of the reference knows: another column, not news
 MOVED, ALIKE = 0.5, 0.1  # distance from a column's own old values, and from another's: above and below, it is that one
@@ -114,6 +116,18 @@ def kinds(spec: Spec) -> dict[str, str]:
     }
 
 
+def initial_rows(spec: Spec, path: Path) -> Table:
+    """The rows of a first model's train.csv, with their times where the specification names a column of them."""
+    wanted = {name: kind for name, kind in kinds(spec).items() if not name.startswith(RESERVED)}
+    if spec.time is None:
+        return read_table(path, wanted)
+    rows = read_table(path, {**wanted, spec.time: "categorical"})
+    moments = rows.categories(spec.time)
+    texts = ["" if code < 0 else moments.levels[code] for code in moments.codes]
+    found = Table({name: column for name, column in rows.columns.items() if name != spec.time})
+    return found.having(TIME, read_times(texts, f"{path.name}, {spec.time}"))
+
+
 def bootstrap_dataset(spec: Spec, rows: Table) -> Dataset:
     """The dataset of a first model: the initial data, in the order it was given, which is the order of time."""
     given, rows = len(rows), rows.take(_labelled(spec, rows))
@@ -121,7 +135,7 @@ def bootstrap_dataset(spec: Spec, rows: Table) -> Dataset:
         found = f"{len(rows)} rows{' with a label' if len(rows) < given else ''}"
         raise Refused("too_few_rows", f"train.csv has {found}, at least {spec.dataset.min_rows} are needed")
     rows = _own_columns(_named_classes(spec, rows), 1.0, 1.0)
-    rows = rows.having(ORIGINAL, np.ones(len(rows)))
+    rows = _timed(rows.having(ORIGINAL, np.ones(len(rows))))
     _check_classes(spec, rows)
     first, second = _cuts(spec, np.arange(len(rows)))
     parts = {
@@ -164,7 +178,7 @@ def drift_dataset(spec: Spec, read: Read, reference: Reference, window: tuple[da
     unchecked = _check_suspicions(spec, captures, joined, new, reference.seen)
     sane = _sane(spec, new, reference.seen, bad_rows)
     new, times = _own_columns(new.take(sane), spec.dataset.new_row_weight, 1.0), times[sane]
-    new = new.having(ORIGINAL, np.zeros(len(new)))
+    new = new.having(ORIGINAL, np.zeros(len(new))).having(TIME, times.astype(np.float64))
     if (held := int(len(new) * spec.dataset.holdout_share)) < spec.gate.min_rows:
         raise Refused(
             "too_few_rows",
@@ -175,10 +189,10 @@ def drift_dataset(spec: Spec, read: Read, reference: Reference, window: tuple[da
     old = _sample(reference.seen, spec.dataset.max_reference_rows, spec.dataset.original_share)
     unseen = _sample(reference.unseen, spec.dataset.max_reference_holdout_rows, spec.dataset.original_share)
     parts = {
-        "train": concat([_own_columns(old, 1.0, 0.0), new.take(slice(0, first))]),
+        "train": concat([_timed(_own_columns(old, 1.0, 0.0)), new.take(slice(0, first))]),
         "validation": new.take(slice(first, second)),
         "holdout": new.take(slice(second, None)),
-        "reference": _own_columns(unseen, 1.0, 0.0),
+        "reference": _timed(_own_columns(unseen, 1.0, 0.0)),
     }
     spans = {"train": times[:first], "validation": times[first:second], "holdout": times[second:]}
     return Dataset(
@@ -205,9 +219,9 @@ def drift_dataset(spec: Spec, read: Read, reference: Reference, window: tuple[da
 def read_reference(folder: Path, spec: Spec) -> Reference:
     """What a dataset's folder, whose files `verify_dataset` has found to be as they were, gives to the next dataset."""
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    wanted = {**kinds(spec), ORIGINAL: "numeric"}
+    wanted = {**kinds(spec), ORIGINAL: "numeric", TIME: "numeric"}
     tables = {
-        part: _marked(read_table(folder / f"{part}.csv", wanted, optional=[ORIGINAL]), manifest["bootstrap"])
+        part: _marked(read_table(folder / f"{part}.csv", wanted, optional=[ORIGINAL, TIME]), manifest["bootstrap"])
         for part in PARTS
     }
     return Reference(
@@ -534,6 +548,11 @@ def _marked(rows: Table, first: bool) -> Table:
     if ORIGINAL in rows.columns:
         return rows
     return rows.having(ORIGINAL, np.ones(len(rows)) if first else 1.0 - rows.numbers(NEW))
+
+
+def _timed(rows: Table) -> Table:
+    """The rows with their times; those of an older dataset, or of one that has none, have nobody knows which."""
+    return rows if TIME in rows.columns else rows.having(TIME, np.full(len(rows), np.nan))
 
 
 def _sample(rows: Table, most: int, share: float) -> Table:
