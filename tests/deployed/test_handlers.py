@@ -80,6 +80,10 @@ ENVIRONMENT = {
     "TRAINING_INSTANCE_TYPE": "ml.m5.xlarge",
     "TRAINING_INSTANCE_COUNT": "1",
     "CANDIDATE_JOBS": "one",
+    "APPROVERS": "1",
+    "AUTO_APPROVE_GAIN": "0",
+    "AUTO_APPROVE_A_WEEK": "0",
+    "AUTO_APPROVE_HOURS": "",
     "TRAINING_USE_SPOT": "false",
     "WINDOW_HOURS": "744",
 }

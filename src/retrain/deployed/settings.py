@@ -14,6 +14,7 @@ from retrain.core.errors import InvalidSettings
 from retrain.episode.approval import ApprovalRules
 from retrain.episode.closing import ClosingRules
 from retrain.episode.opening import OpeningRules
+from retrain.episode.policy import ApprovalPolicy, OfficeHours
 from retrain.episode.retraining import PatienceRules, PipelineSettings
 from retrain.episode.rollout import RolloutSettings
 
@@ -89,6 +90,12 @@ def approval() -> ApprovalRules:
         account=setting("ACCOUNT", _text),
         region=setting("AWS_REGION", _text),
         model_package_group=setting("MODEL_PACKAGE_GROUP", _text),
+        policy=ApprovalPolicy(
+            least_gain=setting("AUTO_APPROVE_GAIN", float),
+            most_a_week=setting("AUTO_APPROVE_A_WEEK", int),
+            hours=setting("AUTO_APPROVE_HOURS", lambda text: OfficeHours.of(text) if text else None),
+            eyes=setting("APPROVERS", int),
+        ),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,10 @@ from retrain.core import telemetry
 from retrain.core.answers import ignored
 from retrain.core.errors import InvalidSettings, MalformedEvent, NoArtifact, Permanent, Refused, RetrainError, Throttled
 from retrain.core.telemetry import logger
-from retrain.core.values import Step, moment
+from retrain.core.values import Episode, Step, moment
 from retrain.episode import model_card
 from retrain.episode.afterthoughts import announce
+from retrain.episode.policy import ApprovalPolicy, unmet
 from retrain.episode.seals import container_sha256
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class ApprovalRules:
     account: str
     region: str
     model_package_group: str
+    policy: ApprovalPolicy = field(default_factory=ApprovalPolicy)
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -112,7 +114,7 @@ def judge_challenger(
     )
     _document(challenger, evaluation, episode.episode_id, champion, ledger=ledger, sagemaker=sagemaker)
     announce(episode.episode_id, episode.endpoint_name, bus)  # its page is the evidence an approver sees
-    if rules.mode == "registry" and not episode.bootstrap:
+    if not episode.bootstrap and (rules.mode == "registry" or _put_to_people(step, gate, rules, ledger)):
         return {"decision": "await"}
     policy = "policy:bootstrap" if episode.bootstrap else "policy:auto"
     if not ledger.decide(episode.episode_id, "approved", policy, step.now):
@@ -121,6 +123,16 @@ def judge_challenger(
             raise Refused("rejected", f"by {decided.get('decided_by')} at {decided.get('decided_at')}")
     sagemaker.set_approval(challenger.package_arn, "Approved", f"{policy}: {summary(gate)}")
     return {"decision": "approved"}
+
+
+def _put_to_people(step: Step, gate: Mapping[str, Any], rules: ApprovalRules, ledger: Ledger) -> bool:
+    """Whether the policy wants a person after all; the ledger knows why."""
+    episodes = ledger.episodes(step.episode.endpoint_name) if rules.policy.most_a_week else []
+    because = "; ".join(unmet(rules.policy, gate, episodes, step.now))
+    if because:
+        ledger.note(step.episode, asked_because=because)
+        logger.info("put to people", because=because)
+    return bool(because)
 
 
 def _document(
@@ -195,7 +207,8 @@ def request_approval(
     item = ledger.held(episode)
     ledger.note(episode, task_token=token)
     status = str(sagemaker.model_package(item["model_package_arn"]).get("ModelApprovalStatus"))
-    if status in DECISIONS:  # somebody was quicker than this message
+    alone = rules.policy.eyes == 1 or status == "Rejected"
+    if status in DECISIONS and alone:  # somebody was quicker than this message
         ledger.decide(episode.episode_id, DECISIONS[status], "registry", step.now)
     item = ledger.held(episode)
     if decision := item.get("decision"):
@@ -206,6 +219,8 @@ def request_approval(
             f"A challenger for {rules.endpoint_name} waits for your decision.",
             "",
             f"Gate           {item.get('gate_summary')}",
+            *([f"Because        {item['asked_because']}"] if item.get("asked_because") else []),
+            *(["Approvals      two, of different people"] if rules.policy.eyes == 2 else []),
             f"Model package  {item['model_package_arn']}",
             f"SHA-256        {item['model_sha256']}",
             f"Episode        {episode.episode_id}",
@@ -244,11 +259,10 @@ def hear_decision(
         raise MalformedEvent("a model package event needs detail.ModelPackageArn")
     now = moment(event, "time")
     ours = (rules.account, rules.region, rules.model_package_group)
-    if (event.get("account"), event.get("region"), detail.get("ModelPackageGroupName")) != ours:
-        return ignored("foreign_source")
     said = str(detail.get("ModelApprovalStatus"))
-    if said not in DECISIONS:
-        return ignored("not_a_decision")
+    foreign = (event.get("account"), event.get("region"), detail.get("ModelPackageGroupName")) != ours
+    if foreign or said not in DECISIONS:
+        return ignored("foreign_source" if foreign else "not_a_decision")
     item, episode_id = _open_episode_of(arn, rules, ledger)
     if item is None or episode_id is None:
         if said == "Approved" and not _is_champion(arn, rules, ledger):
@@ -258,13 +272,31 @@ def hear_decision(
     package = sagemaker.model_package(arn)
     if container_sha256(package) != item["container_sha256"]:
         raise Refused("artifact_tampered", f"{arn} is another container than the one that was judged")
-    status = str(package.get("ModelApprovalStatus"))
+    status, who = str(package.get("ModelApprovalStatus")), _who(package)
     if status not in DECISIONS:
         return ignored("not_a_decision")
-    if ledger.decide(episode_id, DECISIONS[status], _who(package), now):
-        logger.info("decision made", decision=DECISIONS[status], by=_who(package))
-        return _pass_on(episode_id, DECISIONS[status], ledger, callbacks)
-    return _repeat(episode_id, DECISIONS[status], _who(package), ledger=ledger, callbacks=callbacks, topic=topic)
+    if rules.policy.eyes == 2 and status == "Approved" and not item.get("decision"):
+        first = item.get("first_approval_by")
+        if first in {None, who}:
+            return _first_of_two(episode_id, item, who, ledger=ledger, sagemaker=sagemaker, topic=topic)
+        who = f"{first} and {who}"
+    decision = DECISIONS[status]
+    if not ledger.decide(episode_id, decision, who, now):
+        return _repeat(episode_id, decision, who, ledger=ledger, callbacks=callbacks, topic=topic)
+    logger.info("decision made", decision=decision, by=who)
+    return _pass_on(episode_id, decision, ledger, callbacks)
+
+
+def _first_of_two(
+    episode_id: str, item: Mapping[str, Any], who: str, *, ledger: Ledger, sagemaker: SageMaker, topic: Topic
+) -> dict[str, Any]:
+    """The first approval is kept, and the package waits for another person's; the same person's is none."""
+    arn = str(item["model_package_arn"])
+    episode = Episode(episode_id, str(item["endpoint_name"]), int(item["fence"]), bool(item["bootstrap"]))
+    ledger.note(episode, first_approval_by=who)
+    sagemaker.set_approval(arn, "PendingManualApproval", f"first of two approvals, by {who}")
+    _tell(topic, f"{arn} was approved by {who}. It needs another person's approval, too.")
+    return ignored("first_of_two")
 
 
 def _pass_on(episode_id: str, decision: str, ledger: Ledger, callbacks: Callbacks) -> dict[str, Any]:
