@@ -7,14 +7,20 @@ from typing import Any
 from retrain.core.telemetry import observed
 from retrain.core.values import Step
 from retrain.deployed import adapters, settings
-from retrain.episode.closing import close_ended_execution, close_episode
+from retrain.episode.closing import Closer, close_ended_execution, close_episode
 
 
 @observed
 def handler(event: Any, _context: Any) -> dict[str, Any]:
-    """`status` closed with outcome, reason and detail; or ignored, because it was closed before."""
-    rules, ledger, sagemaker, topic = settings.closing(), adapters.ledger(), adapters.sagemaker(), adapters.topic()
-    bus = adapters.bus()
+    """`status` closed with outcome, reason and detail; or ignored, and why."""
+    closer = Closer(
+        rules=settings.closing(),
+        ledger=adapters.ledger(),
+        sagemaker=adapters.sagemaker(),
+        topic=adapters.topic(),
+        bus=adapters.bus(),
+        native_schedule=settings.native_schedule(),
+    )
     if "detail-type" in event:
-        return close_ended_execution(event, rules=rules, ledger=ledger, sagemaker=sagemaker, topic=topic, bus=bus)
-    return close_episode(Step.of(event), rules=rules, ledger=ledger, sagemaker=sagemaker, topic=topic, bus=bus)
+        return close_ended_execution(event, closer=closer)
+    return close_episode(Step.of(event), closer=closer)

@@ -211,6 +211,7 @@ def test_the_alarm_handler_and_a_duplicate(world: World) -> None:
 def test_the_pipeline_starter(world: World) -> None:
     crowned(world.ledger)
     opened = world.invoke("alarm_handler", EVENTS["alarm-drift"])
+    world.sagemaker.described = in_service("old-config")
     for key in ("capture/flights/AllTraffic/2013/03/05/10/a.jsonl", "labels/2013/03/06/10/a.jsonl"):
         world.s3.put_object(Bucket="bucket", Key=key, Body=b"{}")
     episode = Episode(opened["episode_id"], "flights", 2, bootstrap=False)
@@ -289,6 +290,14 @@ def test_the_episode_closer(name: str, outcome: str, reason: str, world: World) 
     answer = world.invoke("episode_closer", event)
     assert (answer["outcome"], answer["reason"]) == (outcome, reason)
     assert world.ledger.open_episode_id("flights") is None
+
+
+def test_the_episode_sweeper(world: World) -> None:
+    world.sagemaker.described = in_service("old-config")
+    episode = open_episode(world)
+    answer = world.invoke("episode_sweeper", EVENTS["sweep-scheduled"])
+    assert answer == {"status": "swept", "closed": [episode.episode_id], "told": [], "serving": ""}
+    assert (world.ledger.episode(episode.episode_id) or {})["reason"] == "no_execution"
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ BUILDS = {
     "Approver": "approver",
     "EndpointUpdater": "endpoint_updater",
     "EpisodeCloser": "episode_closer",
+    "EpisodeSweeper": "episode_sweeper",
     "PipelinePublisher": "pipeline_publisher",
 }
 _NOWHERE = ("xgboost", "pandas", "rich", "sagemaker")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 
 from local import reference
+from retrain.episode.closing import LONGEST_CALL
+from retrain.episode.sweeping import EVERY
 from retrain.pipeline.publishing import WATCHED_FOR_SILENCE
 
 ROOT = Path(__file__).parents[2]
@@ -95,7 +98,7 @@ def test_the_runtime_and_the_processor_are_parameters() -> None:
 
 def test_every_rule_retries_for_a_limited_time_and_keeps_what_it_cannot_deliver() -> None:
     rules = of_type("AWS::Events::Rule")
-    assert len(rules) == 10
+    assert len(rules) == 11
     for item in rules.values():
         for target in item["Targets"]:
             assert target["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": ["UndeliveredEvents", "Arn"]}}
@@ -123,9 +126,47 @@ def test_the_alarm_rule_names_the_alarm_and_no_prefix() -> None:
 
 def test_functions_called_by_events_keep_what_failed_for_good() -> None:
     kept = {item["FunctionName"]["Ref"]: item for item in of_type("AWS::Lambda::EventInvokeConfig").values()}
-    assert set(kept) == {"AlarmHandler", "Approver", "DriftMonitor", "EpisodeCloser", "QualityMonitor", "ReportWriter"}
+    assert set(kept) == {
+        "AlarmHandler",
+        "Approver",
+        "DriftMonitor",
+        "EpisodeCloser",
+        "EpisodeSweeper",
+        "QualityMonitor",
+        "ReportWriter",
+    }
     for item in kept.values():
         assert "OnFailure" in item["DestinationConfig"]
+
+
+def test_every_end_of_an_execution_that_nobody_caught_reaches_the_closer() -> None:
+    [pattern] = [
+        item["EventPattern"]
+        for item in of_type("AWS::Events::Rule").values()
+        if item.get("EventPattern", {}).get("source") == ["aws.states"]
+    ]
+    assert pattern["detail"] == {
+        "stateMachineArn": [{"Ref": "RetrainMachine"}],
+        "status": ["FAILED", "TIMED_OUT", "ABORTED"],
+    }
+
+
+def test_the_sweep_comes_as_often_as_it_thinks() -> None:
+    schedules = {
+        name: item["ScheduleExpression"]
+        for name, item in of_type("AWS::Events::Rule").items()
+        if "ScheduleExpression" in item
+    }
+    assert schedules["EpisodeSweeperOnSchedule"] == f"rate({EVERY // timedelta(minutes=1)} minutes)"
+
+
+def test_no_function_that_changes_the_endpoint_outlives_its_aborted_execution_for_longer_than_is_waited() -> None:
+    assert timedelta(seconds=functions()["EndpointUpdater"]["Timeout"]) < LONGEST_CALL
+
+
+def test_a_closed_episode_is_forgotten_and_nothing_else() -> None:
+    [ledger] = of_type("AWS::DynamoDB::Table").values()
+    assert ledger["TimeToLiveSpecification"] == {"AttributeName": "forget_at", "Enabled": True}
 
 
 def test_every_queue_has_an_alarm_and_keeps_its_messages_for_two_weeks() -> None:

@@ -11,7 +11,7 @@ import pytest
 from control_plane import CLOSING, NOW, PACKAGE, RUN, opened, step
 
 from retrain.core.errors import MalformedEvent
-from retrain.episode.closing import close_ended_execution, close_episode
+from retrain.episode.closing import Closer, close_ended_execution, close_episode
 
 EVENTS = Path(__file__).parents[2] / "events"
 
@@ -22,18 +22,23 @@ def episode(ledger: Any) -> Any:
 
 
 @pytest.fixture
-def close(ledger: Any, sagemaker: Any, topic: Any, bus: Any) -> Any:
+def closer(ledger: Any, sagemaker: Any, topic: Any, bus: Any) -> Closer:
+    return Closer(CLOSING, ledger, sagemaker, topic, bus)
+
+
+@pytest.fixture
+def close(closer: Closer) -> Any:
     def call(asked: Any) -> dict[str, Any]:
-        return close_episode(asked, rules=CLOSING, ledger=ledger, sagemaker=sagemaker, topic=topic, bus=bus)
+        return close_episode(asked, closer=closer)
 
     return call
 
 
 @pytest.fixture
-def end(ledger: Any, sagemaker: Any, topic: Any, bus: Any) -> Any:
+def end(closer: Closer) -> Any:
     def call(name: str = "execution-failed", **changes: Any) -> dict[str, Any]:
         event = {**json.loads((EVENTS / f"{name}.json").read_text()), **changes}
-        return close_ended_execution(event, rules=CLOSING, ledger=ledger, sagemaker=sagemaker, topic=topic, bus=bus)
+        return close_ended_execution(event, closer=closer)
 
     return call
 

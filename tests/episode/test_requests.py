@@ -13,7 +13,7 @@ from control_plane import CLOSING, NOW, FakeBus, crowned, opened, opening_rules,
 from retrain.core.clock import render
 from retrain.core.values import Episode
 from retrain.episode import alarm
-from retrain.episode.closing import close_episode
+from retrain.episode.closing import Closer, close_episode
 
 EVENTS = Path(__file__).parents[2] / "events"
 LATER = render(NOW + timedelta(hours=3))
@@ -128,6 +128,6 @@ def test_a_package_that_served_before_is_not_rejected_because_its_rollback_faile
     ledger.note(episode, model_package_arn="arn:of:an:old/package/1")
     error = {"Error": "RolledBack", "Cause": json.dumps({"errorMessage": "errors"})}
     asked = step(episode, outcome="failed", error=error)
-    close_episode(asked, rules=CLOSING, ledger=ledger, sagemaker=sagemaker, topic=topic, bus=FakeBus())
+    close_episode(asked, closer=Closer(CLOSING, ledger, sagemaker, topic, FakeBus()))
     assert sagemaker.approvals == []
     assert "rollback FAILED" in topic.messages[-1][0]

@@ -7,15 +7,15 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from control_plane import NOW, PATIENCE, PIPELINE, RUN, crowned, opened, step, trigger
+from control_plane import NOW, PATIENCE, PIPELINE, RUN, crowned, in_service, opened, step, trigger
 
 from retrain.core.errors import (
     ExecutionLost,
     InvalidSettings,
     PipelineFailed,
     PipelineMissing,
+    PipelineOverQuota,
     PipelineTimeout,
-    QuotaExceeded,
     Refused,
     Throttled,
 )
@@ -32,6 +32,8 @@ def data(store: Any) -> None:
 
 @pytest.fixture
 def start(ledger: Any, store: Any, sagemaker: Any) -> Any:
+    sagemaker.described = in_service("old-config")
+
     def call(episode: Any, now: Any = NOW, **fields: Any) -> dict[str, Any]:
         return start_retraining(
             step(episode, now=now, **fields),
@@ -255,7 +257,7 @@ def test_a_used_up_quota_is_named(check: Any, running: Any, sagemaker: Any) -> N
     sagemaker.status = "Failed"
     reason = "ResourceLimitExceeded: ml.m5.xlarge for training job usage"
     sagemaker.steps = [{"StepName": "TrainChallenger", "StepStatus": "Failed", "FailureReason": reason}]
-    with pytest.raises(QuotaExceeded, match="m5"):
+    with pytest.raises(PipelineOverQuota, match="m5"):
         check(running)
 
 

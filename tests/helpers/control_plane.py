@@ -35,9 +35,22 @@ def make_table(dynamodb: Any, name: str) -> None:
     dynamodb.create_table(
         TableName=name,
         BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in ("pk", "sk")],
-        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+        AttributeDefinitions=[
+            {"AttributeName": key, "AttributeType": "S"} for key in ("pk", "sk", "endpoint_name", "opened_at")
+        ],
+        KeySchema=_keys("pk", "sk"),
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": "by_endpoint",
+                "KeySchema": _keys("endpoint_name", "opened_at"),
+                "Projection": {"ProjectionType": "ALL"},
+            }
+        ],
     )
+
+
+def _keys(of: str, sorted_by: str) -> list[Any]:
+    return [{"AttributeName": of, "KeyType": "HASH"}, {"AttributeName": sorted_by, "KeyType": "RANGE"}]
 
 
 class FakeMachine:
@@ -48,6 +61,10 @@ class FakeMachine:
         self.starts = 0
         self.status = "RUNNING"
         self.fails = 0
+        self.ended: dict[str, tuple[str, Any]] = {}
+
+    def execution(self, name: str) -> tuple[str, Any] | None:
+        return self.ended.get(name, (self.status, None) if name in self.inputs else None)
 
     def start(self, name: str, text: str, trace: str | None) -> tuple[str, str]:
         self.starts += 1

@@ -219,8 +219,8 @@ def without_a_native_schedule_its_alarm_opens_nothing(wiring: Wiring) -> None:
     assert environment["ALARM_ARNS"] == arn("cloudwatch", f"alarm:{STACK}-DriftAlarm")
 
 
-def schedules_call_the_monitors(wiring: Wiring) -> None:
-    """The monitors run when their parameters say so."""
+def schedules_call_the_monitors_and_the_sweep(wiring: Wiring) -> None:
+    """The monitors run when their parameters say so, the sweep every five minutes."""
     there = wiring.resources(MonitorSchedule="rate(7 minutes)", QualitySchedule="rate(3 hours)")
     found = {}
     for name, rule in of_type(there, "AWS::Events::Rule").items():
@@ -228,7 +228,8 @@ def schedules_call_the_monitors(wiring: Wiring) -> None:
             assert rule.get("State", "ENABLED") == "ENABLED"
             [function] = _invoked(there, name, rule)
             found[function] = rule["ScheduleExpression"]
-    assert found == {"DriftMonitor": "rate(7 minutes)", "QualityMonitor": "rate(3 hours)"}
+    monitors = {"DriftMonitor": "rate(7 minutes)", "QualityMonitor": "rate(3 hours)"}
+    assert found == {**monitors, "EpisodeSweeper": "rate(5 minutes)"}
 
 
 def what_a_rule_can_not_deliver_is_retried_and_kept(wiring: Wiring) -> None:
@@ -587,7 +588,7 @@ CHECKS: list[Callable[[Wiring], None]] = [
     events_reach_who_should_hear_of_them,
     alarms_of_other_regions_open_nothing,
     without_a_native_schedule_its_alarm_opens_nothing,
-    schedules_call_the_monitors,
+    schedules_call_the_monitors_and_the_sweep,
     what_a_rule_can_not_deliver_is_retried_and_kept,
     what_a_function_fails_on_is_retried_and_kept,
     alarms_ring_when_they_should,

@@ -9,13 +9,35 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ChecksumError,
+    ClientError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    IncompleteReadError,
+    MetadataRetrievalError,
+)
+from botocore.exceptions import ConnectionError as NoConnection
 
 from retrain.core.errors import AccessDenied, AwsRejected, EndpointBusy, QuotaExceeded, RetrainError, Throttled
 
-# Standard mode backs off with jitter; eight attempts fit into the shortest function timeout.
-CONFIG = Config(retries={"mode": "standard", "max_attempts": 8}, connect_timeout=3, read_timeout=20)
+# Standard mode backs off with jitter. A service that hangs is cut off by the function's own timeout, and whoever
+# invoked the function tries again.
+CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 8}, connect_timeout=3, read_timeout=20)
+# What people and other parts of the application are told is told within ten seconds or not at all: that must not use up
+# the time of what it is about.
+BRIEF = Config(retries={"mode": "standard", "total_max_attempts": 2}, connect_timeout=2, read_timeout=3)
+_TELLING = frozenset({"sns", "events"})
 
+_NO_ANSWER = (
+    ChecksumError,
+    NoConnection,
+    CredentialRetrievalError,
+    HTTPClientError,
+    IncompleteReadError,
+    MetadataRetrievalError,
+)
 _BUSY = frozenset(
     {
         "InternalFailure",
@@ -45,7 +67,7 @@ _MISSING = frozenset({"ResourceNotFound", "ResourceNotFoundException", "NoSuchKe
 @cache
 def client(service: str) -> Any:
     """The service's client, one per warm function."""
-    return boto3.Session().client(service, config=CONFIG)  # type: ignore[call-overload]
+    return boto3.Session().client(service, config=BRIEF if service in _TELLING else CONFIG)  # type: ignore[call-overload]
 
 
 @contextmanager
@@ -55,8 +77,10 @@ def classified(action: str, missing: type[RetrainError] = AwsRejected) -> Iterat
         yield
     except ClientError as error:
         raise _classify(error, action, missing) from error
-    except BotoCoreError as error:  # no answer at all: name resolution, connection, time-out
+    except _NO_ANSWER as error:  # name resolution, connection, time-out, an answer that was cut off
         raise Throttled(f"{action}: {error}") from error
+    except BotoCoreError as error:  # the request was never sent: no region, a parameter that can't be
+        raise AwsRejected(f"{action}: {type(error).__name__}: {error}") from error
 
 
 def code_of(error: ClientError) -> str:

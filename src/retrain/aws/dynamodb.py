@@ -52,8 +52,8 @@ class Table:
         found = self._transact("TransactGetItems", self._dynamodb.transact_get_items, gets)
         return [_plain(answer["Item"]) if "Item" in answer else None for answer in found["Responses"]]
 
-    def query(self, index: str, **key: str) -> list[Item]:
-        """The items of that one key in the index, the last ones first."""
+    def query(self, index: str, most: int | None = None, **key: str) -> list[Item]:
+        """The items of that one key in the index, or so many of them, the last ones first."""
         (name, value), *_ = key.items()
         with classified("dynamodb:Query"):
             pages = self._dynamodb.get_paginator("query").paginate(
@@ -62,6 +62,7 @@ class Table:
                 KeyConditionExpression=f"{name} = :value",
                 ExpressionAttributeValues=_wire({":value": value}),
                 ScanIndexForward=False,
+                PaginationConfig={"MaxItems": most},
             )
             return [_plain(item) for page in pages for item in page["Items"]]
 

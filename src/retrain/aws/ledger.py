@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from retrain.aws.dynamodb import Item, Table, Write, check, put, update
@@ -43,6 +43,7 @@ NEWER_ANALYSIS = (
 NOBODYS = "(attribute_not_exists(endpoint) OR endpoint = :name)"  # a ledger keeps to one endpoint
 SAME_ANALYSIS = "window_end_epoch = :end"
 
+KEPT_FOR = timedelta(days=1100)  # a closed episode; DynamoDB deletes it then
 _KEPT_BY_NAME = 50  # triggers of an episode; an item may have 400 KB
 _CLAIM = 60  # seconds; Lambda tries a failed invocation again after no less
 
@@ -78,9 +79,9 @@ class Ledger:
         """The endpoint's lock: fence, and owner and expires_at while it is held."""
         return self._table.get(_of(endpoint_name, "LOCK")) or {}
 
-    def episodes(self, endpoint_name: str) -> list[Item]:
-        """Every episode of the endpoint, the newest first. The index may be a moment behind."""
-        return self._table.query("by_endpoint", endpoint_name=endpoint_name)
+    def episodes(self, endpoint_name: str, most: int | None = None) -> list[Item]:
+        """Every episode of the endpoint, or so many, the newest first. The index may be a moment behind."""
+        return self._table.query("by_endpoint", most, endpoint_name=endpoint_name)
 
     def paused(self, endpoint_name: str, now: datetime) -> Item | None:
         """Why, by whom and until when no episode is opened, None if any may be."""
@@ -96,6 +97,10 @@ class Ledger:
     def open_episode_id(self, endpoint_name: str) -> str | None:
         """The id of the episode that holds the endpoint's lock."""
         return self.lock(endpoint_name).get("owner")
+
+    def serving(self, endpoint_name: str) -> Item:
+        """What the last look at the endpoint found wrong, and whether people were told."""
+        return self._table.get(_of(endpoint_name, "SERVING")) or {}
 
     # Opening ----------------------------------------------------------------------------------------------------------
 
@@ -300,6 +305,10 @@ class Ledger:
         resumed = {"reason": "", "by": by, "at": clock.render(at)}
         self._table.write(put({**_of(endpoint_name, "PAUSE"), **resumed}))
 
+    def record_serving(self, endpoint_name: str, found: Mapping[str, str], now: datetime) -> None:
+        """The last look at the endpoint found this wrong: what, and a sentence."""
+        self._table.write(put({**found, **_of(endpoint_name, "SERVING"), "since": clock.render(now)}))
+
     # Analysis ---------------------------------------------------------------------------------------------------------
 
     def record_analysis(
@@ -344,7 +353,8 @@ class Ledger:
     def _closing(self, episode_id: str, at: datetime, outcome: str, reason: str, detail: str) -> Write:
         return update(
             _episode(episode_id),
-            "SET #status = :closed, closed_at = :now, outcome = :outcome, reason = :reason, detail = :detail "
+            "SET #status = :closed, closed_at = :now, outcome = :outcome, reason = :reason, detail = :detail, "
+            "forget_at = :forget "
             "REMOVE task_token",
             STILL_OPEN,
             {
@@ -354,6 +364,7 @@ class Ledger:
                 ":outcome": outcome,
                 ":reason": reason,
                 ":detail": detail,
+                ":forget": clock.epoch(at + KEPT_FOR),
             },
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -26,7 +26,7 @@ class StateMachine:
         AWS answers a repeated start with the same ARN while the execution runs, and with ExecutionAlreadyExists
         afterwards; others raise ExecutionAlreadyExists in both cases. Either way the execution is what tells.
         """
-        arn = f"{self._arn.replace(':stateMachine:', ':execution:')}:{name}"
+        arn = self._execution_arn(name)
         more = {"traceHeader": trace} if trace else {}
         with classified("states:StartExecution"):
             try:
@@ -37,6 +37,21 @@ class StateMachine:
                     raise
         with classified("states:DescribeExecution"):
             return arn, str(self._stepfunctions.describe_execution(executionArn=arn)["status"])
+
+    def execution(self, name: str) -> tuple[str, datetime | None] | None:
+        """The status of the execution of that name, and when it ended if it did; None if there is none."""
+        with classified("states:DescribeExecution"):
+            try:
+                found = self._stepfunctions.describe_execution(executionArn=self._execution_arn(name))
+            except ClientError as error:
+                if code_of(error) == "ExecutionDoesNotExist":
+                    return None
+                raise
+        ended = found.get("stopDate")
+        return str(found["status"]), ended.astimezone(UTC) if ended else None
+
+    def _execution_arn(self, name: str) -> str:
+        return f"{self._arn.replace(':stateMachine:', ':execution:')}:{name}"
 
 
 class Executions:

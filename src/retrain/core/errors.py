@@ -47,6 +47,10 @@ class PipelineFailed(Permanent):
     """The SageMaker pipeline ended without doing its work."""
 
 
+class PipelineOverQuota(Permanent):
+    """A job of the SageMaker pipeline met a service quota, and the pipeline is over; the message names it."""
+
+
 class PipelineTimeout(Permanent):
     """The SageMaker pipeline took longer than it may, and was stopped."""
 
@@ -144,6 +148,7 @@ REFUSALS = frozenset(
         "malformed_event",
         "unknown_alarm",
         "unknown_endpoint",
+        "unknown_episode",
         "foreign_source",
         "unsupported_alarm_kind",
     }

@@ -60,6 +60,12 @@ def closing() -> ClosingRules:
 
 
 @cache
+def endpoint_name() -> str:
+    """The stack's endpoint."""
+    return setting("ENDPOINT_NAME", _text)
+
+
+@cache
 def pipeline() -> PipelineSettings:
     """What the pipeline starter starts."""
     return PipelineSettings(

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from retrain.core import telemetry
 from retrain.core.answers import ignored
-from retrain.core.errors import InvalidSettings, MalformedEvent, NoArtifact, Permanent, Refused, RetrainError, Throttled
+from retrain.core.errors import InvalidSettings, MalformedEvent, NoArtifact, Permanent, Refused, Throttled
 from retrain.core.telemetry import logger
 from retrain.core.values import Episode, Step, moment
 from retrain.episode import model_card
-from retrain.episode.afterthoughts import announce
+from retrain.episode.afterthoughts import announce, attempt
 from retrain.episode.policy import ApprovalPolicy, unmet
 from retrain.episode.seals import container_sha256
 
@@ -232,11 +232,7 @@ def request_approval(
             "--model-approval-status Approved",
         ]
     )
-    try:
-        topic.publish(f"{rules.endpoint_name}: approve the challenger?", text)
-    except RetrainError as error:
-        logger.error("nobody could be asked for approval", error=str(error))
-        telemetry.count("AfterthoughtFailed", reason="notify")
+    attempt("notify", lambda: topic.publish(f"{rules.endpoint_name}: approve the challenger?", text))
     return {"status": "requested"}
 
 
@@ -265,8 +261,11 @@ def hear_decision(
         return ignored("foreign_source" if foreign else "not_a_decision")
     item, episode_id = _open_episode_of(arn, rules, ledger)
     if item is None or episode_id is None:
-        if said == "Approved" and not _is_champion(arn, rules, ledger):
+        serves = _is_champion(arn, rules, ledger)
+        if said == "Approved" and not serves:
             _tell(topic, f"{arn} was approved, but no open episode waits for it. Nothing was deployed.")
+        if said == "Rejected" and serves:
+            _tell(topic, f"{arn} was rejected, and it serves. It goes on serving until another model is rolled out.")
         return ignored("no_open_episode")
     telemetry.about(episode_id)
     package = sagemaker.model_package(arn)
@@ -409,7 +408,4 @@ def _short(value: Any) -> str:
 
 
 def _tell(topic: Topic, text: str) -> None:
-    try:
-        topic.publish("An approval changed nothing", text)
-    except RetrainError as error:
-        logger.warning("notification failed", error=str(error))
+    attempt("notify", lambda: topic.publish("An approval changed nothing", text))

@@ -6,14 +6,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from retrain.core import telemetry
 from retrain.core.answers import ignored
-from retrain.core.errors import InvalidSettings, MalformedEvent
+from retrain.core.errors import EndpointBusy, InvalidSettings, MalformedEvent, Refused
 from retrain.core.telemetry import logger, short
 from retrain.core.values import OUTCOMES, Ending, Episode, Step, moment
 from retrain.episode.afterthoughts import announce, attempt
+from retrain.episode.model_monitor import swap_native_baseline
+from retrain.episode.rollout import CHANGING, crown
 
 if TYPE_CHECKING:
     from retrain.aws.events import Bus
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from retrain.aws.sns import Topic
 
 LONGEST_DETAIL = 1500
+LONGEST_CALL = timedelta(minutes=5)  # no function that changes the endpoint runs for longer
 
 
 @dataclass(frozen=True)
@@ -35,39 +38,153 @@ class ClosingRules:
             raise InvalidSettings("the cool-down can't be negative")
 
 
-def close_episode(
-    step: Step, *, rules: ClosingRules, ledger: Ledger, sagemaker: SageMaker, topic: Topic, bus: Bus
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Closer:
+    """Closes episodes: what it needs for that, and how."""
+
+    rules: ClosingRules
+    ledger: Ledger
+    sagemaker: SageMaker
+    topic: Topic
+    bus: Bus
+    native_schedule: str = ""
+
+    def close(
+        self, episode: Episode, now: datetime, ending: Ending, ended_at: datetime | None = None
+    ) -> dict[str, Any]:
+        """The episode is closed, unless the endpoint still has to settle: then it is EndpointBusy, and stays open.
+
+        The outcome is `ending`, but "promoted" if the endpoint serves what the episode rolled out. `ended_at` is when
+        its execution ended, if it did. Repeating it changes nothing and tells nobody twice.
+        """
+        item = self.ledger.episode(episode.episode_id)
+        if item is None:
+            raise Refused("unknown_episode", f"the ledger has no episode {episode.episode_id}")
+        if item["status"] == "OPEN":
+            ending = self._settled(episode, item, ending, now, ended_at)
+            self.ledger.close(
+                episode,
+                closed_at=now,
+                rearm_at=now + self.rules.cooldown,
+                outcome=ending.outcome,
+                reason=ending.reason,
+                detail=ending.detail,
+            )
+            item = self.ledger.episode(episode.episode_id) or {}
+        if not item.get("notified_at"):
+            self._follow_up(episode, item, now)
+        return {"status": "closed", **_result(item)}
+
+    def _settled(
+        self, episode: Episode, item: Mapping[str, Any], ending: Ending, now: datetime, ended_at: datetime | None
+    ) -> Ending:
+        """How the episode ended in truth; champion and baseline are its own if its model serves."""
+        if ending.outcome == "promoted" or not item.get("endpoint_config_name"):
+            return ending
+        endpoint = self.sagemaker.endpoint(episode.endpoint_name)
+        state = settled(item, endpoint, now, ended_at)
+        if state == "unsettled":
+            raise EndpointBusy(f"{episode.endpoint_name} has to settle before {episode.episode_id} can be closed")
+        if state == "serves":
+            try:
+                crown(episode, item, now, self.ledger)
+            except Refused as fenced:
+                logger.warning("the episode lost its lock, its model serves", error=str(fenced))
+                return ending
+            asked = Step("swap_native_baseline", episode, now, {})
+            attempt(
+                "swap the native baseline",
+                lambda: swap_native_baseline(
+                    asked, schedule=self.native_schedule, ledger=self.ledger, sagemaker=self.sagemaker
+                ),
+            )
+            return Ending("promoted", ending.reason, f"It serves, although: {ending.detail or ending.reason}")
+        return ending
+
+    def _follow_up(self, episode: Episode, item: Mapping[str, Any], now: datetime) -> None:
+        """Nothing of the episode goes on, and people know how it ended."""
+        outcome, reason = item.get("outcome"), item.get("reason")
+        if outcome in {"failed", "refused"} and (arn := item.get("pipeline_execution_arn")):
+            attempt("stop the pipeline", lambda: self.sagemaker.stop_pipeline_if_running(arn))
+        # What an operator asked for again was promoted before: that it failed now is not the package's fault.
+        own = item.get("asked", "retrain") == "retrain"
+        if own and outcome != "promoted" and (package := item.get("model_package_arn")):
+            why = f"episode {episode.episode_id} ended as {outcome}: {reason}"
+            attempt("reject the package", lambda: self.sagemaker.set_approval(package, "Rejected", why))
+        announce(episode.episode_id, episode.endpoint_name, self.bus)
+        subject, text = message(episode.episode_id, item)
+        if attempt("notify", lambda: self.topic.publish(subject, text)):
+            self.ledger.record_notified(episode.episode_id, now)
+        telemetry.count("EpisodeClosed", reason=str(outcome))
+        logger.info("episode closed", outcome=outcome, outcome_reason=reason)
+
+
+def settled(
+    item: Mapping[str, Any], endpoint: Mapping[str, Any] | None, now: datetime, ended_at: datetime | None
+) -> Literal["serves", "untouched", "unsettled"]:
+    """What became of the roll-out that the episode began: its model serves, or does not, or that is still to be seen.
+
+    When an execution is aborted, the function that it had called runs on for as long as it may, and may change the
+    endpoint yet.
+    """
+    status = str(endpoint["EndpointStatus"]) if endpoint else "missing"
+    if status in CHANGING:
+        return "unsettled"
+    if endpoint and status == "InService" and endpoint["EndpointConfigName"] == item["endpoint_config_name"]:
+        return "serves"
+    if ended_at is not None and now < ended_at + LONGEST_CALL:
+        return "unsettled"
+    return "untouched"
+
+
+def close_episode(step: Step, *, closer: Closer) -> dict[str, Any]:
     """The episode is closed with its outcome, the lock is free, the cool-down runs, and people were told.
 
     What the machine says is `outcome` (promoted, champion_kept, refused, failed), `reason` and `detail`, or the
-    `error` that a state caught. Repeating it changes nothing and tells nobody twice.
+    `error` that a state caught. Refused("unknown_episode") if there was none.
     """
-    ending = ending_of(step.fields)
-    return _close(step.episode, step.now, ending, rules=rules, ledger=ledger, sagemaker=sagemaker, topic=topic, bus=bus)
+    return closer.close(step.episode, step.now, ending_of(step.fields))
 
 
-def close_ended_execution(
-    event: Mapping[str, Any], *, rules: ClosingRules, ledger: Ledger, sagemaker: SageMaker, topic: Topic, bus: Bus
-) -> dict[str, Any]:
-    """The episode of an execution that ended outside of every Catch is closed as failed, its pipeline stopped."""
+def close_ended_execution(event: Mapping[str, Any], *, closer: Closer) -> dict[str, Any]:
+    """The episode of an execution that ended outside of every Catch is closed.
+
+    Ignored while nobody knows yet what becomes of the endpoint that it was changing (endpoint_unsettled); the sweep
+    closes it then.
+    """
     detail = event.get("detail")
     if not isinstance(detail, Mapping) or not isinstance(detail.get("name"), str):
         raise MalformedEvent("an execution status event needs detail.name")
     now = moment(event, "time")
-    item = ledger.episode(detail["name"])
+    item = closer.ledger.episode(detail["name"])
     if item is None:
         return ignored("unknown_episode")
-    episode = Episode(detail["name"], item["endpoint_name"], int(item["fence"]), bool(item["bootstrap"]))
+    episode = episode_of(detail["name"], item)
     telemetry.about(episode.episode_id)
     if item["status"] == "CLOSED" and item.get("notified_at"):
         return ignored("already_closed")
-    status = str(detail.get("status", "")).lower()
     said = ": ".join(str(detail[key]) for key in ("error", "cause") if detail.get(key))
-    ending = Ending("failed", f"execution_{status}", said or f"the execution ended as {status}")
-    if arn := item.get("pipeline_execution_arn"):
-        attempt("stop the pipeline", lambda: sagemaker.stop_pipeline_if_running(arn))
-    return _close(episode, now, ending, rules=rules, ledger=ledger, sagemaker=sagemaker, topic=topic, bus=bus)
+    ending = ended(str(detail.get("status", "")), said)
+    try:
+        return closer.close(episode, now, ending, ended_at=now)
+    except EndpointBusy as busy:
+        logger.warning("the episode stays open", error=str(busy))
+        return ignored("endpoint_unsettled")
+
+
+def ended(status: str, said: str = "") -> Ending:
+    """The ending of an episode whose execution ended with that status.
+
+    >>> ended("ABORTED")
+    Ending(outcome='failed', reason='execution_aborted', detail='the execution ended as aborted')
+    """
+    word = status.lower()
+    return Ending("failed", f"execution_{word}", short(said, LONGEST_DETAIL) or f"the execution ended as {word}")
+
+
+def episode_of(episode_id: str, item: Mapping[str, Any]) -> Episode:
+    """The episode that the ledger's item is."""
+    return Episode(episode_id, item["endpoint_name"], int(item["fence"]), bool(item["bootstrap"]))
 
 
 def ending_of(fields: Mapping[str, Any]) -> Ending:
@@ -94,42 +211,6 @@ def ending_of(fields: Mapping[str, Any]) -> Ending:
         return Ending("failed", "unknown_outcome", short(outcome))
     said = _message(str(fields.get("detail", "")))
     return Ending(outcome, str(fields.get("reason", "")), short(said, LONGEST_DETAIL))
-
-
-def _close(
-    episode: Episode,
-    now: datetime,
-    ending: Ending,
-    *,
-    rules: ClosingRules,
-    ledger: Ledger,
-    sagemaker: SageMaker,
-    topic: Topic,
-    bus: Bus,
-) -> dict[str, Any]:
-    ledger.close(
-        episode,
-        closed_at=now,
-        rearm_at=now + rules.cooldown,
-        outcome=ending.outcome,
-        reason=ending.reason,
-        detail=ending.detail,
-    )
-    item = ledger.episode(episode.episode_id) or {}
-    if item.get("notified_at"):
-        return {"status": "closed", **_result(item)}
-    # What an operator asked for again was promoted before: that it failed now is not the package's fault.
-    own = item.get("asked", "retrain") == "retrain"
-    if own and item.get("outcome") != "promoted" and (arn := item.get("model_package_arn")):
-        why = f"episode {episode.episode_id} ended as {item.get('outcome')}: {item.get('reason')}"
-        attempt("reject the package", lambda: sagemaker.set_approval(arn, "Rejected", why))
-    announce(episode.episode_id, episode.endpoint_name, bus)
-    subject, text = message(episode.episode_id, item)
-    if attempt("notify", lambda: topic.publish(subject, text)):
-        ledger.record_notified(episode.episode_id, now)
-    telemetry.count("EpisodeClosed", reason=str(item.get("outcome")))
-    logger.info("episode closed", outcome=item.get("outcome"), outcome_reason=item.get("reason"))
-    return {"status": "closed", **_result(item)}
 
 
 def message(episode_id: str, item: Mapping[str, Any]) -> tuple[str, str]:

@@ -14,14 +14,15 @@ from retrain.core import clock, names, telemetry
 from retrain.core.errors import (
     InvalidSettings,
     PipelineFailed,
+    PipelineOverQuota,
     PipelineTimeout,
-    QuotaExceeded,
     Refused,
     refusal_in,
 )
 from retrain.core.manifest import manifest
 from retrain.core.telemetry import logger, short
 from retrain.core.values import Step
+from retrain.episode.rollout import require_ready
 
 if TYPE_CHECKING:
     from retrain.aws.ledger import Ledger
@@ -77,7 +78,7 @@ def start_retraining(
 
     `status` is started, or waiting_for_labels if there are none yet. Refused if the window has no captures
     (capture_missing), if labels did not come in time (labels_insufficient), or if there is no champion to challenge
-    (no_champion).
+    (no_champion). Diverged or EndpointBroken if the champion does not serve: what is trained could not be rolled out.
     """
     episode = step.episode
     item = ledger.held(episode)
@@ -87,6 +88,7 @@ def start_retraining(
     champion = ledger.champion(episode.endpoint_name)
     if champion is None and not episode.bootstrap:
         raise Refused("no_champion", f"{episode.endpoint_name} has no champion to challenge; request a bootstrap")
+    require_ready(episode, sagemaker.endpoint(episode.endpoint_name), champion)
     captures, labels = _evidence(step, item, store)
     if not labels and not episode.bootstrap:
         none_yet = Refused("labels_insufficient", f"no labels were collected since {item['window_start']}")
@@ -199,5 +201,5 @@ def _failure(arn: str, status: str, said: str, sagemaker: SageMaker) -> Exceptio
         failed.append(f"{pipeline_step['StepName']}: {short(texts[0] or texts[1], 600)}")
     detail = "; ".join(failed) or said or "no step says why"
     if "ResourceLimitExceeded" in detail:
-        return QuotaExceeded(detail)
+        return PipelineOverQuota(detail)
     return PipelineFailed(f"{status}: {detail}")

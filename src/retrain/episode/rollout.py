@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from retrain.core import clock, names, telemetry
@@ -94,7 +95,7 @@ def converge_endpoint(
     elif endpoint and champion is None and not ledger.episode(str(endpoint["EndpointConfigName"])):
         config = endpoint["EndpointConfigName"]
         raise NotOurs(f"{episode.endpoint_name} serves {config}, which no episode made; it is left alone")
-    _require_ready(episode, endpoint, champion)
+    require_ready(episode, endpoint, champion)
     if alarming := cloudwatch.in_alarm(settings.rollback_alarms):
         raise Refused("unsafe_to_start", f"in ALARM before the roll-out: {', '.join(alarming)}")
     require_untampered(item, store=store, sagemaker=sagemaker)
@@ -203,6 +204,14 @@ def switch_champion(step: Step, *, ledger: Ledger, sagemaker: SageMaker) -> dict
     item = ledger.held(episode)
     if check_endpoint(step, ledger=ledger, sagemaker=sagemaker)["status"] != "serving":
         raise EndpointBusy(f"{episode.endpoint_name} is changing again")
+    crown(episode, item, step.now, ledger)
+    return {"status": "switched"}
+
+
+def crown(episode: Episode, item: Mapping[str, Any], now: datetime, ledger: Ledger) -> None:
+    """Champion and baseline are the episode's; Refused("fenced") if the lock is another's."""
+    seals = item.get("seals", {})
+    baseline = {name: item.get(name, "") for name in ("statistics_uri", "constraints_uri", "quality_constraints_uri")}
     ledger.switch_champion(
         episode,
         {
@@ -213,16 +222,14 @@ def switch_champion(step: Step, *, ledger: Ledger, sagemaker: SageMaker) -> dict
             "model_sha256": item["model_sha256"],
             "dataset_uri": item["dataset_uri"],
             "dataset_sha256": item["dataset_sha256"],
-            "statistics_uri": item["statistics_uri"],
-            "constraints_uri": item["constraints_uri"],
-            # An episode that was judged before there were any has none.
-            "quality_constraints_uri": item.get("quality_constraints_uri", ""),
-            "since": clock.render(step.now),
+            **baseline,
+            # What is read while it serves has to stay what was judged.
+            "seals": {uri: seals[uri] for uri in (item["model_data_uri"], *baseline.values()) if uri in seals},
+            "since": clock.render(now),
             "episode_id": episode.episode_id,
         },
     )
     logger.info("champion switched", model_package_arn=item["model_package_arn"])
-    return {"status": "switched"}
 
 
 def _is_on_its_way(endpoint: Mapping[str, Any], target: str) -> bool:
@@ -232,7 +239,7 @@ def _is_on_its_way(endpoint: Mapping[str, Any], target: str) -> bool:
     return serves or pending == target
 
 
-def _require_ready(episode: Episode, endpoint: Mapping[str, Any] | None, champion: Mapping[str, Any] | None) -> None:
+def require_ready(episode: Episode, endpoint: Mapping[str, Any] | None, champion: Mapping[str, Any] | None) -> None:
     """The endpoint may be changed: it rests, it is of a kind that can roll back, and nobody else changed it."""
     name = episode.endpoint_name
     if endpoint is None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from retrain.core.errors import Refused
+from retrain.core.errors import AccessDenied, NoArtifact, Refused
 
 if TYPE_CHECKING:
     from retrain.aws.s3 import Store
@@ -42,6 +42,28 @@ def require_untampered(item: Mapping[str, Any], *, store: Store, sagemaker: Sage
         _require_same(uri, store.sha256(uri), expected)
     arn = item["model_package_arn"]
     _require_same(f"the container of {arn}", container_sha256(sagemaker.model_package(arn)), item["container_sha256"])
+
+
+def broken_seals(champion: Mapping[str, Any], store: Store) -> list[str]:
+    """Which of the files that the champion serves with, or is compared by, are not what was judged any more, and why.
+
+    A champion of before there were seals has none that could be broken.
+    """
+    found = []
+    for uri, expected in champion.get("seals", {}).items():
+        try:
+            _require_same(uri, store.sha256(uri), expected)
+        except (Refused, NoArtifact, AccessDenied) as error:  # who may not list the bucket is told so of what is gone
+            found.append(str(error))
+    return found
+
+
+def read_sealed(champion: Mapping[str, Any], uri: str, store: Store) -> bytes:
+    """The file's content, which is what was judged; Refused("artifact_tampered") if it is not."""
+    content = store.read(uri)
+    if expected := champion.get("seals", {}).get(uri):
+        _require_same(uri, sha256(content).hexdigest(), expected)
+    return content
 
 
 def _require_same(what: str, found: str, expected: str) -> None:

@@ -12,7 +12,7 @@ from retrain.core import clock, names
 from retrain.core.answers import ignored
 from retrain.core.errors import InvalidSettings, MalformedEvent, RetrainError
 from retrain.core.manifest import manifest
-from retrain.core.telemetry import count, logger
+from retrain.core.telemetry import count, logger, short
 from retrain.core.values import moment
 from retrain.core.window import DAY, HOUR, CaptureFile, Window, full_hour, window_ending
 from retrain.drift import intake_cache
@@ -22,6 +22,7 @@ from retrain.drift.constraints import read_constraints
 from retrain.drift.intake_cache import Reading, Shelf
 from retrain.drift.verdict import Verdict
 from retrain.episode.afterthoughts import announce_window
+from retrain.episode.seals import read_sealed
 
 if TYPE_CHECKING:
     from retrain.aws.cloudwatch import CloudWatch
@@ -134,10 +135,10 @@ class _Watched:
         self.statistics_uri = str(champion["statistics_uri"])
         self.store = store
         self._since, self._rearmed_at = clock.parse(champion["since"]), rearmed_at
-        text = store.read(self.statistics_uri)
+        text = read_sealed(champion, self.statistics_uri, store)
         self.shelf = intake_cache.folder(rules.endpoint_name, text)
         self._statistics: Statistics = read_statistics(text)
-        self._constraints = read_constraints(store.read(champion["constraints_uri"]))
+        self._constraints = read_constraints(read_sealed(champion, champion["constraints_uri"], store))
 
     def read(self, end: datetime) -> tuple[Window, Reading]:
         """The window that ends there, and what its captures held as far as the budget goes."""
@@ -323,7 +324,7 @@ def _digest(analysis: Analysis) -> dict[str, Any]:
         "window_end": clock.render(analysis.window_end),
         "verdict": analysis.verdict.value,
         "reason": analysis.reason,
-        "detail": analysis.detail,
+        "detail": analysis.detail and short(analysis.detail, 1500),  # hundreds of columns can be broken at once
         "triage": analysis.triage,
         "worst_feature": analysis.worst_feature,
         "drift_max": analysis.drift_max,

@@ -19,10 +19,11 @@ from retrain.capture.quarantine import Quarantine
 from retrain.core import clock, names
 from retrain.core.answers import ignored
 from retrain.core.errors import InvalidSettings, MalformedEvent
-from retrain.core.telemetry import count, logger
+from retrain.core.telemetry import count, logger, short
 from retrain.core.values import moment
 from retrain.core.window import HOUR, Window, window_ending
 from retrain.episode.afterthoughts import announce_window
+from retrain.episode.seals import read_sealed
 from retrain.quality.verdict import QualityAnalysis, QualityBaseline, judge_quality, pairs_of, read_baseline, read_pairs
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def watch_quality(
         return ignored("analysed_already")
     since, rearmed_at = clock.parse(champion["since"]), ledger.rearm_at(endpoint)
     baseline_uri = champion.get("quality_constraints_uri")
-    baseline = read_baseline(store.read(baseline_uri), baseline_uri) if baseline_uri else None
+    baseline = read_baseline(read_sealed(champion, baseline_uri, store), baseline_uri) if baseline_uri else None
     delay = rules.label_delay
     if baseline and baseline.rules.label_delay_hours is not None:
         delay = timedelta(hours=baseline.rules.label_delay_hours)
@@ -183,7 +184,7 @@ def _digest(analysis: QualityAnalysis) -> dict[str, Any]:
         **_times(analysis.window),
         "verdict": analysis.verdict.value,
         "reason": analysis.reason,
-        "detail": analysis.detail,
+        "detail": analysis.detail and short(analysis.detail, 1500),
         "quality_max": analysis.quality_max,
         "rows": analysis.rows,
         "label_coverage": analysis.label_coverage,
