@@ -40,6 +40,15 @@ $(VENV)/serving/.done: requirements/serving.txt | $(BIN)/uv
 test: $(VENV)/.test $(VENV)/serving/.done  ## run every test, the whole loop included
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
 
+# Processes, not threads: as many as there are cores, each with one thread of OpenMP.
+FAST := -m "not e2e and not packaging and not slow" --ignore tests/local --ignore tests/test_demo.py
+
+test-fast: $(VENV)/.test  ## run the unit tests in parallel: no embedded AWS, no packaging, nothing slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal $(FAST)
+
+test-thorough: $(VENV)/.test  ## let hypothesis look further, and elsewhere each time (half an hour)
+	HYPOTHESIS_PROFILE=thorough OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal $(FAST)
+
 test-spark: | $(BIN)/uv  ## run the tests on Spark, which need Java and 400 MB of pyspark
 	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(VENV)/spark
 	$(BIN)/uv pip install --quiet --python $(VENV)/spark/bin/python -c requirements/test.txt -r pyproject.toml --extra spark pytest pytest-timeout
@@ -53,10 +62,18 @@ test-sdk: | $(BIN)/uv  ## hold the pipeline's definition against the SageMaker S
 lint: $(VENV)/.test  ## format and fix what ruff can fix
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
-check: $(VENV)/.test  ## exactly what CI checks before the tests: ruff, mypy --strict, sam validate
+check: $(VENV)/.test  ## exactly what CI checks before the tests: ruff, mypy, sam validate; at the same time
+	@$(MAKE) --no-print-directory --output-sync --jobs 3 check-style check-types check-template
+
+.PHONY: check-style check-types check-template
+check-style:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+check-types:
 	$(BIN)/mypy
+
+check-template:
 	PATH="$(CURDIR)/$(BIN):$$PATH" AWS_DEFAULT_REGION=us-east-1 $(BIN)/sam validate --lint
 
 PIN := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate
@@ -103,6 +120,9 @@ simulate: $(VENV)/.test  ## play a year through the deployed handlers, at the te
 
 bench-table: setup  ## write docs/benchmarks/table.md: large, wide and unbalanced tables through every job
 	PYTHONPATH=src:. $(BIN)/python -m benchmarks.table --write docs/benchmarks/table.md
+
+decisions:  ## write docs/decisions/README.md, the index of decisions, anew
+	@$(PYTHON) docs/decisions/index.py
 
 structure:  ## print what the imports of src/ draw: rooms, floors, arrows up, circles, what is longest
 	@$(PYTHON) benchmarks/structure.py

@@ -29,6 +29,7 @@ from urllib.parse import parse_qs
 from local import ACCOUNT, REGION, alarms, cloudformation
 from local.clock import Clock
 from local.metering import Meter, embedded_metrics
+from local.pinned import require_names
 from local.wire import Wire, model
 from local.xray import XRay
 
@@ -93,6 +94,7 @@ class Platform:
     def __init__(self, clock: Clock, wires: dict[str, Wire], xray: XRay, runtime: Path) -> None:
         from ministack import app
 
+        require_names()
         self.app = app.app
         self.clock, self.wires, self.xray = clock, wires, xray
         self.meter = Meter(clock.time)

@@ -48,6 +48,9 @@ settings.register_profile("ci", deadline=None, derandomize=True)
 settings.register_profile("thorough", deadline=None, max_examples=2_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
+# Programs of the serving toolkits, which run in an environment of their own.
+collect_ignore = ["model/serving"]
+
 
 @pytest.fixture(scope="module")
 def free_port() -> int:

@@ -72,7 +72,7 @@ class Store:
         return [file.key for file in self.files_between(folder, start, end)]
 
     def files_between(self, folder: str, start: datetime, end: datetime) -> list[CaptureFile]:
-        """The same, with what tells two contents of a file apart; empty files are none."""
+        """The files of [start, end) below the folder, in order: key, etag, bytes. Empty files are left out."""
         spans = [f"{folder.rstrip('/')}/{prefix}" for prefix in prefixes(start, end)]
         return sorted(file for span in spans for file in self._list(span) if file.size > 0)
 
@@ -92,7 +92,7 @@ class Store:
             yield key, io.BytesIO(body)
 
     def bodies(self, keys: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-        """The same as bytes; what does not exist (any more) is left out."""
+        """Key and content of each file, in that order; what does not exist (any more) is left out."""
 
         def read(uri: str) -> bytes | None:
             try:

@@ -35,7 +35,7 @@ def lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def blocks(chunks: Iterable[bytes], least: int = 0) -> Iterator[bytes]:
-    r"""The same lines in blocks of at least that many bytes (the last one may have fewer). Every line has its end.
+    r"""The chunks' lines in blocks of at least that many bytes (the last one may have fewer). Every line has its end.
 
     >>> list(blocks([b"on", b"e\ntwo\nth", b"ree"]))
     [b'one\ntwo\n', b'three\n']

@@ -12,7 +12,7 @@ class RetrainError(Exception):
 
 
 class Retryable(RetrainError):  # noqa: N818 - a branch, named for what the caller does
-    """The same call may succeed later; nothing was decided."""
+    """A later call may succeed; nothing was decided."""
 
 
 class Throttled(Retryable):

@@ -90,7 +90,7 @@ def drift_page(analysis: str) -> str:
 
 
 def quality_page(analysis: str) -> str:
-    """The same of an analysis of the quality monitor."""
+    """The key of the page of an analysis of the quality monitor."""
     return f"{analysis.rpartition('/')[0]}/quality.html"
 
 
@@ -115,7 +115,7 @@ def schedule_name(endpoint_name: str) -> str:
 
 
 def quality_schedule_name(endpoint_name: str) -> str:
-    """The same of the quality monitor's analyses.
+    """The name under which the quality monitor's analyses of an endpoint are filed and published.
 
     >>> quality_schedule_name("flights")
     'flights-quality'

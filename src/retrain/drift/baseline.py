@@ -112,7 +112,7 @@ class Statistics:
 
     @cached_property
     def prediction_layout(self) -> Layout:
-        """The same of the model's output; numeric as long as nobody said otherwise."""
+        """The layout of the model's output, one column; numeric as long as nobody said otherwise."""
         return _layout({PREDICTION: self.prediction}) if self.prediction else Layout({PREDICTION: "numeric"})
 
 
@@ -159,9 +159,10 @@ def from_csv(
     options: Mapping[str, Any] | MonitorOptions | None = None,
     predictions: Iterable[str | float] | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The same of a CSV file with a header; columns that are no features are left out. Memory stays bounded.
+    """statistics.json and constraints.json of a CSV file with a header, in bounded memory.
 
-    `options` is the section [monitor] of model.toml. Raises Refused("schema_mismatch", …) naming file and column.
+    Columns that are no features are left out. `options` is the section [monitor] of model.toml. Raises
+    Refused("schema_mismatch", …) naming file and column.
     """
     path = Path(path)
     options = options if isinstance(options, MonitorOptions) else MonitorOptions.of(options or {}, features)

@@ -66,7 +66,7 @@ class Blocks:
         return max(self.normally(kind, alpha, hours), most)
 
     def normally(self, kind: str, alpha: float, hours: float) -> float:
-        """The same of blocks that are normal."""
+        """The shift that a window exceeds with probability alpha at most, as far as blocks are normal."""
         if self.worth < _LEAST_WORTH:
             return math.inf
         return self._scale(hours) * student(int(self.worth) - 1, alpha) * self.usual[kind]

@@ -83,7 +83,7 @@ class Constraints:
     monitoring_config: Mapping[str, Any]
 
     def with_threshold(self, threshold: float) -> Constraints:
-        """The same with that threshold, as far as nobody chose another one, or a method of another unit."""
+        """Constraints with that threshold, as far as nobody chose another one, or a method of another unit."""
         numeric = "numeric" in self.unchosen and self.method not in OWN_THRESHOLDS
         categorical = "categorical" in self.unchosen and self.categorical_method not in OWN_THRESHOLDS
         return replace(

@@ -167,7 +167,10 @@ def psi_by_chance(n: float, m: float, bins: int, alpha: float = ALPHA) -> float:
 
 
 def jensen_shannon_by_chance(n: float, m: float, bins: int, alpha: float = ALPHA) -> float:
-    """The same of the Jensen-Shannon distance, at most 1: for small differences its square is PSI / (8 ln 2)."""
+    """The Jensen-Shannon distance that chance exceeds with probability `alpha`, at most 1.
+
+    For small differences its square is PSI / (8 ln 2), so it follows from `psi_by_chance`.
+    """
     if not n or not m:
         return 1.0
     return min(1.0, math.sqrt(_RARE * psi_by_chance(n, m, bins, alpha) / (8 * math.log(2))))
@@ -290,7 +293,7 @@ def psi(baseline: NDArray[np.float64], window: NDArray[np.float64]) -> float:
 
 
 def psi_of(baseline: Numbers, window: Numbers) -> Numbers:
-    """The same of many arrays of counts, (..., bins) → (...), none of them empty."""
+    """The Population Stability Index of many arrays of counts at once, (..., bins) → (...), none of them empty."""
     bins = baseline.shape[-1]
     expected = (baseline + 0.5) / (baseline.sum(axis=-1, keepdims=True) + 0.5 * bins)
     actual = (window + 0.5) / (window.sum(axis=-1, keepdims=True) + 0.5 * bins)
@@ -305,7 +308,7 @@ def jensen_shannon(baseline: NDArray[np.float64], window: NDArray[np.float64]) -
 
 
 def jensen_shannon_of(baseline: Numbers, window: Numbers) -> Numbers:
-    """The same of many arrays of counts, (..., bins) → (...), none of them empty."""
+    """The Jensen-Shannon distance of many arrays of counts at once, (..., bins) → (...), none of them empty."""
     p, q = baseline / baseline.sum(axis=-1, keepdims=True), window / window.sum(axis=-1, keepdims=True)
     middle = (p + q) / 2
     with np.errstate(divide="ignore", invalid="ignore"):

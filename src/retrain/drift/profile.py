@@ -298,7 +298,7 @@ def counted(name: str, texts: Mapping[str, int], layout: Layout) -> CategoricalP
 
 
 def categories_counted(texts: Mapping[str, int], known: frozenset[str] = frozenset()) -> CategoricalProfile:
-    """The same of texts that come with how often each is there."""
+    """The profile of texts that come with how often each is there."""
     counts: Counter[str] = Counter()
     for text, count in texts.items():
         counts[category_of(text)] += count

@@ -60,7 +60,7 @@ def examine(deployed: Deployment) -> list[Finding]:
 
 
 def examine_account(clients: Clients, parameters: Mapping[str, str]) -> list[Finding]:
-    """The same of an account, before a stack with these parameters is deployed to it."""
+    """What an account lacks, looked at before a stack with these parameters is deployed to it."""
     return [*consistency(parameters), *_quotas(clients, parameters), *_images(clients, parameters), cost(parameters)]
 
 
