@@ -49,6 +49,7 @@ ENDPOINT_OUT = (100 * 24 + 9, 6)  # hour, hours
 LABELS_OUT = (200 * 24, 72)
 SUMMER = (87, 297)  # days between which clients' clocks are an hour ahead
 NUMBERS = 19  # of the features, what has no memory and no cycle
+TIME = "asked_at"  # of train.csv: when a row was asked, from which the baseline learns what chance does
 THEMES = ("news", "sport", "travel", "music", "food", "film")
 FEATURES = {
     "load": "numeric",
@@ -207,13 +208,15 @@ def _bootstrap(cloud: Cloud, traffic: Traffic, history: int) -> None:
     """The first model serves, trained on the days before the start."""
     from benchmarks.tables import model_toml
 
-    lines = [",".join([*FEATURES, "y"])]
+    lines = [",".join([*FEATURES, "y", TIME])]
     for number in range(-history * 24, 0):
-        rows, labels, _ = traffic.hour(number)
-        lines += [",".join([*row, label]) for row, label in zip(rows, labels, strict=True)]
+        rows, labels, minutes = traffic.hour(number)
+        times = [clock.render(START + number * HOUR + timedelta(minutes=float(minute))) for minute in minutes]
+        lines += [",".join([*row, label, at]) for row, label, at in zip(rows, labels, times, strict=True)]
     data = cloud.template.parameters["InitialDataUri"].removeprefix("s3://")
     cloud.put_object(f"{data}train.csv", "\n".join(lines).encode())
-    cloud.put_object(f"{data}model.toml", model_toml("y", "regression", "rmse", FEATURES).encode())
+    model = model_toml("y", "regression", "rmse", FEATURES).replace("[features]", f'time = "{TIME}"\n\n[features]', 1)
+    cloud.put_object(f"{data}model.toml", model.encode())
     cloud.now = START - HOUR
     endpoint = cloud.template.parameters["EndpointName"]
     event = {
