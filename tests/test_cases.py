@@ -55,7 +55,8 @@ class Bench:
     def judged(self, captures: Path, *more: str) -> dict[str, Any]:
         out = self.folder / "out"
         code = main(["drift", str(captures), "--baseline", str(self.folder / "b"), "--out", str(out), *more])
-        self.said = self.capsys.readouterr().out
+        self.said, wrong = self.capsys.readouterr()
+        assert code < 3, wrong
         found: dict[str, Any] = json.loads((out / "analysis.json").read_text())
         assert code == ["STABLE", "DRIFTED", "UNDECIDED"].index(found["verdict"])
         return found
@@ -322,3 +323,191 @@ def test_d22_columns_too_many_or_too_few_are_named_as_in_real_files(bench: Bench
     found = bench.drift(captures_of([row] * 1_000))
     [violation] = [item for item in found["violations"] if item["constraint_check_type"].endswith("column_check")]
     assert violation["feature_name"] == name
+
+
+def scored(bench: Bench) -> list[list[Any]]:
+    """A baseline with a score, of 3,000 rows, which are returned."""
+    rows = [[44 + number % 30, 80 + number % 11, (number % 97) / 97] for number in range(3_000)]
+    bench.baseline(["age", "height", "score"], rows, "--prediction", "score", "--leave-out", "score")
+    return rows
+
+
+def test_d04_an_answer_that_repeats_its_question_is_what_it_adds(bench: Bench) -> None:
+    rows = scored(bench)[:1_500]
+    lines = [line(f"{a},{h}\n", output=f"{a},{h},{s}\n", event_id=f"{a}-{n}") for n, (a, h, s) in enumerate(rows)]
+    prediction = bench.drift(lines)["prediction"]
+    assert (prediction["verdict"], prediction["present"]) == ("STABLE", 1_500)
+    assert prediction["distance"] == pytest.approx(0, abs=0.03)
+
+
+def test_d04_batch_transform_joined_with_its_input(bench: Bench) -> None:
+    rows = scored(bench)[:1_000]
+    identity = "1f1d57b1-2e6f-488c-8c30-db4e6d7578{:02x}"
+    asked = "".join(f"{a},{h}\n" for a, h, _ in rows)
+    answered = "".join(
+        f"{a},{h},{s},{identity.format(n % 256)},2026-11-22T14:05:00Z\n" for n, (a, h, s) in enumerate(rows)
+    )
+    transform(bench.folder / "t", [("in/people.csv", asked)], [("out/people.csv.out", answered)])
+    found = bench.judged(bench.folder / "t")
+    assert found["prediction"]["distance"] == pytest.approx(0, abs=0.03)
+
+
+def transform(
+    folder: Path,
+    inputs: Sequence[tuple[str, str]],
+    outputs: Sequence[tuple[str, str]],
+    manifests: Sequence[tuple[str, list[Any]]] = (),
+) -> None:
+    """Files of a batch transform job below the folder, and its manifests of one hour."""
+    for name, text in (*inputs, *outputs):
+        path = folder / "b" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    written = manifests or [
+        ("input", [{"prefix": "s3://b/"}, *(name for name, _ in inputs)]),
+        ("output", [{"prefix": "s3://b/"}, *(name for name, _ in outputs)]),
+    ]
+    for number, (side, manifest) in enumerate(written):
+        path = folder / side / "2026/11/22/14" / f"{number}.manifest"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "said"), [("CSV", "index"), ("JSON", "index"), ("JSON", "name"), ("CSV", None), ("JSON", None)]
+)
+def test_d05_which_value_of_an_answer_is_the_prediction(bench: Bench, encoding: str, said: str | None) -> None:
+    rows = scored(bench)[:1_500]
+
+    def answer(score: float) -> str:
+        label = int(score > 0.5)
+        return json.dumps({"predicted_label": label, "score": score}) if encoding == "JSON" else f"{label},{score}\n"
+
+    lines = [
+        line(f"{a},{h}\n", output=answer(s), output_encoding=encoding, event_id=str(n))
+        for n, (a, h, s) in enumerate(rows)
+    ]
+    more = {"name": ["--answer", "score"], "index": ["--answer", "1"], None: []}[said]
+    prediction = bench.drift(lines, *more)["prediction"]
+    if said is None:
+        assert (prediction["verdict"], prediction["reason"]) == ("UNDECIDED", "ambiguous_answer")
+        assert prediction["distance"] is None
+        assert "say which is the prediction" in bench.said
+    else:
+        assert prediction["distance"] == pytest.approx(0, abs=0.03)
+        assert prediction["verdict"] == "STABLE"
+
+
+def test_d05_a_softmax_whose_classes_trade_places_drifts(bench: Bench) -> None:
+    names = ["cat", "dog", "fox"]
+    rows = [[number % 50, names[max(number % 10 - 7, 0)]] for number in range(3_000)]
+    bench.baseline(["x", "animal"], rows, "--prediction", "animal", "--leave-out", "animal")
+
+    def answers(order: Sequence[str]) -> list[bytes]:
+        found = []
+        for number, (x, name) in enumerate(rows[:1_500]):
+            chances = [0.8 if name == known else 0.1 for known in order]
+            found.append(line(f"{x}\n", output=json.dumps(chances), output_encoding="JSON", event_id=str(number)))
+        return found
+
+    same = bench.drift(answers(names))["prediction"]
+    traded = bench.drift(answers(["fox", "dog", "cat"]))["prediction"]
+    assert (same["verdict"], same["distance"]) == ("STABLE", pytest.approx(0, abs=0.01))
+    assert (traded["verdict"], traded["distance"]) == ("DRIFTED", pytest.approx(0.7, abs=0.01))
+
+
+@pytest.mark.parametrize("place", [0, 2])
+def test_d10_a_native_baseline_describes_both_sides_of_a_capture(bench: Bench, place: int) -> None:
+    left, minutes, calls = RNG(8).random(2_000) ** 3, RNG(9).normal(50, 9, 2_000), RNG(10).integers(0, 9, 2_000)
+    features = [number_feature("minutes", minutes), number_feature("calls", calls, "Integral")]
+    features.insert(place, number_feature("left", left))
+    bench.native(*native(features))
+    lines = [
+        line(f"{m},{c}\n", output=f"{answer}\n", event_id=str(n))
+        for n, (m, c, answer) in enumerate(zip(minutes, calls, left, strict=True))
+    ]
+    found = bench.drift(lines)
+    assert {item["name"] for item in found["features"]} == {"minutes", "calls"}
+    assert [item["distance"] for item in (*found["features"], found["prediction"])] == [pytest.approx(0, abs=1e-6)] * 3
+    assert "column left is the answer's" in bench.said
+
+
+def test_d02_a_manifest_of_one_object_joins_questions_and_answers(bench: Bench) -> None:
+    rows = scored(bench)[:1_000]
+    asked = "".join(json.dumps({"age": a, "height": h}) + "\n" for a, h, _ in rows)
+    answered = "".join(
+        json.dumps(
+            {"score": s, "SageMakerInferenceId": f"id-{number}", "SageMakerInferenceTime": "2026-11-22T14:05:00Z"}
+        )
+        + "\n"
+        for number, (_, _, s) in enumerate(rows)
+    )
+    manifests = [
+        ("input", [{"prefix": "s3://b/in/people.jsonl"}, ""]),
+        ("output", [{"prefix": "s3://b/out/people.jsonl.out"}, ""]),
+    ]
+    transform(bench.folder / "t", [("in/people.jsonl", asked)], [("out/people.jsonl.out", answered)], manifests)
+    found = bench.judged(bench.folder / "t")
+    assert (found["rows"], found["prediction"]["present"], found["window_start"]) == (
+        1_000,
+        1_000,
+        "2026-11-22T14:05:00Z",
+    )
+
+
+def test_d03_files_of_one_name_in_different_folders_are_all_read(bench: Bench) -> None:
+    rows = scored(bench)[:1_000]
+    parts = [("x/part-0.jsonl", rows[:500]), ("y/part-0.jsonl", rows[500:])]
+    inputs = [(f"in/{name}", "".join(f"{a},{h}\n" for a, h, _ in some)) for name, some in parts]
+    outputs = [(f"out/{name}.out", "".join(f"{s}\n" for *_, s in some)) for name, some in parts]
+    manifests = [
+        (side, [{"prefix": f"s3://b/{name.rsplit('/', 1)[0]}/"}, name.rsplit("/", 1)[1]])
+        for side, files in (("input", inputs), ("output", outputs))
+        for name, _ in files
+    ]
+    transform(bench.folder / "t", inputs, outputs, manifests)
+    found = bench.judged(bench.folder / "t")
+    assert (found["rows"], found["prediction"]["present"]) == (1_000, 1_000)
+    assert found["prediction"]["distance"] == pytest.approx(0, abs=0.03)
+
+
+def test_d03_where_nobody_knows_which_answer_is_whose_nothing_is_joined_and_nothing_lost(bench: Bench) -> None:
+    rows = scored(bench)[:1_000]
+    inputs = [(f"{folder}/0.csv", "".join(f"{a},{h}\n" for a, h, _ in rows[:500])) for folder in ("p", "q")]
+    outputs = [(f"{folder}/0.csv.out", "".join(f"{s}\n" for *_, s in rows[:500])) for folder in ("r", "s")]
+    transform(bench.folder / "t", inputs, outputs)
+    found = bench.judged(bench.folder / "t")
+    assert (found["rows"], found["prediction"]["present"], found["records"]) == (1_000, 1_000, 2_000)
+
+
+SHAPES = {
+    "rows": lambda rows: rows,
+    "instances": lambda rows: {"instances": rows},
+    "instances, features": lambda rows: {"instances": [{"features": row} for row in rows]},
+    "instances, data": lambda rows: {"instances": [{"data": {"features": {"values": row}}} for row in rows]},
+    "inputs": lambda rows: {"inputs": rows},
+    "pandas split": lambda rows: {"columns": ["age", "town"], "index": [*range(len(rows))], "data": rows},
+    "dataframe_split": lambda rows: {"dataframe_split": {"columns": ["age", "town"], "data": rows}},
+    "dataframe_records": lambda rows: {
+        "dataframe_records": [dict(zip(["age", "town"], row, strict=True)) for row in rows]
+    },
+    "records": lambda rows: [dict(zip(["town", "age"], row[::-1], strict=True)) for row in rows],
+    "columns": lambda rows: {"age": [row[0] for row in rows], "town": [row[1] for row in rows]},
+    "inputs by column": lambda rows: {"inputs": {"age": [row[0] for row in rows], "town": [row[1] for row in rows]}},
+    "pandas columns": lambda rows: {
+        name: {str(number): row[place] for number, row in enumerate(rows)} for place, name in enumerate(["age", "town"])
+    },
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_d14_what_clients_send_is_read(bench: Bench, shape: str) -> None:
+    rows = [[number % 60, "ab"[number % 2]] for number in range(3_000)]
+    bench.baseline(["age", "town"], rows)
+    lines = [
+        line(json.dumps(SHAPES[shape](rows[at : at + 2])), encoding="JSON", output="0.1\n0.2\n", event_id=str(at))
+        for at in range(0, 1_200, 2)
+    ]
+    found = bench.drift(lines)
+    assert (found["verdict"], found["rows"], found["bad_rows"]["total"]) == ("STABLE", 1_200, 0)
+    assert [item["distance"] for item in found["features"]] == [pytest.approx(0, abs=0.001)] * 2

@@ -30,6 +30,7 @@ from retrain.drift.analysis import analyse
 from retrain.drift.baseline import PREDICTION, Statistics, baseline_of, read_statistics
 from retrain.drift.constraints import Constraints, read_constraints
 from retrain.drift.learning import with_chance
+from retrain.drift.sides import told_apart, with_answer
 from retrain.drift.verdict import Verdict
 from retrain.model.kinds import IDENTIFIER, Column, look
 from retrain.model.monitor_options import MonitorOptions
@@ -115,6 +116,12 @@ def _parser() -> argparse.ArgumentParser:
     drift.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the analysis goes")
     drift.add_argument("--html", action="store_true", help="write drift.html too")
     drift.add_argument("--prediction", metavar="COLUMN", help="a table's column of answers; captures have their own")
+    drift.add_argument(
+        "--answer",
+        type=lambda text: int(text) if text.isdecimal() else text,
+        metavar="NAME|INDEX",
+        help="which of an answer's values is the prediction (0 is the first); the only one needs no word",
+    )
     drift.add_argument("--start", type=_moment, metavar="TIME", help="first moment of the window, 2026-11-22T14:00:00Z")
     drift.add_argument("--end", type=_moment, metavar="TIME", help="first moment after the window")
     drift.set_defaults(command=_drift)
@@ -243,6 +250,11 @@ def _drift(options: argparse.Namespace) -> int:
     evidence = find_evidence(options.captures, options.start, options.end)
     if options.prediction and not evidence.tabular:
         raise Refused("schema_mismatch", "--prediction: captures have their answers in them: leave it out")
+    statistics = with_answer(statistics, options.answer)
+    if constraints.native and not evidence.tabular:
+        before, statistics = statistics, told_apart(statistics, evidence.captures(list(statistics.features)))
+        for name in before.features.keys() - statistics.features.keys():
+            print(f"The baseline's column {name} is the answer's, the others are the question's.")
     if options.prediction and statistics.prediction is None:
         raise NoBaseline(f"{options.baseline}: it has no prediction to compare with: make it with --prediction")
     with progress(f"reading {options.captures.name}", evidence.size) as advance:

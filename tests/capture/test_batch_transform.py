@@ -22,7 +22,7 @@ def captures(
 ) -> tuple[list[Capture], Quarantine]:
     files = {"s3://b/in/a.csv": asked, "s3://b/out/a.csv.out": answered or b""}
     inputs = read_manifest('[{"prefix": "s3://b/in/"}, "a.csv"]', "input")
-    outputs = read_manifest('[{"prefix": "s3://b/out/"}, "a.csv.out"]', "output") if answered is not None else {}
+    outputs = read_manifest('[{"prefix": "s3://b/out/"}, "a.csv.out"]', "output") if answered is not None else ()
     quarantine, found = Quarantine(), []
     for source, lines in transformed(inputs, outputs, lambda uri: files[uri].splitlines(keepends=True), HOUR):
         found += read(lines, source, quarantine, columns=columns)

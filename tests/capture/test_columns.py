@@ -14,6 +14,7 @@ from capture_records import captures_of, line, record
 from hypothesis import given
 from hypothesis import strategies as st
 
+from retrain.capture.answers import Answers
 from retrain.capture.columns import ColumnReader, learn, sort_bits
 from retrain.drift import intake
 from retrain.drift.analysis import Analysis, analyse
@@ -264,5 +265,5 @@ class TestWhatIsNotLearned:
         assert found.profile.columns["channel"].counts == {"a": 600}
 
     def test_a_shape_that_fits_nothing_costs_no_line(self):
-        reader = ColumnReader(KINDS, "_prediction", "numeric", WINDOW)
+        reader = ColumnReader(KINDS, "_prediction", "numeric", WINDOW, Answers())
         assert list(reader.read(b"{\n" * 10).odd) == [(place, b"{") for place in range(10)]

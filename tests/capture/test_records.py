@@ -146,7 +146,7 @@ class TestForms:
         "output", ['{"predictions": [0.1, 0.2]}', "[0.1, 0.2]", '{"predictions": [{"score": 0.1}, {"score": 0.2}]}']
     )
     def test_json_predictions_are_a_row_each(self, output):
-        assert only(line(output=output, output_encoding="JSON")).outputs == [["0.1"], ["0.2"]]
+        assert only(line("1,a\n2,b\n", output=output, output_encoding="JSON")).outputs == [["0.1"], ["0.2"]]
 
     def test_input_or_output_may_be_absent(self):
         assert only(line(None)).rows == []

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from itertools import zip_longest
 from typing import Any
@@ -27,11 +27,13 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _OUT = ".out"  # what a transform job appends to the name of a file
 
 
-def read_manifest(text: str | bytes, source: str) -> dict[str, str]:
-    """File name → URI of what the manifest lists. Raises Refused("capture_missing", …) that names `source`.
+def read_manifest(text: str | bytes, source: str) -> tuple[str, ...]:
+    """The URIs of what the manifest lists; an empty name means that the prefix itself is the object.
+
+    Raises Refused("capture_missing", …) that names `source`.
 
     >>> read_manifest('[{"prefix": "s3://bucket/in/"}, "part-0.csv"]', "input/a.manifest")
-    {'part-0.csv': 's3://bucket/in/part-0.csv'}
+    ('s3://bucket/in/part-0.csv',)
     """
     try:
         first, *files = json.loads(text)
@@ -40,21 +42,54 @@ def read_manifest(text: str | bytes, source: str) -> dict[str, str]:
         raise _unusable(source, 'expected a list that begins with {"prefix": …}') from None
     if not isinstance(prefix, str) or not all(isinstance(name, str) for name in files):
         raise _unusable(source, "the prefix or a file name is no text")
-    return {name: prefix + name for name in files}
+    return tuple(prefix + name for name in files)
 
 
 def transformed(
-    inputs: Mapping[str, str], outputs: Mapping[str, str], open_file: Open, hour: datetime
+    inputs: Iterable[str], outputs: Iterable[str], open_file: Open, hour: datetime
 ) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """Each input file's URI and its captures, one line for each of its lines, as `retrain.capture.records` reads them.
+    """Each file's URI and its captures, one line for each of its lines, as `retrain.capture.records` reads them.
 
-    `inputs` and `outputs` are what the hour's manifests list; an input's output has its name and `.out`. A line's time
-    is its answer's, and the hour where answers have none. An input without an output is a capture without an answer.
+    `inputs` and `outputs` are the URIs that the hour's manifests list. A line's time is its answer's, and the hour
+    where answers have none. What has no counterpart is a capture of one side.
     """
-    for name, uri in inputs.items():
-        answer = outputs.get(name + _OUT, outputs.get(name))
-        answers = () if answer is None else open_file(answer)
-        yield uri, _joined(uri, open_file(uri), answers, hour)
+    for asked, answered in paired(inputs, outputs):
+        uri = asked or answered or ""
+        yield uri, _joined(uri, open_file(asked) if asked else (), open_file(answered) if answered else (), hour)
+
+
+def paired(inputs: Iterable[str], outputs: Iterable[str]) -> Iterator[tuple[str | None, str | None]]:
+    """Each input with its output, which has the input's name and `.out`; None where there is none.
+
+    Of several files of one name, in different folders, those belong together that share the most folders. Where two
+    pairs share as many, nobody knows, and none of these files has a counterpart.
+
+    >>> list(paired(["s3://b/in/x/0.csv", "s3://b/in/y/0.csv"], ["s3://b/out/y/0.csv.out", "s3://b/out/x/0.csv.out"]))
+    [('s3://b/in/x/0.csv', 's3://b/out/x/0.csv.out'), ('s3://b/in/y/0.csv', 's3://b/out/y/0.csv.out')]
+    """
+    left = dict.fromkeys(outputs)
+    asked = list(dict.fromkeys(inputs))
+    shared = {
+        (uri, answer): len(set(uri.split("/")[:-1]) & set(answer.split("/")[:-1]))
+        for uri in asked
+        for answer in left
+        if _name(answer) in {_name(uri) + _OUT, _name(uri)}
+    }
+    for uri in asked:
+        mine = sorted((count, answer) for (one, answer), count in shared.items() if one == uri)
+        best = mine[-1][1] if mine and (len(mine) == 1 or mine[-2][0] < mine[-1][0]) else None
+        rivals = [count for (one, answer), count in shared.items() if answer == best and one != uri]
+        if best is None or any(count >= mine[-1][0] for count in rivals):
+            yield uri, None
+        else:
+            del left[best]
+            yield uri, best
+    for answer in left:
+        yield None, answer
+
+
+def _name(uri: str) -> str:
+    return uri.rsplit("/", 1)[-1]
 
 
 def _joined(uri: str, asked: Iterable[bytes], answered: Iterable[bytes], hour: datetime) -> Iterator[bytes]:

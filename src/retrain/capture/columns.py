@@ -28,6 +28,7 @@ import polars
 from numpy.typing import NDArray
 from polars.exceptions import ComputeError
 
+from retrain.capture.answers import Answers
 from retrain.capture.gz import MAX_LINE
 from retrain.capture.payload import decode
 from retrain.capture.quarantine import UnreadableError
@@ -221,10 +222,12 @@ class _Plan:
 class ColumnReader:
     """Reads blocks of lines into columns: name → numeric | categorical, and a column for the answer's first value."""
 
-    def __init__(self, kinds: Mapping[str, str], output: str, output_kind: str, window: Window) -> None:
+    def __init__(
+        self, kinds: Mapping[str, str], output: str, output_kind: str, window: Window, answers: Answers
+    ) -> None:
         self.sort = sort_bits
         self._kinds, self._output = dict(kinds), {output: output_kind}
-        self._window = window
+        self._window, self._answers = window, answers
         self._plans: list[_Plan] = []
         self._pause, self._longest = 0, 1  # blocks of which no shape is learned
         self._alike = True  # whether all lines of the last block had the first shape
@@ -272,15 +275,25 @@ class ColumnReader:
         some = Lines(range(len(few)), few)
         for line in few[:: len(few) // _TRIED + 1]:
             shape = learn(line, len(self._kinds))
-            if shape is None or any(shape == plan.shape for plan in self._plans):
+            if (
+                shape is None
+                or not self._answers_plainly(len(shape.places("output")))
+                or any(shape == plan.shape for plan in self._plans)
+            ):
                 continue
-            plan = _plan(shape, self._kinds)
+            plan = _plan(shape, self._kinds, self._answers.index or 0)
             having = len(few) - len(self._read_shape(plan, some, Batch()).lines)
             if having > 1 and _WORTH * having >= len(few):
                 self._plans, self._longest = [plan, *self._plans][:_SHAPES], 1
                 return self._read_shape(plan, lines, batch)
         self._pause = self._longest = min(2 * self._longest, _LONGEST_PAUSE)
         return lines
+
+    def _answers_plainly(self, values: int) -> bool:
+        """Whether it is known which of the answer's values is the prediction, whatever they are."""
+        if self._answers.index is None:
+            return values <= 1
+        return values == 0 or self._answers.index < values <= len(self._kinds)  # of more, some may repeat the question
 
     def _read_alike(self, plan: _Plan, block: bytes, batch: Batch) -> bool:
         """Whether all lines of the block are proven to have the shape. Then they are in the batch."""
@@ -377,7 +390,8 @@ class ColumnReader:
                 row, rows = _row(asked), None
                 if row is None or row.count(",") != commas:  # seldom
                     row, rows = None, _rows(asked, commas + 1)
-                values = _answers(answered)
+                count = 1 if row is not None else len(rows.plain or rows.listed) if rows else 0
+                values = self._predictions(answered, count)
             except (ValueError, KeyError, TypeError, AttributeError, UnreadableError):
                 left.append((place, line))
                 continue
@@ -398,6 +412,24 @@ class ColumnReader:
         _add_lists(batch.features, self._kinds, list(zip(*listed, strict=True)))
         _add_lists(batch.answers, self._output, [answers] if answers else [])
         return left
+
+    def _predictions(self, answered: Any, rows: int) -> Sequence[str]:
+        """The predictions of so many rows. Raises ValueError or UnreadableError where it takes more to know them."""
+        if not isinstance(answered, dict):
+            return ()
+        row = _row(answered)
+        if row is not None and rows == 1 and "," not in row and self._answers.index is None:
+            return (row,)
+        text, names = answered["data"], None
+        if type(text) is not str:
+            raise ValueError("data is no text")
+        if answered["encoding"] == "CSV" and _is_plain(text):
+            found = [line.split(",") for line in text.split("\n") if line]
+        else:
+            names, found = decode(answered, each_is_a_row=True)
+        if len(found) != rows or any(len(answer) > len(self._kinds) for answer in found):
+            raise ValueError("answers that have to be looked at beside their questions")
+        return [self._answers.prediction(answer, names) for answer in found]
 
     def _add_plain(self, rows: Sequence[str], target: Columns) -> None:
         if not rows:
@@ -445,8 +477,8 @@ def _turned(bits: NDArray[np.int64]) -> NDArray[np.int64]:
     return bits ^ (bits >> 63 & np.int64(2**63 - 1))
 
 
-def _plan(shape: Shape, kinds: Mapping[str, str]) -> _Plan:
-    """How lines of the shape are read; `kinds` are those of the request's values."""
+def _plan(shape: Shape, kinds: Mapping[str, str], answer: int) -> _Plan:
+    """How lines of the shape are read: `kinds` of the request's values, `answer` is the prediction's place."""
     schema: dict[str, type[polars.DataType]] = {}
     proofs = [polars.col(_OVER).is_null()]
     left = iter(kinds.values())
@@ -470,7 +502,7 @@ def _plan(shape: Shape, kinds: Mapping[str, str]) -> _Plan:
     for name, places in (
         ("time", shape.places("inferenceTime")),
         ("data", shape.places("data")),
-        ("output", shape.places("output")[:1]),
+        ("output", shape.places("output")[answer : answer + 1]),
     ):
         found += [_bare(at, shape.columns[at]).alias(f"{name}{index}") for index, at in enumerate(places)]
     found[1] = found[1].alias("time")
@@ -595,21 +627,6 @@ def _rows(asked: Mapping[str, Any], width: int) -> _Rows:
     if all(row.count(",") == width - 1 and "\n" not in row and _is_plain(row) for row in joined):
         return _Rows(joined)
     return _Rows(listed=rows)
-
-
-def _answers(answered: Any) -> Sequence[str]:
-    """The first value of each of the answer's rows."""
-    if not isinstance(answered, dict):
-        return ()
-    row = _row(answered)
-    if row is not None:
-        return (row.partition(",")[0],)
-    text = answered["data"]
-    if type(text) is not str:
-        raise ValueError("data is no text")
-    if answered["encoding"] == "CSV" and _is_plain(text):
-        return [row.partition(",")[0] for row in text.split("\n") if row]
-    return [row[0] for row in decode(answered, each_is_a_row=True)[1] if row]
 
 
 def _is_plain(text: str) -> bool:

@@ -57,7 +57,7 @@ class Evidence:
         """Bytes of all files."""
         paths: Iterable[Path] = self.paths
         if self.transformed:
-            paths = (self._file(uri) for _, *sides in self._manifests() for side in sides for uri in side.values())
+            paths = (self._file(uri) for _, *sides in self._manifests() for side in sides for uri in side)
         return sum(path.stat().st_size for path in paths)
 
     @property
@@ -93,16 +93,16 @@ class Evidence:
             else:
                 yield source, self._timed(lines(_chunks(path, advance)))
 
-    def _manifests(self) -> Iterator[tuple[datetime, dict[str, str], dict[str, str]]]:
-        """Each hour, and name and URI of what was read and what was answered in it."""
-        found: dict[datetime, dict[str, dict[str, str]]] = {}
+    def _manifests(self) -> Iterator[tuple[datetime, list[str], list[str]]]:
+        """Each hour, and the URIs of what was read and of what was answered in it."""
+        found: dict[datetime, dict[str, list[str]]] = {}
         for path in self.paths:
             source = path.relative_to(self.root).as_posix()
             hour, side = collected_hour(source), _MANIFEST.search(source)
             assert hour is not None  # all manifests have both
             assert side is not None
-            sides = found.setdefault(hour, {"input": {}, "output": {}})
-            sides[side[1]].update(read_manifest(path.read_bytes(), source))
+            sides = found.setdefault(hour, {"input": [], "output": []})
+            sides[side[1]] += read_manifest(path.read_bytes(), source)
         for hour in sorted(found):
             yield hour, found[hour]["input"], found[hour]["output"]
 

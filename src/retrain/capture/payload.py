@@ -6,13 +6,14 @@ import csv
 import io
 import json
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 from retrain.capture.quarantine import UnreadableError
 
 Row = list[str]
+_WRAPPERS = ("instances", "inputs", "dataframe_split", "dataframe_records")
 
 
 def decode(part: Mapping[str, Any], each_is_a_row: bool = False) -> tuple[tuple[str, ...] | None, list[Row]]:
@@ -85,12 +86,7 @@ def _csv_rows(text: str) -> list[Row]:
 
 def _json_table(document: Any, each_is_a_row: bool) -> tuple[tuple[str, ...] | None, list[Row]]:
     if isinstance(document, dict):
-        if isinstance(document.get("predictions"), list):
-            document, each_is_a_row = document["predictions"], True
-        elif isinstance(document.get("instances"), list):
-            document = document["instances"]
-        else:
-            document = [document]
+        return _object_table(document, each_is_a_row)
     if not isinstance(document, list):
         return None, [[_text(document)]]
     if document and not isinstance(document[0], (list, dict)):
@@ -105,12 +101,50 @@ def _json_table(document: Any, each_is_a_row: bool) -> tuple[tuple[str, ...] | N
     return names, [[_text(row.get(name)) for name in names] for row in named]
 
 
+def _object_table(document: dict[str, Any], each_is_a_row: bool) -> tuple[tuple[str, ...] | None, list[Row]]:
+    """The rows of an object: of what it wraps, of a pandas frame in one of its forms, or the one row that it is."""
+    if each_is_a_row and "SageMakerOutput" in document:  # beside the question, as JoinSource=Input has it
+        return _json_table(document["SageMakerOutput"], each_is_a_row)
+    if isinstance(document.get("predictions"), list):
+        return _json_table(document["predictions"], each_is_a_row=True)
+    for wrapper in _WRAPPERS:
+        if isinstance(document.get(wrapper), (list, dict)):
+            return _json_table(document[wrapper], each_is_a_row)
+    if isinstance(document.get("columns"), list) and isinstance(document.get("data"), list):
+        names, rows = _texts(document["columns"]), [_texts(row) for row in document["data"]]
+        return tuple(names), _of_one_length(names, rows)
+    if document.keys() != {"features"} and (columns := _columns(document)):
+        return tuple(document), [_texts(list(row)) for row in zip(*columns, strict=True)]
+    return _json_table([document], each_is_a_row)
+
+
+def _columns(document: dict[str, Any]) -> list[list[Any]] | None:
+    """The columns of an object that has a list, or an object by index, for each of them; None if it has not."""
+    values = list(document.values())
+    if values and all(isinstance(value, dict) for value in values):
+        index = list(values[0])
+        if any(value.keys() != values[0].keys() for value in values):
+            return None
+        values = [[value[key] for key in index] for value in values]
+    if not values or not all(isinstance(value, list) for value in values):
+        return None
+    flat = all(not isinstance(item, (list, dict)) for value in values for item in value)
+    return values if flat and len({len(value) for value in values}) == 1 else None
+
+
+def _of_one_length(names: Sequence[str], rows: list[Row]) -> list[Row]:
+    if any(len(row) != len(names) for row in rows):
+        raise UnreadableError("mixed_rows", "a row has more or fewer values than there are columns")
+    return rows
+
+
 def _features(row: Any) -> list[Any]:
     """The rows, usually one, that an element of the list of instances stands for."""
-    if isinstance(row, dict) and isinstance(row.get("features"), (list, dict)):
-        row = row["features"]
-        if isinstance(row, list) and row and all(isinstance(value, (list, dict)) for value in row):
-            return row
+    for wrapper in ("data", "features", "values"):  # SageMaker's own algorithms have some of them, one in the other
+        if isinstance(row, dict) and isinstance(row.get(wrapper), (list, dict)):
+            row = row[wrapper]
+    if isinstance(row, list) and row and all(isinstance(value, (list, dict)) for value in row):
+        return row
     if not isinstance(row, (list, dict)):
         raise UnreadableError("mixed_rows", "some rows are lists or objects and some are single values")
     return [row]

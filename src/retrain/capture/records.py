@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from retrain.capture.answers import without_question
 from retrain.capture.gz import MAGIC, MAX_LINE, inflated
 from retrain.capture.payload import Row, check_unicode, decode, read_json
 from retrain.capture.quarantine import UNREADABLE_ANSWER, Quarantine, UnreadableError
@@ -31,7 +32,7 @@ class Capture:
 
     `id` is the inference id that the client gave, else SageMaker's event id. `rows` is the input, `outputs` the answer,
     each as rows of texts with "" for a missing value; both are empty where that side was not captured. `names` are the
-    columns of `rows` if the request named them and `read` was not told an order.
+    columns of `rows` if the request named them and `read` was not told an order, `answer_names` those of `outputs`.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Capture:
     rows: list[Row]
     outputs: list[Row]
     names: tuple[str, ...] | None = None
+    answer_names: tuple[str, ...] | None = None
 
 
 def read(
@@ -123,16 +125,32 @@ def _capture(record: dict[str, Any], notes: Counter[str]) -> Capture:
     asked, answered = data.get("endpointInput"), data.get("endpointOutput") or data.get("batchTransformOutput")
     names, rows = decode(asked) if isinstance(asked, dict) else (None, [])
     outputs: list[Row] = []
+    answer_names: tuple[str, ...] | None = None
     if isinstance(answered, dict):
         try:
-            outputs = decode(answered, each_is_a_row=True)[1]
+            answer_names, outputs = decode(answered, each_is_a_row=True)
         except UnreadableError as bad:  # what was asked is good all the same
             if not rows:
                 raise
             notes[f"{UNREADABLE_ANSWER}{bad.reason}"] += 1
     elif not isinstance(asked, dict):
         raise UnreadableError("no_data", "captureData has neither endpointInput nor an output")
-    return Capture(identity, _time(metadata), rows, outputs, names)
+    if rows and isinstance(answered, dict) and not notes:
+        if len(rows) == 1 < len(outputs) and all(len(answer) == 1 for answer in outputs):
+            answer_names, outputs = None, [[answer[0] for answer in outputs]]  # a bare list: of the only row
+        outputs = _of_rows(outputs, rows, notes)
+    return Capture(identity, _time(metadata), rows, outputs, names, answer_names)
+
+
+def _of_rows(outputs: list[Row], rows: list[Row], notes: Counter[str]) -> list[Row]:
+    """One answer for each row, without what it repeats of it. What has no counterpart is counted."""
+    if len(outputs) > len(rows):
+        notes["answers_without_question"] += len(outputs) - len(rows)
+    elif len(outputs) < len(rows):
+        notes["questions_without_answer"] += len(rows) - len(outputs)
+    if len(outputs) != len(rows):
+        return outputs
+    return [without_question(answer, row) for answer, row in zip(outputs, rows, strict=True)]
 
 
 def _time(metadata: dict[str, Any]) -> datetime:

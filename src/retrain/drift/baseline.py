@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from retrain.capture.answers import Answers
 from retrain.core.errors import Refused
 from retrain.drift.chance import Blocks, read_blocks
 from retrain.drift.constraints import render_constraints
@@ -42,6 +43,7 @@ from retrain.model.values import in_precision, parse_numbers, spelled
 
 PREDICTION = "_prediction"  # name of the model's output among the features of statistics.json
 BUCKETS = 10
+_ANSWER = "answer"  # of the prediction: which value of an answer it is
 MAX_BUCKETS = 2_000  # categories that statistics.json lists, the most frequent first
 
 
@@ -104,6 +106,13 @@ class Statistics:
     item_count: int
     features: Mapping[str, FeatureBaseline]
     prediction: FeatureBaseline | None
+    answer: str | int | None = None  # name or index of the prediction among an answer's values, if somebody said it
+
+    @cached_property
+    def answers(self) -> Answers:
+        """How an answer is read; a softmax by the classes that the baseline's answers have."""
+        categories = self.prediction.counts if isinstance(self.prediction, CategoricalBaseline) else ()
+        return Answers(self.answer, tuple(categories))
 
     @cached_property
     def layout(self) -> Layout:
@@ -146,6 +155,8 @@ def baseline_of(
             feature["importance"] = importance[feature["name"]]
         if feature["name"] in booleans:
             feature["boolean"] = True
+        if feature["name"] == PREDICTION and options is not None and options.prediction is not None:
+            feature[_ANSWER] = options.prediction
     constraints = render_constraints(profile, options or MonitorOptions())
     for feature in constraints["features"]:
         if feature["name"] in booleans:
@@ -291,7 +302,10 @@ def read_statistics(document: Mapping[str, Any] | str | bytes, file: str = "stat
     dataset = whole.get("dataset")
     count = dataset.get("item_count") if isinstance(dataset, dict) else None
     most = max((feature.present + feature.missing for feature in features.values()), default=0)
-    return Statistics(int(count) if isinstance(count, (int, float)) else most, MappingProxyType(features), prediction)
+    rows = int(count) if isinstance(count, (int, float)) else most
+    said = next((item.get(_ANSWER) for item in listed if item.get("name") == PREDICTION), None)
+    answer = said if isinstance(said, (str, int)) and not isinstance(said, bool) else None
+    return Statistics(rows, MappingProxyType(features), prediction, answer)
 
 
 def _feature_baseline(feature: Any, file: str) -> FeatureBaseline:

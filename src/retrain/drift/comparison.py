@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from retrain.capture.quarantine import UNREADABLE_ANSWER
 from retrain.drift import chance, distances, verdict
 from retrain.drift.baseline import PREDICTION, CategoricalBaseline, FeatureBaseline, NumericBaseline, Statistics
 from retrain.drift.constraints import Constraints
@@ -100,7 +101,8 @@ def compare_prediction(
 ) -> FeatureDrift | None:
     """The model's answers against the baseline's, reported and not judged; None if the window has no answer.
 
-    UNDECIDED "capture_corrupt" if more than that share of the answers can't be read.
+    UNDECIDED "capture_corrupt" if more than that share of the answers can't be read, "ambiguous_answer" if that is
+    because nobody said which of their values is the prediction.
     """
     answers, unreadable = intake.prediction.rows, intake.quarantine.unreadable_answers
     if not answers and not unreadable:
@@ -112,7 +114,9 @@ def compare_prediction(
     # A capture has one answer or none, of one row or of several.
     if unreadable > max_bad_share * min(intake.records, answers + unreadable):
         usable = found.completeness * answers / (answers + unreadable)
-        return replace(found, verdict=Verdict.UNDECIDED, reason="capture_corrupt", completeness=usable)
+        ambiguous = 2 * intake.quarantine.notes[f"{UNREADABLE_ANSWER}ambiguous"] > unreadable
+        reason = "ambiguous_answer" if ambiguous else "capture_corrupt"
+        return replace(found, verdict=Verdict.UNDECIDED, reason=reason, completeness=usable)
     return found
 
 

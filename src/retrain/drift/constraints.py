@@ -96,6 +96,11 @@ class Constraints:
         """What is demanded of that feature."""
         return self.features.get(name) or FeatureConstraints(name)
 
+    @property
+    def native(self) -> bool:
+        """Whether Model Monitor wrote the file."""
+        return OPTIONS_KEY not in self.monitoring_config
+
     def judges(self, name: str) -> bool:
         """Whether the feature takes part in the window's verdict."""
         return self.judged and self.feature(name).judged

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from retrain.core.window import Window
 from retrain.drift.analysis import Analysis
 from retrain.drift.baseline import Statistics, read_statistics
 from retrain.drift.constraints import Constraints, read_constraints
+from retrain.drift.sides import one_side, told_apart, with_answer
 from retrain.drift.verdict import Verdict
 
 _CONFIGURATIONS = ("config/processingjobconfig.json", "processing/processingjobconfig.json")
@@ -30,6 +31,7 @@ _RESOURCES = "config/resourceconfig.json"
 _METRICS = "output/metrics/cloudwatch/cloudwatch_metrics.jsonl"
 _FIELDS = ("MetricName", "Dimensions", "Timestamp", "Value", "StatisticValues")
 _CAPTURES = "sagemakerCaptureJson"
+_SIDES = ["endpointInput", "endpointOutput"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Request:
     evidence: Evidence | None
     output: Path
     metrics_of: tuple[str, str] | None
+    side: str | None = None  # the only one that is compared, of captureIndexNames
 
     @property
     def window(self) -> Window:
@@ -53,7 +56,9 @@ class Request:
 
     def captures(self) -> Iterator[tuple[str, Iterable[bytes]]] | tuple[()]:
         """Name and lines of each file that lies in the window."""
-        return self.evidence.captures(list(self.statistics.features)) if self.evidence else ()
+        if self.evidence is None:
+            return ()
+        return _captures(self.evidence, self.statistics, self.side)
 
 
 def read_request(root: Path) -> Request:
@@ -69,7 +74,15 @@ def read_request(root: Path) -> Request:
         raise InvalidSettings(f"end_time is {clock.render(end)}, which is not after start_time")
     statistics = read_statistics(_baseline(wanted, "baseline_statistics"), wanted["baseline_statistics"])
     constraints = read_constraints(_baseline(wanted, "baseline_constraints"), wanted["baseline_constraints"])
-    evidence = _evidence(Path(_required(wanted, "dataset_source")), (start, end), _format(wanted))
+    said = _format(wanted)
+    evidence, side = _evidence(Path(_required(wanted, "dataset_source")), (start, end), said), _side(said)
+    statistics = with_answer(statistics, _answer(wanted))
+    if evidence and not evidence.tabular and (side or constraints.native):
+        statistics = (
+            replace(statistics, prediction=None)
+            if side
+            else told_apart(statistics, evidence.captures(list(statistics.features)))
+        )
     switches = wanted.get("publish_cloudwatch_metrics"), constraints.monitoring_config.get("emit_metrics", "Enabled")
     metrics_of = None
     if switches == ("Enabled", "Enabled"):
@@ -78,7 +91,26 @@ def read_request(root: Path) -> Request:
             _required(wanted, "sagemaker_monitoring_schedule_name"),
         )
     output = Path(_required(wanted, "output_path"))
-    return Request(statistics, constraints, (start, end), evidence, output, metrics_of)
+    return Request(statistics, constraints, (start, end), evidence, output, metrics_of, side)
+
+
+def _captures(evidence: Evidence, statistics: Statistics, side: str | None) -> Iterator[tuple[str, Iterable[bytes]]]:
+    for source, lines in evidence.captures(list(statistics.features)):
+        yield source, one_side(lines, side) if side else lines
+
+
+def _side(said: tuple[str, Mapping[str, Any]] | None) -> str | None:
+    """The side of a capture that captureIndexNames leaves, None if both count."""
+    names = said[1].get("captureIndexNames", _SIDES) if said and said[0] == _CAPTURES else _SIDES
+    if not isinstance(names, list) or not names or not set(names) <= set(_SIDES):
+        raise InvalidSettings(f"captureIndexNames is {names!r}: a list with some of {', '.join(_SIDES)} is expected")
+    return names[0] if len(set(names)) == 1 else None
+
+
+def _answer(wanted: Mapping[str, str]) -> str | int | None:
+    """Which value of an answer is the prediction: probability_attribute, or inference_attribute, a name or an index."""
+    said = wanted.get("probability_attribute") or wanted.get("inference_attribute")
+    return int(said) if said and said.isdecimal() else said or None
 
 
 def _wanted(root: Path) -> Mapping[str, str]:

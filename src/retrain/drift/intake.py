@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from retrain.capture.gz import blocks, content
-from retrain.capture.quarantine import Quarantine, merge_quarantines
+from retrain.capture.quarantine import UNREADABLE_ANSWER, Quarantine, UnreadableError, merge_quarantines
 from retrain.capture.records import Capture, read_line
 from retrain.core.window import Window
 from retrain.drift.baseline import PREDICTION, Statistics
@@ -42,11 +42,11 @@ _BLOCK = 2**22  # bytes of lines that are read at once; one of them may be longe
 class Intake:
     """What the captures of a window held.
 
-    `records` counts captures, `profile` summarises their rows against the baseline's points, `prediction` the first
-    value of each answer. `widths` counts rows that have another number of columns. `paths` counts the lines that were
-    read by their shape (`fast`), as JSON with their CSV together (`general`), and one by one (`single`); which of the
-    three it was changes nothing else. `first` and `last` are the earliest and the latest inference time of those
-    captures, None if there is none.
+    `records` counts captures, `profile` summarises their rows against the baseline's points, `prediction` what their
+    answers predict (`retrain.capture.answers`). `widths` counts rows that have another number of columns. `paths`
+    counts the lines that were read by their shape (`fast`), as JSON with their CSV together (`general`), and one by one
+    (`single`); which of the three it was changes nothing else. `first` and `last` are the earliest and the latest
+    inference time of those captures, None if there is none.
     """
 
     profile: Profile
@@ -151,6 +151,7 @@ class _Taking:
         self.times: set[datetime] = set()  # the earliest and the latest
         self._window = window
         self._names = tuple(statistics.features)
+        self._reading = statistics.answers
         self._reader = _column_reader(statistics, window) if fast else None
         self._held: list[DataFrame] = []
         sort = self._reader.sort if self._reader else np.sort
@@ -228,7 +229,14 @@ class _Taking:
         if len(fitting) < len(rows):
             self.widths.update(len(row) for row in rows if len(row) != width)
         self._features.add_rows(fitting)
-        self._answers.add_rows([row[:1] for capture in captures for row in capture.outputs if row])
+        self._answers.add_rows([[text] for capture in captures for text in self._predictions(capture)])
+
+    def _predictions(self, capture: Capture) -> list[str]:
+        try:
+            return [self._reading.prediction(answer, capture.answer_names) for answer in capture.outputs if answer]
+        except UnreadableError as bad:
+            self.quarantine.notes[f"{UNREADABLE_ANSWER}{bad.reason}"] += 1
+            return []
 
 
 def _column_reader(statistics: Statistics, window: Window) -> ColumnReader | None:
@@ -240,4 +248,4 @@ def _column_reader(statistics: Statistics, window: Window) -> ColumnReader | Non
             raise
         return None
     kind = statistics.prediction_layout.kinds[PREDICTION]
-    return ColumnReader(statistics.layout.kinds, PREDICTION, kind, window)
+    return ColumnReader(statistics.layout.kinds, PREDICTION, kind, window, statistics.answers)

@@ -46,6 +46,7 @@ _MAGIC = b"retrain-intake-1\n"
 _SUFFIX = ".intake"
 _PACKAGE = Path(__file__).parents[1]
 _READING = (  # the code that decides what an intake holds
+    "capture/answers",
     "capture/columns",
     "capture/gz",
     "capture/payload",

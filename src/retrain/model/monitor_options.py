@@ -61,6 +61,7 @@ class MonitorOptions:
     max_unknown_categories: float = 0.5  # share of values outside the baseline's categories: another column, not drift
     min_volume_share: float = 0.1  # of the rows that were expected, if anybody said how many
     quality_tolerance: float = 0.25  # share by which the loss may exceed the holdout's: becomes quality's constraints
+    prediction: str | int | None = None  # which of an answer's values it is: name or index; None: the only one
     label_delay_hours: float | None = None  # until labels are known, up to three months; None: the deployment's
 
     @classmethod
@@ -116,6 +117,11 @@ def _option(key: str, value: Any, features: Mapping[str, str] | None) -> Any:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= MOST_DELAY:
             raise OptionError(key, f"{value!r} is not a number of hours from 0 to {MOST_DELAY}")
         return float(value)
+    if key == "prediction":
+        named = isinstance(value, str) and value
+        if not named and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+            raise OptionError(key, f"{value!r} is neither the name of an answer's value nor its index from 0")
+        return value
     if key == "min_rows":
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise OptionError(key, f"{value!r} is not a whole number from 1")

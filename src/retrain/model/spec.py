@@ -83,6 +83,8 @@ what comes out, and how a better model is told from a worse one. A complete file
     min_volume_share = 0.1     # of the rows that were expected, if anybody said how many
     quality_tolerance = 0.25   # share by which the model's errors may exceed those on its holdout before its quality
                                # has decayed
+    # prediction = "score"     # which of an answer's values is the prediction, by name or index (0 is the first); an
+                               # answer of one value needs no such line, nor does a softmax over the known classes
     # label_delay_hours = 24   # until a label is known: LabelDelayHours of the deployment unless it is written
 """
 

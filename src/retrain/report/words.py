@@ -30,6 +30,7 @@ _REASONS: Mapping[str, str] = {
     "capture_corrupt": "too much of the data can't be read",
     "volume_collapse": "far fewer rows came than were expected",
 }
+_CHOOSE = " They have several values: say which is the prediction, by prediction in [monitor] or by --answer."
 _ASIDE = frozenset({"not_described", "identifier", "time"})
 
 
@@ -143,10 +144,10 @@ def _follows(document: Mapping[str, Any]) -> str:
 
 def _answers(document: Mapping[str, Any]) -> str:
     prediction = document["prediction"]
-    if not prediction or prediction["reason"] != "capture_corrupt":
+    if not prediction or prediction["reason"] not in {"capture_corrupt", "ambiguous_answer"}:
         return ""
     unreadable = sum(count for note, count in document["notes"].items() if note.startswith(UNREADABLE_ANSWER))
     return (
         f" Of {document['records']:,} captures the answers of {unreadable:,} can't be read: whether the predictions "
-        "have drifted is unknown."
+        f"have drifted is unknown.{_CHOOSE if prediction['reason'] == 'ambiguous_answer' else ''}"
     )
