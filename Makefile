@@ -93,6 +93,10 @@ bench-drift: $(VENV)/.test  ## write docs/benchmarks/drift.md: what an analysis 
 	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=src:. $(BIN)/python -m benchmarks.drift --peers 3 --spark --function \
 	  --write docs/benchmarks/drift.md $(BENCH)
 
+fuzz: $(VENV)/.test  ## write docs/benchmarks/fuzz.md: ten thousand random tables against scipy and pandas
+	OMP_NUM_THREADS=1 PYTHONPATH=src:. $(BIN)/python -m benchmarks.fuzz --tables 10000 \
+	  --write docs/benchmarks/fuzz.md --json .bench/fuzz.json
+
 bench-retrain: setup  ## write docs/benchmarks/retrain.md: what retraining recovers, what it costs, its memory
 	OMP_NUM_THREADS=1 PYTHONPATH=src:. $(BIN)/python -m benchmarks.retrain --cost --memory --write docs/benchmarks/retrain.md
 

@@ -147,11 +147,16 @@ def _init(options: argparse.Namespace) -> int:
         print(f"Texts, ignored, each with the reason in the file: {', '.join(spec.ignored)}.")
     for name, reason in found.left_out.items():
         print(f"Left out: {name}, {reason}.")
-    time, calendar = next(iter(found.times.items()), ("COLUMN", True))
-    window = "" if calendar else f" WINDOW={max(found.rows // 10, spec.dataset.min_rows)}"
-    print("Read it, correct what you know better, and replay the table through the whole loop:")
+    print("Read it, and correct what you know better.")
+    if isinstance(found.replay, str):
+        print(f"The table can't be replayed through the loop: {found.replay}.")
+        return 0
+    replay = found.replay
+    more = f" WINDOW={replay.window}" if replay.window else ""
+    more += f" TRAIN={replay.train}" if replay.train > 1 else ""
+    print("Then replay the table through the whole loop:")
     files = f"MODEL={quote(str(options.out))} DATA={quote(str(options.data))}"
-    print(f"  make demo {files} TIME={quote(time)}{window}")
+    print(f"  make demo {files} TIME={quote(replay.time)}{more}")
     return 0
 
 

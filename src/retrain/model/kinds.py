@@ -122,6 +122,8 @@ class Column:
     dates: int = 0  # in any
     hashes: set[int] = field(default_factory=set)  # of texts, those that are multiples of `step`
     step: int = 1
+    months: Counter[str] = field(default_factory=Counter)  # yyyy-mm of times in ISO form, if the column has such
+    latest: int = 0  # the row in which a text was seen for the first time, as long as texts are counted
 
     def read(self, values: Sequence[str]) -> None:
         """More values, in the order of the rows."""
@@ -134,7 +136,15 @@ class Column:
             self.times += sum(times)
             self.dates += sum(time or is_date(text) for time, text in zip(times, stripped, strict=True))
         self._count_distinct(set(stripped))
+        if self.times > MOSTLY_TIMES * min(self.rows + len(values), _LOOK) - self.missing - empty:
+            self.months.update(text[:7] for text in stripped if text)
         if self.texts is not None:
+            if set(stripped) - self.texts.keys():
+                known = set(self.texts)
+                for place, text in enumerate(stripped):
+                    if text and text not in known:
+                        known.add(text)
+                        self.latest = self.rows + place + 1
             self.texts.update(stripped)
             if present := [text for text in stripped if text]:
                 self.runs += sum(map(ne, present, chain([self.text], present)))

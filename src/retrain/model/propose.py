@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from statistics import median
 
 from retrain.core.errors import Refused
 from retrain.model.hyperparameters import OBJECTIVES
@@ -28,8 +29,20 @@ MANY_NUMBERS = 10  # a label with more different numbers than this is one to be 
 RARE = 0.1  # share of the smaller of two classes below which log loss says little
 RARE_HITS = 30  # rows of the rarest class that a holdout should have
 FEWEST = 100  # rows of a table that a model can be learned from
+_WINDOWS = 10  # that the demo makes of a table whose months are too small
+_SEEN = 5  # rows of a class in what the first model learns from, on average, so that it knows the class
 _COMMA = re.compile(r"[+-]?\d+(?:[.,]\d{3})*,\d+|[+-]?\d{1,3}(?:,\d{3})+\.\d+")
 _METRICS = {"regression": "rmse", "binary": "logloss", "multiclass": "mlogloss"}
+
+
+@dataclass(frozen=True)
+class Replay:
+    """How the demo replays the table: the column that orders its rows, rows of a window (None: months), and how many
+    windows train the first model."""
+
+    time: str
+    window: int | None = None
+    train: int = 1
 
 
 @dataclass(frozen=True)
@@ -40,7 +53,7 @@ class Proposal:
     spec: Spec
     rows: int
     left_out: dict[str, str]
-    times: dict[str, bool]  # of the left out: columns that order the rows, and whether a calendar knows their values
+    replay: Replay | str  # how the demo replays the table; or what it lacks for that, in words
 
 
 def propose(
@@ -67,22 +80,42 @@ def propose(
         _check_classes(table, answer)
     features: dict[str, tuple[str, str]] = {}  # name → type and what was seen
     reasons = dict.fromkeys(left_out, "--leave-out")
-    times: dict[str, bool] = {}
+    times: list[Column] = []
     for name, column in columns.items():
         if name in reasons:
             continue
         kind, said = _kind(column)
-        if kind == "time":
-            times[name] = not column.numeric
+        if kind == "time" or (column.unique and not column.falls):
+            times.append(column)
         if kind in {"time", "useless"}:
             reasons[name] = said
         else:
             features[name] = (kind, said)
     if not any(kind != "text" for kind, _ in features.values()):
         raise _unusable(table, f"no column but {label} can be learned from: " + _listed(reasons, features))
-    dated = next((name for name, calendar in times.items() if calendar), None)
+    dated = next((column.name for column in times if not column.numeric), None)
     text = "\n".join(_lines(table, answer, (task, why), features, reasons, time=dated)) + "\n"
-    return Proposal(text, parse_spec(text), answer.rows, reasons, times)
+    spec = parse_spec(text)
+    return Proposal(text, spec, answer.rows, reasons, _replay(spec, answer, times))
+
+
+def _replay(spec: Spec, label: Column, times: Sequence[Column]) -> Replay | str:
+    """Windows of which each has as many rows as a retraining needs, and the first ones every class."""
+    if not times:
+        return "no column orders its rows: add a time, or a number that grows from row to row"
+    time, least = times[0], spec.dataset.min_rows
+    months = [count * label.present / label.rows for _, count in sorted(time.months.items())]
+    monthly = not time.numeric and len(months) > 1 and months[0] >= least and median(months[1:]) >= least
+    size = int(months[0]) if monthly else max(least, label.present // _WINDOWS)
+    train, most = 1, (len(months) if monthly else label.present // size) - 1
+    if spec.task != "regression":  # of which the first model has to know every class
+        learned = (1 - spec.dataset.holdout_share) * (1 - spec.dataset.validation_share)
+        rarest = min((label.levels or {"": 0}).values())
+        wanted = max(label.latest * label.present / label.rows, _SEEN * label.present / max(rarest, 1))
+        train = max(1, math.ceil(1.1 * wanted / learned / size))
+    if train > most:
+        return "its rarest class comes too late or too seldom for the first windows: add rows, or join classes"
+    return Replay(time.name, None if monthly else size, train)
 
 
 def _kind(column: Column) -> tuple[str, str]:
