@@ -119,11 +119,11 @@ def _object_table(document: dict[str, Any], each_is_a_row: bool) -> tuple[tuple[
 
 
 def _columns(document: dict[str, Any]) -> list[list[Any]] | None:
-    """The columns of an object that has a list, or an object by index, for each of them; None if it has not."""
+    """The columns of an object that has a list, or an object by row number, for each of them; None if it has not."""
     values = list(document.values())
     if values and all(isinstance(value, dict) for value in values):
         index = list(values[0])
-        if any(value.keys() != values[0].keys() for value in values):
+        if not all(map(str.isdecimal, index)) or any(value.keys() != values[0].keys() for value in values):
             return None
         values = [[value[key] for key in index] for value in values]
     if not values or not all(isinstance(value, list) for value in values):

@@ -136,10 +136,17 @@ def _capture(record: dict[str, Any], notes: Counter[str]) -> Capture:
     elif not isinstance(asked, dict):
         raise UnreadableError("no_data", "captureData has neither endpointInput nor an output")
     if rows and isinstance(answered, dict) and not notes:
-        if len(rows) == 1 < len(outputs) and all(len(answer) == 1 for answer in outputs):
-            answer_names, outputs = None, [[answer[0] for answer in outputs]]  # a bare list: of the only row
+        if len(rows) == 1 < len(outputs) and _is_list(answered.get("data")):  # a bare list, of the only row
+            answer_names, outputs = None, [[answer[0] for answer in outputs]]
         outputs = _of_rows(outputs, rows, notes)
     return Capture(identity, _time(metadata), rows, outputs, names, answer_names)
+
+
+def _is_list(data: Any) -> bool:
+    """Whether it is a JSON list of values, and not one of rows."""
+    if isinstance(data, str) and data.lstrip().startswith("["):
+        data = read_json(data)
+    return isinstance(data, list) and not any(isinstance(item, (list, dict)) for item in data)
 
 
 def _of_rows(outputs: list[Row], rows: list[Row], notes: Counter[str]) -> list[Row]:

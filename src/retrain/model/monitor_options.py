@@ -108,15 +108,25 @@ def alike(one: str, other: str) -> bool:
     return one == other or not {one, other} & OWN_THRESHOLDS.keys()
 
 
+_AMOUNTS = {
+    "label_delay_hours": (True, MOST_DELAY, f"is not a number of hours from 0 to {MOST_DELAY}"),
+    "false_alarms_per_year": (False, MOST_ALARMS, f"is not a number above 0, of at most {MOST_ALARMS}"),
+}
+
+
+def _amount(key: str, value: Any) -> float:
+    zero, most, wanted = _AMOUNTS[key]
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0 <= value <= most or (value == 0 and not zero):
+        raise OptionError(key, f"{value!r} {wanted}")
+    return float(value)
+
+
 def _option(key: str, value: Any, features: Mapping[str, str] | None) -> Any:
     if key in {"method", "categorical_method"}:
         return _method(key, value, METHODS if key == "method" else CATEGORICAL_METHODS)
     if key in {"thresholds", "methods", "ignored"}:
         return _by_feature(key, value, features)
-    if key == "label_delay_hours":
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= MOST_DELAY:
-            raise OptionError(key, f"{value!r} is not a number of hours from 0 to {MOST_DELAY}")
-        return float(value)
     if key == "prediction":
         named = isinstance(value, str) and value
         if not named and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
@@ -126,10 +136,8 @@ def _option(key: str, value: Any, features: Mapping[str, str] | None) -> Any:
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise OptionError(key, f"{value!r} is not a whole number from 1")
         return value
-    if key == "false_alarms_per_year":
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= MOST_ALARMS:
-            raise OptionError(key, f"{value!r} is not a number above 0, of at most {MOST_ALARMS}")
-        return float(value)
+    if key in _AMOUNTS:
+        return _amount(key, value)
     found = _share(key, value)
     if key == "p_threshold" and found in {0, 1}:
         raise OptionError(key, f"{value!r} is not between 0 and 1")
