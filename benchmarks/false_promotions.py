@@ -40,11 +40,12 @@ from retrain.gate.rules import judge, shortfall
 from retrain.model.read_spec import parse_spec
 from retrain.model.serving import Model
 from retrain.model.spec import Spec
-from retrain.model.table import Column, Table, category, concat
+from retrain.model.table import Column, Table, category
 from retrain.model.values import parse_numbers
 from retrain.quality.metrics import Numbers, score
 from retrain.training.candidates import train
-from retrain.training.dataset import Dataset, Read, Reference, bootstrap_dataset, drift_dataset
+from retrain.training.dataset import Dataset, Read, bootstrap_dataset, drift_dataset
+from retrain.training.history import reference_of
 
 ROWS = 4_000  # of the first dataset and of each window; a fifth of a window is the holdout
 FRESH = 40_000
@@ -212,9 +213,8 @@ def _window(spec: Spec, rows: Sequence[Row], dataset: Dataset) -> Dataset:
         for number, row in enumerate(rows)
     ]
     labels = Labels({f"{number:06d}": (row.label,) for number, row in enumerate(rows)})
-    parts = dataset.parts
-    reference = Reference(concat([parts["train"], parts["validation"]]), concat([parts["reference"], parts["holdout"]]))
-    return drift_dataset(spec, Read(asked, labels), reference, (START, START + timedelta(days=1)))
+    past = reference_of([dataset.kept])
+    return drift_dataset(spec, Read(asked, labels), past, (START, START + timedelta(days=1)))
 
 
 def _table(spec: Spec, rows: Sequence[Row]) -> Table:

@@ -45,16 +45,17 @@ from retrain.core.errors import Refused
 from retrain.drift.analysis import analyse
 from retrain.drift.baseline import from_csv
 from retrain.drift.verdict import Verdict
-from retrain.gate.evidence import gather, score_rows
-from retrain.gate.rules import judge
+from retrain.gate.evidence import gather, level_of, score_rows
+from retrain.gate.rules import Level, judge
 from retrain.model.serving import Model
 from retrain.model.spec import CANDIDATES, Spec
 from retrain.model.table import Category, Column, Table, category, concat, thin, write_table
 from retrain.model.values import parse_numbers
 from retrain.quality.metrics import model_quality, score
 from retrain.quality.verdict import Pairs, judge_quality, read_baseline, suggest_constraints
-from retrain.training.candidates import Candidate, choose, encode, train_candidates, truth
-from retrain.training.dataset import NEW, WEIGHT, Dataset, Read, Reference, bootstrap_dataset, drift_dataset
+from retrain.training.candidates import Candidate, choose, encode, refit, train_candidates, truth
+from retrain.training.dataset import AGE, HELD, Dataset, Read, bootstrap_dataset, drift_dataset
+from retrain.training.history import reference_of
 
 SEEDS = (7, 8, 9)
 THRESHOLD = 0.3  # the template's DriftThreshold
@@ -69,25 +70,44 @@ Numbers = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Policy:
-    """When it trains, and what it promotes; `ways` are the candidates, None those of model.toml."""
+    """When it trains, on what, and what it promotes; `ways` are the candidates, None those of model.toml.
+
+    With `store`, old rows are those of all earlier windows, and what serves is refitted; without, they are those of the
+    champion's own dataset, a part of which is held back, and what serves is what was judged.
+    """
 
     name: str
     when: str  # never, every, or a key of TRIGGERS
-    gate: str  # none, or proof
+    gate: str  # none, insurance or proof
     ways: tuple[str, ...] | None = None
+    store: bool = True
 
 
-FIXED = tuple(Policy(f"always {way}", "every", "none", (way,)) for way in CANDIDATES)
+BEFORE = ("continued", "scratch")  # candidates of the project as it was on 27 November 2026
+FIXED = tuple(Policy(f"always {way}", "every", "none", (way,), store=False) for way in CANDIDATES if way != "recent")
 POLICIES = (
     Policy("never", "never", "none"),
     *FIXED,
-    Policy("today", "alarms", "proof"),
+    Policy("before", "alarms", "proof", BEFORE, store=False),
+    Policy("insurance", "every", "insurance"),
+    Policy("insurance on alarms", "alarms", "insurance"),
+    Policy("no gate", "every", "deploy"),
     Policy("proof", "every", "proof"),
     Policy("ADWIN", "adwin", "proof"),
     Policy("KSWIN", "kswin", "proof"),
     Policy("CUSUM", "cusum", "proof"),
 )
-UNDER_ATTACK = ("always scratch", "today", "proof")
+UNDER_ATTACK = ("always scratch", "before", "no gate", "insurance", "proof")
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The model that serves, its twin that was judged and where that one was then, and what they learned from."""
+
+    model: Model
+    twin: Model
+    own: Level
+    dataset: Dataset
 
 
 @dataclass
@@ -134,10 +154,20 @@ class Replay:
         return found
 
     @cached_property
-    def first(self) -> tuple[Dataset, Model]:
-        """What the first model was trained on, and that model."""
+    def first(self) -> Champion:
+        """The first model."""
         dataset = bootstrap_dataset(self.spec, _table(self.spec, self.source.initial))
-        return dataset, self.train(self.spec, dataset, None)[1]
+        return self.champion(self.spec, dataset, *self.train(self.spec, dataset, None), None, refitted=False)
+
+    def champion(
+        self, spec: Spec, dataset: Dataset, way: str, twin: Model, before: Model | None, *, refitted: bool
+    ) -> Champion:
+        """What would serve, and what of it the next judgement needs to know."""
+        model, holdout = twin, dataset.parts["holdout"]
+        if refitted:
+            model = refit(spec, way, twin, dataset.parts, champion=before).model
+        own = level_of(spec, truth(spec, twin.encoder, holdout), twin.predict(encode(twin.encoder, holdout)))
+        return Champion(model, twin, own, dataset)
 
     def train(self, spec: Spec, dataset: Dataset, champion: Model | None) -> tuple[str, Model]:
         """The candidate that is chosen on the validation slice, and its model."""
@@ -173,67 +203,88 @@ def play(replayed: Replay, policy: Policy) -> tuple[list[Step], list[Model]]:
     spec = replayed.spec
     if policy.ways:
         spec = replace(spec, training=replace(spec.training, candidates=policy.ways))
-    dataset, champion = replayed.first
-    predecessor: Model | None = None
+    spec = replace(spec, gate=replace(spec.gate, policy="proof" if policy.gate == "proof" else "insurance"))
+    champion, predecessor = replayed.first, None
+    past = [champion.dataset.kept]
     trigger = TRIGGERS[policy.when]() if policy.when in TRIGGERS else None
     steps, models = [], []
     for number, (window, rows) in enumerate(replayed.evidence):
-        step = Step(replayed.score(champion, number), None)
+        step = Step(replayed.score(champion.model, number), None)
         if predecessor is not None:
             step.predecessor = replayed.score(predecessor, number)
         steps.append(step)
-        models.append(champion)
+        models.append(champion.model)
         predecessor = None
         cause = policy.when if policy.when == "every" else None
         if trigger:
-            cause = trigger(spec, window, rows, dataset, champion)
+            cause = trigger(spec, window, rows, champion.dataset, champion.model)
         if cause is None:
             continue
         try:
-            evidence = _dataset(spec, window, rows, dataset, champion, plain=policy.gate == "none")
+            evidence = _dataset(
+                spec, window, rows, champion, past if policy.store else None, plain=policy.gate == "none"
+            )
             step.trained = True
-            way, challenger = replayed.train(spec, evidence, champion)
-            promoted, said = _gate(policy, spec, evidence, champion, challenger)
+            way, twin = replayed.train(spec, evidence, champion.model)
+            challenger = replayed.champion(spec, evidence, way, twin, champion.model, refitted=policy.store)
+            promoted, said = _gate(policy, spec, champion, challenger)
         except Refused as refusal:
             step.said = f"{cause}: refused ({refusal.code})"
             continue
+        past.append(evidence.kept)
         step.said = f"{cause}; {way}: {said}".replace("_", " ")
         if number + 1 < len(replayed.evidence):
-            step.kept, step.judged = (replayed.score(model, number + 1) for model in (champion, challenger))
+            step.kept, step.judged = (replayed.score(one.model, number + 1) for one in (champion, challenger))
         if promoted:
             step.promoted = True
-            predecessor, champion, dataset = champion, challenger, evidence
+            predecessor, champion = champion.model, challenger
             trigger = TRIGGERS[policy.when]() if policy.when in TRIGGERS else None
     return steps, models
 
 
-def _gate(policy: Policy, spec: Spec, dataset: Dataset, champion: Model, challenger: Model) -> tuple[bool, str]:
-    if policy.gate == "none":
+def _gate(policy: Policy, spec: Spec, champion: Champion, challenger: Champion) -> tuple[bool, str]:
+    if policy.gate in {"none", "deploy"}:
         return True, "deployed"
-    scored = [score_rows(spec, dataset.parts[part], champion, challenger) for part in ("holdout", "reference")]
-    decision = judge(gather(spec, *scored, bootstrap=False), spec.gate)
+    parts = challenger.dataset.parts
+    holdout = score_rows(spec, parts["holdout"], champion.model, challenger.twin)
+    reference = score_rows(spec, parts["reference"], champion.twin, challenger.twin)
+    decision = judge(gather(spec, holdout, reference, own=champion.own, bootstrap=False), spec.gate)
     reasons = ", ".join(reason.code for reason in decision.reasons)
     return decision.decision == "promote", f"{decision.decision}{f' ({reasons})' if reasons else ''}"
 
 
-def _dataset(spec: Spec, window: Window, rows: Table, dataset: Dataset, champion: Model, *, plain: bool) -> Dataset:
-    """The window's dataset, as the dataset job makes it; `plain` without triage, which fixed strategies do not have."""
+def _dataset(
+    spec: Spec, window: Window, rows: Table, champion: Champion, past: Sequence[Table] | None, *, plain: bool
+) -> Dataset:
+    """The window's dataset, as the dataset job makes it, with the rows of `past` windows, or of the champion's dataset.
+
+    `plain` is without triage, which fixed strategies do not have.
+    """
     known = [number for number, row in enumerate(window.rows) if row.time + LABELS_LATE <= window.end]
-    parts = dataset.parts
+    parts = champion.dataset.parts
     seen, unseen = concat([parts["train"], parts["validation"]]), concat([parts["reference"], parts["holdout"]])
     if plain:
-        new = bootstrap_dataset(spec, rows.take(np.array(known))).parts
+        first = bootstrap_dataset(spec, rows.take(np.array(known)))
         old = seen.take(thin(len(seen), spec.dataset.max_reference_rows))
-        weighted = new["train"].having(WEIGHT, np.full(len(new["train"]), spec.dataset.new_row_weight))
-        rehearsed = old.having(WEIGHT, np.ones(len(old))).having(NEW, np.zeros(len(old)))
-        return Dataset({**new, "train": concat([rehearsed, weighted]), "reference": unseen}, {})
-    answers = np.atleast_2d(champion.predict(encode(champion.encoder, rows)).T).T  # of classes, one column for each
+        rehearsed = old.having(AGE, np.ones(len(old)))
+        train = concat([rehearsed, first.parts["train"]])
+        return Dataset({**first.parts, "train": train, "reference": unseen}, {}, first.kept)
+    model = champion.model
+    answers = np.atleast_2d(model.predict(encode(model.encoder, rows)).T).T  # of classes, one column for each
     asked = [
         Capture(f"{number:06d}", row.time, [list(row.values)], [[repr(float(value)) for value in answer]])
         for number, (row, answer) in enumerate(zip(window.rows, answers, strict=True))
     ]
     labels = Labels({f"{number:06d}": (window.rows[number].label,) for number in known})
-    return drift_dataset(spec, Read(asked, labels), Reference(seen, unseen), (window.start, window.end))
+    read, times = Read(asked, labels), (window.start, window.end)
+    if past is not None:
+        return drift_dataset(spec, read, reference_of(past), times)
+    # As it was before there was a store: learned from again is what the champion learned from, and what it never saw
+    # either shows what is forgotten.
+    marked = [part.having(HELD, np.full(len(part), held)) for part, held in ((seen, 0.0), (unseen, 1.0))]
+    found = drift_dataset(spec, read, reference_of([concat(marked)]), times)
+    learned = drift_dataset(spec, read, reference_of(marked[:1]), times)
+    return replace(found, parts={**found.parts, "train": learned.parts["train"]})
 
 
 # Triggers ------------------------------------------------------------------------------------------------------------
@@ -361,7 +412,7 @@ def attacked(name: str, seed: int) -> list[dict[str, Any]]:
     """The policies under each attack on that table: poisoned evidence in one window, and the clean replay beside it."""
     source = _source(name)
     clean = Replay(replace(source, windows=source.windows[: POISONED + 2]), seed)
-    feature = _leaned_on(clean.first[1], clean.spec)
+    feature = _leaned_on(clean.first.model, clean.spec)
     policies = [policy for policy in POLICIES if policy.name in UNDER_ATTACK]
     usual = {policy.name: play(clean, policy)[0][-1] for policy in policies}
     runs = []
@@ -581,7 +632,7 @@ def _digest(rows: Table) -> str:
 def _baseline(spec: Spec, dataset: Dataset) -> tuple[dict[str, Any], dict[str, Any]]:
     """Statistics and constraints of the new rows that the champion was trained on."""
     rows = dataset.parts["train"]
-    rows = concat([rows.take(np.flatnonzero(rows.numbers(NEW) > 0)), dataset.parts["validation"]])
+    rows = concat([rows.take(np.flatnonzero(rows.numbers(AGE) == 0)), dataset.parts["validation"]])
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "train.csv"
         write_table(file, rows)

@@ -37,19 +37,21 @@ from demo import baseball, flights
 from demo.windows import Row, Source, Window
 from retrain.capture.ground_truth import Labels
 from retrain.capture.records import Capture
+from retrain.core.errors import Refused
 from retrain.drift.analysis import analyse
 from retrain.drift.baseline import from_csv
 from retrain.drift.verdict import Verdict
-from retrain.gate.evidence import gather, score_rows
-from retrain.gate.rules import judge
+from retrain.gate.evidence import gather, level_of, score_rows
+from retrain.gate.rules import Level, judge
 from retrain.model.serving import Model
 from retrain.model.spec import CANDIDATES, Spec
 from retrain.model.table import Column, Table, category, concat, write_table
 from retrain.model.values import parse_numbers
 from retrain.quality.metrics import model_quality, score
 from retrain.quality.verdict import Pairs, judge_quality, read_baseline, suggest_constraints
-from retrain.training.candidates import Challenger, encode, train, train_candidates, truth
-from retrain.training.dataset import NEW, Dataset, Read, Reference, bootstrap_dataset, drift_dataset
+from retrain.training.candidates import Challenger, encode, refit, train, train_candidates, truth
+from retrain.training.dataset import AGE, Dataset, Read, bootstrap_dataset, drift_dataset
+from retrain.training.history import reference_of
 
 TABLES = {"flights": flights.source, "baseball": baseball.source}
 SEEDS = (7, 8, 9, 10, 11)
@@ -158,41 +160,63 @@ def _on_table(name: str, seeds: Sequence[int], verbose: bool) -> list[str]:
     ]
 
 
+@dataclass(frozen=True)
+class Champion:
+    """The model that serves, the one that was judged, and where that one was on its own holdout."""
+
+    model: Model
+    twin: Model
+    own: Level
+    dataset: Dataset
+
+
 def play(source: Source, spec: Spec, always: str | None, costs: bool = False) -> Played:
     """The windows, served by the loop's champions; with `always`, by whatever that way of training gave, ungated."""
     initial = _table(spec, source.initial)
     dataset = bootstrap_dataset(spec, initial)
-    stale = champion = train(spec, dataset.parts["train"], dataset.parts["validation"], None).model
-    predecessor: Model | None = None
+    first = train(spec, dataset.parts["train"], dataset.parts["validation"], None)
+    champion = _champion(spec, first, dataset, None)
+    stale, predecessor, past = champion.model, None, [dataset.kept]
     played = Played([], [], [])
     own = spec if always is None else replace(spec, training=replace(spec.training, candidates=(always,)))
     seen = [initial]
     for window in source.windows:
         rows = _table(spec, window.rows)
-        served, never = (_score(spec, model, rows) for model in (champion, stale))
-        before = _score(spec, predecessor, rows) if predecessor else None
-        predecessor, decision = None, "-"
-        cause = None if always else _cause(spec, window, rows, dataset, champion)
-        if cause is None and always is None:
-            decision = "stable"
-        else:
-            drifted = _drift_dataset(spec, window, rows, dataset, champion)
-            parts = drifted.parts["train"], drifted.parts["validation"]
-            challenger = train(own, *parts, champion)
-            if costs:
-                began = time.process_time()
-                train_candidates(own, *parts, champion, only="continued")
-                played.continued.append(time.process_time() - began)
-                everything = bootstrap_dataset(spec, concat([*seen, rows]))
-                began = time.process_time()
-                train(spec, everything.parts["train"], everything.parts["validation"], None)
-                played.full.append(time.process_time() - began)
-            decision, promoted = (always, True) if always else _judge(spec, drifted, champion, challenger, cause)
-            if promoted:
-                predecessor, champion, dataset = champion, challenger.model, drifted
+        served, never = (_score(spec, model, rows) for model in (champion.model, stale))
+        before = _score(spec, predecessor.model, rows) if predecessor else None
+        predecessor, decision = None, always or ""
+        try:
+            drifted = _drift_dataset(spec, window, rows, past, champion.model)
+        except Refused as refusal:
+            played.months.append(Month(window.name, served, never, before, refusal.code))
+            continue
+        parts = drifted.parts["train"], drifted.parts["validation"]
+        challenger = train(own, *parts, champion.model)
+        if costs:
+            began = time.process_time()
+            train_candidates(own, *parts, champion.model, only="continued")
+            played.continued.append(time.process_time() - began)
+            everything = bootstrap_dataset(spec, concat([*seen, rows]))
+            began = time.process_time()
+            train(spec, everything.parts["train"], everything.parts["validation"], None)
+            played.full.append(time.process_time() - began)
+        following, promoted = _champion(own, challenger, drifted, champion), True
+        if not always:
+            decision, promoted = _judge(spec, drifted, champion, following, challenger.chosen)
+        if decision != "labels_suspect":
+            past.append(drifted.kept)
+        if promoted:
+            predecessor, champion = champion, following
         played.months.append(Month(window.name, served, never, before, decision))
         seen.append(rows)
     return played
+
+
+def _champion(spec: Spec, challenger: Challenger, dataset: Dataset, champion: Champion | None) -> Champion:
+    twin, holdout = challenger.model, dataset.parts["holdout"]
+    refitted = refit(spec, challenger.chosen, twin, dataset.parts, champion=champion.model if champion else None)
+    own = level_of(spec, truth(spec, twin.encoder, holdout), twin.predict(encode(twin.encoder, holdout)))
+    return Champion(refitted.model, twin, own, dataset)
 
 
 def _cause(spec: Spec, window: Window, rows: Table, dataset: Dataset, champion: Model) -> str | None:
@@ -214,17 +238,21 @@ def _cause(spec: Spec, window: Window, rows: Table, dataset: Dataset, champion: 
     return f"{worst} {analysis.values[worst]:.3g}"
 
 
-def _judge(
-    spec: Spec, dataset: Dataset, champion: Model, challenger: Challenger, cause: str | None
-) -> tuple[str, bool]:
-    scored = [score_rows(spec, dataset.parts[part], champion, challenger.model) for part in ("holdout", "reference")]
-    decision = judge(gather(spec, *scored, bootstrap=False), spec.gate)
+def _judge(spec: Spec, dataset: Dataset, champion: Champion, challenger: Champion, chosen: str) -> tuple[str, bool]:
+    scored = [
+        score_rows(spec, dataset.parts[part], model, challenger.twin)
+        for part, model in (("holdout", champion.model), ("reference", champion.twin))
+    ]
+    try:
+        decision = judge(gather(spec, *scored, own=champion.own, bootstrap=False), spec.gate)
+    except Refused as refusal:
+        return refusal.code, False
     reasons = ", ".join(reason.code for reason in decision.reasons)
-    said = f"{cause}; {challenger.chosen}: {decision.decision}{f' ({reasons})' if reasons else ''}"
+    said = f"{chosen}: {decision.decision}{f' ({reasons})' if reasons else ''}"
     return said.replace("_", " "), decision.decision == "promote"
 
 
-def _drift_dataset(spec: Spec, window: Window, rows: Table, dataset: Dataset, champion: Model) -> Dataset:
+def _drift_dataset(spec: Spec, window: Window, rows: Table, past: Sequence[Table], champion: Model) -> Dataset:
     known = [row for row in window.rows if row.time + timedelta(days=1) <= window.end]
     answers = np.atleast_2d(champion.predict(encode(champion.encoder, rows)).T).T  # of classes, one column for each
     asked = [
@@ -232,9 +260,7 @@ def _drift_dataset(spec: Spec, window: Window, rows: Table, dataset: Dataset, ch
         for number, (row, answer) in enumerate(zip(window.rows, answers, strict=True))
     ]
     labels = Labels({f"{number:06d}": (row.label,) for number, row in enumerate(known)})
-    parts = dataset.parts
-    reference = Reference(concat([parts["train"], parts["validation"]]), concat([parts["reference"], parts["holdout"]]))
-    return drift_dataset(spec, Read(asked, labels), reference, (window.start, window.end))
+    return drift_dataset(spec, Read(asked, labels), reference_of(past), (window.start, window.end))
 
 
 def _score(spec: Spec, model: Model, rows: Table) -> float:
@@ -258,7 +284,7 @@ def _table(spec: Spec, rows: Sequence[Row]) -> Table:
 def _baseline(spec: Spec, dataset: Dataset) -> tuple[dict[str, Any], dict[str, Any]]:
     """Statistics and constraints of the new rows that the champion was trained on."""
     rows = dataset.parts["train"]
-    rows = concat([rows.take(np.flatnonzero(rows.numbers(NEW) > 0)), dataset.parts["validation"]])
+    rows = concat([rows.take(np.flatnonzero(rows.numbers(AGE) == 0)), dataset.parts["validation"]])
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "train.csv"
         write_table(file, rows)
@@ -309,7 +335,7 @@ def _memory() -> list[str]:
         folder = Path(name)
         _write_wide(folder)
         command = [sys.executable, "-m", "retrain.jobs.train", "--episode_id", "memory", "--bootstrap", "true"]
-        for channel in ("train", "validation", "spec", "champion"):
+        for channel in ("train", "validation", "holdout", "spec", "champion"):
             command += [f"--{channel}", str(folder)]
         command += ["--model-dir", str(folder / "model"), "--output-data-dir", str(folder / "data")]
         began = time.monotonic()
@@ -330,10 +356,14 @@ def _write_wide(folder: Path) -> None:
     model = ["[model]", 'label = "y"', 'task = "regression"', 'metric = "rmse"', "", "[features]"]
     model += [*(f'{name} = "numeric"' for name in names), "", "[hyperparameters]", "num_boost_round = 20"]
     (folder / "model.toml").write_text("\n".join(model) + "\n")
-    for file, rows, seed in (("train.csv", MEMORY_ROWS, 1), ("validation.csv", MEMORY_ROWS // 20, 2)):
+    for file, rows, seed in (
+        ("train.csv", MEMORY_ROWS, 1),
+        ("validation.csv", MEMORY_ROWS // 20, 2),
+        ("holdout.csv", MEMORY_ROWS // 5, 3),
+    ):
         with (folder / file).open("w", newline="") as out:
             writer = csv.writer(out, lineterminator="\n")
-            writer.writerow([*names, "y", "__weight", "__new"])
+            writer.writerow([*names, "y", "__age"])
             for block in _blocks(rows, seed):
                 writer.writerows(block)
 
@@ -343,7 +373,7 @@ def _blocks(rows: int, seed: int) -> Iterator[list[list[object]]]:
     for start in range(0, rows, 10_000):
         x = random.normal(size=(min(10_000, rows - start), MEMORY_COLUMNS)).round(4)
         y = (x[:, 0] * 2 + x[:, 1] * x[:, 2]).round(4)
-        yield [[*line, label, 1, 1] for line, label in zip(x.tolist(), y.tolist(), strict=True)]
+        yield [[*line, label, 0] for line, label in zip(x.tolist(), y.tolist(), strict=True)]
 
 
 PREFACE = """Written by `make bench-retrain`. A strategy retrains on every window in one way and asks no gate; which is

@@ -75,11 +75,10 @@ def reference(spec: Spec) -> Reference:
     """The dataset that its champion was made of."""
     import houses
 
-    from retrain.model.table import concat
-    from retrain.training.dataset import Reference, bootstrap_dataset
+    from retrain.training.dataset import bootstrap_dataset
+    from retrain.training.history import reference_of
 
-    parts = bootstrap_dataset(spec, houses.table(600, seed=1)).parts
-    return Reference(concat([parts["train"], parts["validation"]]), concat([parts["reference"], parts["holdout"]]))
+    return reference_of([bootstrap_dataset(spec, houses.table(600, seed=1)).kept])
 
 
 class Atomic:

@@ -338,8 +338,31 @@ class TestTriage:
         }
 
     def test_categories_of_another_column(self):
+        found = analysis_of(captures_of([[a, b, f"{n % 9}"] for n, (a, b, _) in enumerate(rows(1000, seed=2))]))
+        self.check(found, "schema_mismatch", "100% of the values of channel are numbers, where there were none")
+        two = baseline_of(
+            ([*row[:2], row[2], "xyz"[n % 3]] for n, row in enumerate(rows(2000))),
+            {**FEATURES, "letter": "categorical"},
+            MonitorOptions(),
+        )
+        swapped = [[*row[:2], "xyz"[n % 3], row[2]] for n, row in enumerate(rows(1000, seed=2))]
+        words = "100% of the values of channel are unknown to the baseline, which knows them as values of letter"
+        self.check(analysis_of(captures_of(swapped), two), "schema_mismatch", words)
+
+    def test_categories_that_nobody_has_seen_have_drifted_as_far_as_one_can(self):
         found = analysis_of(captures_of(rows(1000, seed=2, channels="xyz")))
-        self.check(found, "schema_mismatch", "100% of the values of channel are unknown to the baseline")
+        assert (found.verdict, found.worst_feature, found.triage) == (Verdict.DRIFTED, "channel", False)
+
+    def test_a_column_that_is_mostly_missing_may_have_no_value_on_a_calm_day(self):
+        def thinned(table, every):
+            return [[row[0] if n % 100 < every else "", *row[1:]] for n, row in enumerate(table)]
+
+        sparse = baseline_of(thinned(rows(4000), 23), FEATURES, MonitorOptions())
+        found = analysis_of(captures_of(thinned(rows(1000, seed=2), 0)), sparse)
+        assert not found.triage
+        often = baseline_of(thinned(rows(4000), 60), FEATURES, MonitorOptions())
+        found = analysis_of(captures_of(thinned(rows(1000, seed=2), 0)), often)
+        self.check(found, "schema_mismatch", "age is missing in 100% of the rows, in the baseline in 40%")
 
     def test_new_categories_are_a_violation_and_no_triage(self):
         found = analysis_of(captures_of(rows(1000, seed=2, channels="aaabbcn")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from control_plane import (
     trigger,
 )
 
+from retrain.core.clock import parse
 from retrain.core.errors import AwsRejected, InvalidSettings, MalformedEvent, NoArtifact, Refused, Throttled
 from retrain.episode.approval import ApprovalRules, hear_decision, judge_challenger, request_approval
 
@@ -141,6 +143,66 @@ def test_evidence_that_does_not_support_the_gate_is_refused(
         judge(episode)
     assert caught.value.code == code
     assert sagemaker.approvals == []
+
+
+INSURANCE = {"policy": "insurance", "difference": 8.0, "trade_off": 0.25, "given_up": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({}, None),
+        ({"interval": [-1.0, 17.0]}, None),
+        ({"interval": None, "given_up": None}, None),
+        ({"given_up": 32.5}, "trade_off"),
+        ({"given_up": math.nan}, "trade_off"),
+        ({"difference": 0.0}, "not_better"),
+        ({"difference": None}, "bad_metric"),
+        ({"difference": math.nan}, "bad_metric"),
+        ({"trade_off": None}, "bad_metric"),
+        ({"champion": None}, "no_champion_metric"),
+        ({"reasons": [{"code": "trade_off", "detail": ""}]}, "not_better"),
+    ],
+)
+def test_what_an_insuring_gate_promotes_is_better_and_gives_up_no_more_than_it_may(
+    changes: dict[str, Any], code: str | None, judge: Any, episode: Any, store: Any, sagemaker: Any
+) -> None:
+    evaluated(store, sagemaker, episode, **{**INSURANCE, **changes})
+    if code is None:
+        assert judge(episode) == {"decision": "approved"}
+        return
+    with pytest.raises(Refused) as caught:
+        judge(episode)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("decision", ["promote", "keep_champion"])
+def test_the_rows_of_a_window_that_was_judged_are_kept_whatever_the_gate_said(
+    decision: str, judge: Any, episode: Any, ledger: Any, store: Any, sagemaker: Any
+) -> None:
+    evaluated(store, sagemaker, episode, {"rows_sha256": "7" * 64, "history_sha256": {}}, decision=decision)
+    judge(episode)
+    (kept,) = ledger.kept_rows("flights")
+    item = ledger.episode(episode.episode_id)
+    assert (kept["episode_id"], kept["sha256"]) == (episode.episode_id, "7" * 64)
+    assert kept["folder"] == f"rows/flights/{episode.episode_id}"
+    assert (kept["window_start"], kept["window_end"]) == (item["window_start"], item["window_end"])
+
+
+def test_old_rows_that_are_not_what_an_earlier_episode_kept_are_refused(
+    judge: Any, episode: Any, ledger: Any, store: Any, sagemaker: Any
+) -> None:
+    window = parse("2013-02-01T00:00:00Z"), parse("2013-02-08T00:00:00Z")
+    ledger.keep_rows(episode, window, "rows/flights/before", "7" * 64)
+    said = {"rows_sha256": "8" * 64, "history_sha256": {episode.episode_id: "7" * 64}}
+    evaluated(store, sagemaker, episode, said)
+    ledger.exclude("flights", (window[1] - timedelta(days=1), window[1] + timedelta(days=1)), "flood", NOW)
+    with pytest.raises(Refused, match=r"suspect_data: the rows of .* were learned from, and have been excluded since"):
+        judge(episode)
+    for wrong in ({episode.episode_id: "9" * 64}, {"nobody": "7" * 64}):
+        evaluated(store, sagemaker, episode, {**said, "history_sha256": wrong})
+        with pytest.raises(Refused, match="artifact_tampered: the rows of"):
+            judge(episode)
 
 
 def test_an_evaluation_that_the_job_did_not_write_is_refused(

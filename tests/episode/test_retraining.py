@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from control_plane import NOW, PATIENCE, PIPELINE, RUN, crowned, in_service, opened, step, trigger
 
+from retrain.core.clock import parse
 from retrain.core.errors import (
     ExecutionLost,
     InvalidSettings,
@@ -80,6 +81,39 @@ def test_the_pipeline_gets_the_windows_captures_and_the_labels_since(
     assert parameters["OutputUri"] == f"s3://bucket/episodes/{episode.episode_id}"
 
 
+def test_the_pipeline_gets_the_rows_of_earlier_windows_but_those_that_are_excluded_or_too_old(
+    ledger: Any, start: Any, store: Any, sagemaker: Any, data: None
+) -> None:
+    def kept(folder: str, *window: str) -> None:
+        ledger.keep_rows(episode, (parse(window[0]), parse(window[-1])), folder, "7" * 64)
+
+    crowned(ledger)
+    episode = opened(ledger)
+    kept("episodes/first/rows", "2011-01-01T00:00:00Z")  # the first model's data is of no window
+    kept("rows/flights/older", "2011-02-01T00:00:00Z", "2011-02-08T00:00:00Z")
+    kept("rows/flights/bad", "2013-01-08T00:00:00Z", "2013-01-15T00:00:00Z")
+    kept("rows/flights/good", "2013-01-15T00:00:00Z", "2013-01-22T00:00:00Z")
+    ledger.exclude("flights", (parse("2013-01-10T00:00:00Z"), parse("2013-01-15T00:00:00Z")), "a flood", NOW)
+    start(episode)
+    [parameters] = sagemaker.runs.values()
+    folders = ("episodes/first/rows", "rows/flights/good")
+    files = [f"{folder}/{name}" for folder in folders for name in ("manifest.json", "rows.csv")]
+    assert json.loads(store.read(parameters["HistoryManifestUri"])) == [{"prefix": "s3://bucket/"}, *files]
+    assert parameters["RowsUri"] == f"s3://bucket/rows/flights/{episode.episode_id}"
+
+
+def test_captures_of_an_excluded_span_are_left_out(ledger: Any, start: Any, store: Any, data: None) -> None:
+    crowned(ledger)
+    episode = opened(ledger)
+    ledger.exclude("flights", (parse("2013-03-05T10:30:00Z"), parse("2013-03-05T10:40:00Z")), "a flood", NOW)
+    with pytest.raises(Refused, match=r"capture_missing: no captures from .*, but those that were excluded"):
+        start(episode)
+    store.put("capture/flights/AllTraffic/2013/03/05/11/b.jsonl", "{}")
+    assert start(episode)["status"] == "started"
+    listed = json.loads(store.read(f"s3://bucket/episodes/{episode.episode_id}/captures.manifest"))
+    assert listed[1:] == ["capture/flights/AllTraffic/2013/03/05/11/b.jsonl"]
+
+
 def test_the_bootstrap_has_no_champion_no_captures_and_no_labels(
     ledger: Any, start: Any, store: Any, sagemaker: Any
 ) -> None:
@@ -91,6 +125,8 @@ def test_the_bootstrap_has_no_champion_no_captures_and_no_labels(
     assert parameters["ChampionModelUri"] == "s3://bucket/code/1/none/"
     assert parameters["ReferenceUri"] == "s3://data/2013/"
     assert parameters["Bootstrap"] == "true"
+    assert json.loads(store.read(parameters["HistoryManifestUri"])) == nothing
+    assert parameters["RowsUri"] == f"{parameters['OutputUri']}/rows"
 
 
 def test_the_parameters_are_those_of_the_pipelines_definition(start: Any, running: Any, sagemaker: Any) -> None:

@@ -18,7 +18,7 @@ ROWS = houses.table(900, seed=3, towns=TOWNS)
 TRUTH = ROWS.numbers("price")
 TOWN = np.array(TOWNS)[ROWS.categories("town").codes]
 NOISE = np.random.default_rng(4).normal(0, 1, (2, 900))
-GATE = "min_segment_rows = 100\n"
+GATE = 'policy = "proof"\nmin_segment_rows = 100\n'
 
 
 def scored(worse_in: str | None = None, rows=ROWS) -> Scored:
@@ -108,7 +108,8 @@ def test_where_rows_tell_nothing_of_their_neighbours_their_order_changes_no_deci
 
 def binary(metric: str, truth: np.ndarray, champion: np.ndarray, challenger: np.ndarray, gate: str = ""):
     """What the gate sees and says of 0 and 1 in two towns, a thousand old rows apart."""
-    text = f'[model]\nlabel="y"\ntask="binary"\nmetric="{metric}"\n[features]\ntown="categorical"\n[gate]\n{gate}\n'
+    model = f'[model]\nlabel="y"\ntask="binary"\nmetric="{metric}"\n'
+    text = f'{model}[features]\ntown="categorical"\n[gate]\npolicy="proof"\n{gate}\n'
     spec = parse_spec(text)
     rows = Table({"town": category([TOWNS[number % 2] for number in range(len(truth))])})
     old = np.tile([0.0, 1.0], 500)

@@ -7,11 +7,24 @@ from hypothesis import strategies as st
 
 from retrain.core.errors import REFUSALS, Refused
 from retrain.gate.comparison import Comparison
-from retrain.gate.rules import RULES, Evidence, Fit, Sanity, Segment, judge, segment_confidence, segment_limit
-from retrain.model.spec import GateOptions
+from retrain.gate.rules import (
+    RULES,
+    Evidence,
+    Fit,
+    Level,
+    Sanity,
+    Segment,
+    assurance,
+    judge,
+    power,
+    segment_confidence,
+    segment_limit,
+)
+from retrain.model.spec import GATE_RULES, GateOptions
 
 NAN, INF = float("nan"), float("inf")
-OPTIONS = GateOptions(margin=0.01, reference_margin=0.1, min_rows=100)
+OPTIONS = GateOptions(policy="proof", margin=0.01, reference_margin=0.1, min_rows=100)
+INSURED = GateOptions(min_rows=100)
 SANE = Sanity(missing=0, low=10.0, high=90.0, label_low=5.0, label_high=100.0, constant=False, one_label=False)
 CLEAR = Comparison(champion=10.0, challenger=8.0, difference=2.0, low=1.5, high=2.5)
 GOOD = Evidence(
@@ -101,6 +114,106 @@ def test_a_challenger_that_did_not_prove_itself_keeps_the_champion(change, codes
     assert decision.decision == "keep_champion"
     assert [reason.code for reason in decision.reasons] == codes
     assert all(any(digit.isdigit() for digit in reason.detail) for reason in decision.reasons)
+
+
+WORSE = Comparison(9.0, 17.0, -8.0, -9.0, -7.0)  # four times what is gained on the holdout
+
+
+@pytest.mark.parametrize(
+    ("change", "codes"),
+    [
+        ({}, []),
+        ({"holdout": replace(CLEAR, difference=0.01, low=-1.0, high=1.0)}, ["trade_off"]),  # GOOD's reference is worse
+        ({"holdout": replace(CLEAR, difference=0.2, low=-1.0, high=1.0)}, []),
+        ({"holdout": replace(CLEAR, difference=0.2, low=NAN, high=NAN)}, []),  # of too few rows for an interval
+        ({"holdout": replace(CLEAR, difference=0.0, low=-1.0, high=1.0)}, ["not_better", "trade_off"]),
+        ({"reference": WORSE}, []),  # not yet more
+        ({"reference": replace(WORSE, difference=-8.1)}, ["trade_off"]),
+        ({"reference": replace(WORSE, difference=NAN)}, []),  # not known, which the evidence says
+        ({"reference": None, "reference_rows": 0}, []),
+        ({"segments": segment(-3.0, -2.0)}, []),
+        ({"fit": Fit("bias", -3.0, 30.0, 20.0)}, []),
+    ],
+)
+def test_insurance_promotes_what_is_better_at_all_unless_too_much_is_given_up(change, codes):
+    decision = judge(replace(GOOD, **change), INSURED)
+    assert [reason.code for reason in decision.reasons] == codes
+    assert decision.decision == ("keep_champion" if codes else "promote")
+
+
+def test_what_is_given_up_of_a_score_counts_as_much():
+    lost = replace(SCORED, reference=Comparison(0.9, 0.45, -0.45, -0.5, -0.4))
+    assert [reason.code for reason in judge(lost, INSURED).reasons] == ["trade_off"]
+    assert judge(lost, replace(INSURED, trade_off=0.2)).decision == "promote"
+    assert judge(lost, replace(INSURED, trade_off=0.0)).decision == "promote"
+    few = replace(lost, reference_rarer=9)  # says nothing about an AUC
+    assert judge(few, INSURED).decision == "promote"
+
+
+@pytest.mark.parametrize("rule", GATE_RULES)
+def test_every_rule_can_be_switched_on_for_insurance_and_off_for_proof(rule):
+    breach = {
+        "forgets_reference": {"reference": Comparison(9.0, 10.4, -1.4, -1.5, -1.3)},
+        "degrades_segment": {"segments": segment(-3.0, -2.0)},
+        "biased": {"fit": Fit("bias", -3.0, 30.0, 20.0)},
+        "miscalibrated": {"fit": Fit("calibration_error", 0.05, 0.16, 1.0)},
+    }[rule]
+    evidence = replace(GOOD, **breach)
+    assert judge(evidence, INSURED).decision == "promote"
+    assert [reason.code for reason in judge(evidence, replace(INSURED, rules=(rule,))).reasons] == [rule]
+    assert judge(evidence, replace(OPTIONS, rules=())).decision == "promote"
+
+
+@pytest.mark.parametrize("options", [INSURED, OPTIONS])
+@pytest.mark.parametrize(
+    ("constant", "own", "suspect"),
+    [
+        (25.0, Level(2.6, 25.0), True),  # 8 is more than three times 2.6, and as much of what there is to predict
+        (25.0, Level(2.7, 25.0), False),
+        (80.0, Level(2.6, 25.0), False),  # the world has grown: 8 of 80 are less than 2.6 of 25
+        (25.0, None, False),
+        (25.0, Level(0.0, 0.0), False),
+    ],
+)
+def test_labels_by_which_even_the_better_model_is_far_worse_than_ever_are_suspect(options, constant, own, suspect):
+    evidence = replace(GOOD, constant=constant, own=own)
+    if not suspect:
+        assert judge(evidence, options).decision == "promote"
+        return
+    with pytest.raises(Refused) as refusal:
+        judge(evidence, options)
+    assert refusal.value.code == "labels_suspect"
+    assert "look at the labels of this window" in refusal.value.detail
+
+
+def test_what_a_promotion_shows_and_what_it_does_not():
+    shown, unproven = assurance(replace(GOOD, own=Level(8.0, 25.0)), INSURED)
+    assert shown == [
+        "answers that are not sane",
+        "labels that are suspect",
+        "losing 4 times as much on old rows as is gained",
+    ]
+    assert unproven == [
+        "being worse on old rows",
+        "being worse for a part of the rows",
+        "predicting too much or too little on the whole",
+    ]
+    shown, unproven = assurance(replace(GOOD, holdout=replace(CLEAR, low=-0.5)), OPTIONS)
+    assert unproven == ["labels that are suspect"]
+    assert shown[-1] == "not being better by more than 0.01 of what the champion is short of perfect"
+    vague = replace(GOOD, holdout=replace(CLEAR, low=-0.5), reference=None)
+    shown, unproven = assurance(vague, INSURED)
+    assert "losing 4 times as much on old rows as is gained" in unproven
+    assert unproven[-1] == "being no better than the champion (with 95% confidence -0.5 to 2.5)"
+
+
+@given(st.floats(0, 0.5), st.floats(0, 0.5), st.floats(0.001, 1), st.floats(1, 100))
+def test_proof_is_likelier_the_better_the_challenger_and_the_more_rows_there_are(gain, more, width, times):
+    chance = power(gain, width, OPTIONS)
+    assert 0 <= chance <= power(gain + more, width, OPTIONS) <= 1
+    if gain > OPTIONS.margin:
+        assert chance <= power(gain, width, OPTIONS, times) + 1e-12
+    assert power(0.0, width, OPTIONS) <= 0.025
 
 
 @pytest.mark.parametrize(
@@ -303,6 +416,14 @@ def test_what_is_not_a_number_never_promotes(evidence, data):
     except Refused:
         return
     assert decision.decision != "promote"
+
+
+@given(evidences())
+def test_insurance_never_promotes_what_is_worse_or_gives_up_too_much(evidence):
+    insured = judge(evidence, INSURED)
+    if insured.decision == "promote":
+        assert evidence.holdout.difference > 0
+        assert 0.25 * -evidence.reference.difference <= evidence.holdout.difference
 
 
 @given(evidences())

@@ -397,8 +397,13 @@ GATE = {
 OLD_MODEL, OLD_DATASET = "0" * 64, "1" * 64
 
 
-def evaluated(store: FakeStore, sagemaker: FakeSageMaker, episode: Episode, **changes: Any) -> dict[str, Any]:
-    """evaluation.json, the dataset, the baseline and the artefact are where the pipeline puts them; what they say."""
+def evaluated(
+    store: FakeStore, sagemaker: FakeSageMaker, episode: Episode, rows: Mapping[str, Any] | None = None, **changes: Any
+) -> dict[str, Any]:
+    """evaluation.json, the dataset, the baseline and the artefact are where the pipeline puts them; what they say.
+
+    `rows` are what evaluation.json says of the window's rows and of earlier ones', `changes` of the gate.
+    """
     folder = f"episodes/{episode.episode_id}"
     store.put(f"{folder}/dataset/train.csv", "y\n1\n")
     manifest = json.dumps({"version": 1, "sha256": {"train.csv": sha256(b"y\n1\n").hexdigest()}})
@@ -411,6 +416,7 @@ def evaluated(store: FakeStore, sagemaker: FakeSageMaker, episode: Episode, **ch
         "constraints_sha256": sha256(b"{}").hexdigest(),
         "champion_sha256": None if episode.bootstrap else OLD_MODEL,
         "reference_sha256": None if episode.bootstrap else OLD_DATASET,
+        **(rows or {}),
     }
     text = json.dumps(document)
     store.put(f"{folder}/evaluation/evaluation.json", text)

@@ -23,11 +23,12 @@ from retrain.gate.rules import Decision, judge
 from retrain.model.propose import propose
 from retrain.model.serving import Model, predict
 from retrain.model.spec import Spec
-from retrain.model.table import concat, read_table
+from retrain.model.table import read_table
 from retrain.model.tables_on_disk import open_table
 from retrain.quality.metrics import model_quality
 from retrain.training.candidates import train
-from retrain.training.dataset import Dataset, Read, Reference, bootstrap_dataset, drift_dataset, kinds
+from retrain.training.dataset import Dataset, Read, bootstrap_dataset, drift_dataset, kinds
+from retrain.training.history import reference_of
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 END = START + timedelta(days=10)
@@ -87,8 +88,7 @@ def second_model(first: First, made: Rows) -> tuple[Dataset, Model, Decision]:
         Capture(f"r{n:05d}", START + (END - START) * (n / len(rows)), [list(row)], []) for n, row in enumerate(rows)
     ]
     labels = Labels({capture.id: (label,) for capture, label in zip(asked, made["y"], strict=True)})
-    parts = first.dataset.parts
-    reference = Reference(concat([parts["train"], parts["validation"]]), concat([parts["reference"], parts["holdout"]]))
+    reference = reference_of([first.dataset.kept])
     dataset = drift_dataset(first.spec, Read(asked, labels), reference, (START, END))
     model = train(first.spec, dataset.parts["train"], dataset.parts["validation"], first.model).model
     scored = [score_rows(first.spec, dataset.parts[part], first.model, model) for part in ("holdout", "reference")]

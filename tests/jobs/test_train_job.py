@@ -18,7 +18,7 @@ from retrain.capture.ground_truth import Labels
 from retrain.jobs import choose
 from retrain.model.read_spec import parse_spec
 from retrain.model.spec import CANDIDATES
-from retrain.training.dataset import NEW, WEIGHT, drift_dataset, write_dataset
+from retrain.training.dataset import AGE, drift_dataset, write_dataset
 from retrain.training.dataset import Read as Asked
 
 SRC = Path(__file__).parents[2] / "src"
@@ -32,7 +32,7 @@ def data(tmp_path: Path, reference) -> Path:
     spec = parse_spec(ALL)
     asked, labels = houses.requests(houses.table(400, seed=2, larger=100.0))
     dataset = drift_dataset(spec, Asked(asked, Labels(labels)), reference, (houses.START, houses.END))
-    assert {WEIGHT, NEW} <= set(dataset.parts["train"].columns)
+    assert AGE in dataset.parts["train"].columns
     write_dataset(tmp_path / "data", dataset, ALL.encode(), "episode")
     return tmp_path / "data"
 
@@ -47,9 +47,13 @@ def champion(data: Path) -> Path:
     return packed(output)
 
 
+def _channels(data: Path, champion: Path) -> dict[str, Path]:
+    return {**dict.fromkeys(("train", "validation", "holdout", "spec"), data), "champion": champion}
+
+
 def start(data: Path, champion: Path, output: Path, *more: str, bootstrap: str = "false") -> subprocess.Popen:
     command = [sys.executable, "-m", "retrain.jobs.train", "--episode_id", "e", "--bootstrap", bootstrap, *more]
-    for channel, folder in {"train": data, "validation": data, "spec": data, "champion": champion}.items():
+    for channel, folder in _channels(data, champion).items():
         command += [f"--{channel}", str(folder)]
     command += ["--model-dir", str(output), "--output-data-dir", str(output / "data")]
     environment = {**os.environ, "PYTHONPATH": str(SRC), "OMP_NUM_THREADS": "1"}
@@ -90,6 +94,21 @@ def test_a_training_that_was_killed_goes_on_and_ends_with_the_same_model(data: P
     finished(start(data, champion, kept, "--checkpoints", str(checkpoints)))
     assert booster(kept) == booster(whole)
     assert (kept / "code" / "lineage.json").read_text() == (whole / "code" / "lineage.json").read_text()
+
+
+def test_nothing_is_chosen_or_judged_after_having_learned_from_the_holdout(data: Path, champion: Path, tmp_path: Path):
+    finished(start(data, champion, tmp_path / "first"))
+    header, *rows = (data / "holdout.csv").read_text().splitlines()
+    (data / "holdout.csv").write_text("\n".join([header, *rows[: len(rows) // 2], ""]))
+    finished(start(data, champion, tmp_path / "second"))
+    first, second = (tmp_path / name for name in ("first", "second"))
+    assert (first / "code" / "twin.ubj").read_bytes() == (second / "code" / "twin.ubj").read_bytes()
+    assert booster(first) != booster(second)
+    told = [json.loads((folder / "code" / "lineage.json").read_text()) for folder in (first, second)]
+    assert told[0]["candidates"] == told[1]["candidates"]
+    assert told[0]["refit"]["limit"] == 0.25
+    assert not told[0]["refit"]["twin_serves"]
+    assert 0 < told[0]["refit"]["difference"] < 0.25
 
 
 @pytest.mark.parametrize(("added", "seed"), [("", 7), ("seed = 11\n", 11)])
@@ -176,9 +195,9 @@ def test_what_only_xgboost_knows_to_be_wrong_is_told_as_a_mistake_in_model_toml(
     head, options = MODEL.replace("regression", "multiclass").replace("rmse", "mlogloss").split("[hyperparameters]")
     wrong = 'num_class = 3\nmulti_strategy = "multi_output_tree"\nmonotone_constraints = [1]'  # not implemented
     (tmp_path / "model.toml").write_text(f"{head.replace('categorical', 'numeric')}[hyperparameters]\n{wrong}{options}")
-    rows = "".join(f"{number},1,2,{'abc'[number % 3]},1,1\n" for number in range(60))
-    for name in ("train", "validation"):
-        (tmp_path / f"{name}.csv").write_text(f"size,age,town,price,{WEIGHT},{NEW}\n{rows}")
+    rows = "".join(f"{number},1,2,{'abc'[number % 3]},0\n" for number in range(60))
+    for name in ("train", "validation", "holdout"):
+        (tmp_path / f"{name}.csv").write_text(f"size,age,town,price,{AGE}\n{rows}")
     job = start(tmp_path, tmp_path, tmp_path / "none", bootstrap="true")
     said = job.communicate(timeout=120)[0].splitlines()[-1]
     assert job.returncode == 1

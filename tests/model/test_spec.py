@@ -22,7 +22,11 @@ def test_a_short_file_gets_the_documented_defaults():
     spec = parse_spec(SMALL)
     assert spec.names == ("a", "b")
     assert spec.hyperparameters == {"objective": "reg:squarederror"}
-    assert (spec.num_boost_round, spec.direction, spec.training.candidates) == (300, "min", ("continued", "scratch"))
+    assert (spec.num_boost_round, spec.direction, spec.training.candidates) == (
+        300,
+        "min",
+        ("continued", "scratch", "recent"),
+    )
 
 
 def test_the_documented_example_says_the_defaults():
@@ -130,7 +134,10 @@ def test_texts_are_known_and_ignored():
 @pytest.mark.parametrize(
     ("added", "says"),
     [
-        ("[gate]\nmargn = 1", "line 11: [gate] margn: unknown key: one of confidence, spans, margin"),
+        (
+            "[gate]\nmargn = 1",
+            "line 11: [gate] margn: unknown key: one of policy, rules, trade_off,",
+        ),
         ("[gate]\nconfidence = 95", "[gate] confidence: 95 is not a number from 0.5 to 0.9999"),
         ("[gate]\nmin_rows = 2.5", "[gate] min_rows: 2.5 is not a whole number from 2"),
         ("[gate]\nmargin = nan", "[gate] margin: nan is not a number"),

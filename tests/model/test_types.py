@@ -87,8 +87,8 @@ def test_a_word_that_is_no_boolean_is_refused_with_its_place(spec, tmp_path):
 
 def test_texts_are_in_no_file_of_the_dataset(spec, first, tmp_path):
     write_dataset(tmp_path / "out", first, MODEL.encode(), "e1")
-    assert (tmp_path / "out" / "train.csv").read_text().splitlines()[0] == "x,paid,y,__weight,__new,__original,__time"
-    assert len(read_reference(tmp_path / "out", spec).seen) == 320
+    assert (tmp_path / "out" / "train.csv").read_text().splitlines()[0] == "x,paid,y,__age,__original,__time"
+    assert len(read_reference(tmp_path / "out", spec).rows) == 400
 
 
 def test_every_spelling_gets_the_same_answer_and_another_word_a_400(spec, first):

@@ -72,6 +72,7 @@ def test_each_candidate_has_a_job_where_that_is_asked_for():
         ("TrainContinued", "Training"),
         ("TrainRefreshed", "Training"),
         ("TrainScratch", "Training"),
+        ("TrainRecent", "Training"),
         ("TrainNewOnly", "Training"),
         ("ChooseChallenger", "Processing"),
         ("EvaluateChallenger", "Processing"),
@@ -146,12 +147,12 @@ def test_every_parameter_is_used_and_every_reference_is_known(document):
 
 
 @pytest.mark.parametrize("document", [DEFINITION, EACH])
-def test_a_training_job_never_sees_the_holdout(document):
+def test_a_training_job_gets_the_parts_of_the_dataset_but_the_reference(document):
     for training in document["Steps"]:
         if training["Type"] == "Training":
             channels = {channel["ChannelName"]: channel for channel in training["Arguments"]["InputDataConfig"]}
-            assert set(channels) == {"train", "validation", "spec", "champion"}
-            assert "holdout" not in json.dumps(training)
+            assert set(channels) == {"train", "validation", "holdout", "spec", "champion"}
+            assert "reference" not in json.dumps(training)
 
 
 def test_every_path_of_a_processing_job_is_an_argument():
@@ -162,7 +163,8 @@ def test_every_path_of_a_processing_job_is_an_argument():
         for item in step["Arguments"]["ProcessingInputs"]:
             path = item["S3Input"]["LocalPath"]
             assert path in arguments or item["InputName"] == "code"
-        assert step["Arguments"]["ProcessingOutputConfig"]["Outputs"][0]["S3Output"]["LocalPath"] in arguments
+        for output in step["Arguments"]["ProcessingOutputConfig"]["Outputs"]:
+            assert output["S3Output"]["LocalPath"] in arguments
         assert "/opt/ml/output/message" in arguments
         assert len(arguments) <= 100
 

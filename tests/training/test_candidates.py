@@ -12,22 +12,16 @@ from retrain.model.serving import Encoder
 from retrain.model.spec import CANDIDATES, Spec
 from retrain.model.table import Table, category, concat
 from retrain.quality.metrics import score
-from retrain.training.candidates import encode, train, truth
-from retrain.training.dataset import NEW, ORIGINAL, TIME, WEIGHT, bootstrap_dataset
+from retrain.training.candidates import encode, refit, train, truth
+from retrain.training.dataset import AGE, ORIGINAL, TIME, bootstrap_dataset
 
 
 def with_training(spec: Spec, **options) -> Spec:
     return replace(spec, training=replace(spec.training, **options))
 
 
-def window(rows: Table, weight: float = 3.0) -> Table:
-    own = {
-        WEIGHT: np.full(len(rows), weight),
-        NEW: np.ones(len(rows)),
-        ORIGINAL: np.zeros(len(rows)),
-        TIME: np.zeros(len(rows)),
-    }
-    return Table({**rows.columns, **own})
+def window(rows: Table) -> Table:
+    return Table({**rows.columns, **{name: np.zeros(len(rows)) for name in (AGE, ORIGINAL, TIME)}})
 
 
 @pytest.fixture
@@ -41,7 +35,7 @@ def drifted(spec):
     """Training and validation rows of a drift dataset."""
     old = bootstrap_dataset(spec, table(600, seed=1)).parts["train"]
     rows = window(table(400, seed=2, larger=200.0, towns=("Aa", "Bo", "Ce", "Du")))
-    old = old.having(NEW, np.zeros(len(old)))
+    old = old.having(AGE, np.ones(len(old)))
     return concat([old, rows.take(slice(0, 320))]), rows.take(slice(320, None))
 
 
@@ -99,19 +93,67 @@ def test_a_refreshed_champion_can_be_continued(spec, drifted, champion):
 def test_new_only_does_not_look_at_old_rows(spec, drifted, champion):
     rows, validation = drifted
     only = with_training(spec, candidates=("new_only",))
-    new = rows.take(np.flatnonzero(rows.numbers(NEW) > 0))
-    old = rows.take(np.flatnonzero(rows.numbers(NEW) == 0))
+    new = rows.take(np.flatnonzero(rows.numbers(AGE) == 0))
+    old = rows.take(np.flatnonzero(rows.numbers(AGE) > 0))
     other = concat([old.having("price", old.numbers("price") * -1), new])
     first, second = (train(only, given, validation, champion).model.booster for given in (rows, other))
     assert first.save_raw("ubj") == second.save_raw("ubj")
 
 
-def test_from_scratch_weighs_rows_as_they_say(spec, drifted, champion):
+def weighed(spec, candidate, rows, validation, champion, **options):
+    """The trees of a candidate with those options of [dataset] or [training]."""
+    own = {section: getattr(spec, section) for section in ("dataset", "training")}
+    for section, known in own.items():
+        said = {name: value for name, value in options.items() if hasattr(known, name)}
+        own[section] = replace(known, **said, **({"candidates": (candidate,)} if section == "training" else {}))
+    return train(replace(spec, **own), rows, validation, champion).model.booster.get_dump()
+
+
+def test_from_scratch_the_windows_rows_weigh_more(spec, drifted, champion):
+    light, heavy = (weighed(spec, "scratch", *drifted, champion, new_row_weight=w) for w in (1.0, 100.0))
+    assert light != heavy
+
+
+def test_recent_rows_weigh_twice_as_much_as_those_of_one_half_life_ago(spec, drifted, champion):
     rows, validation = drifted
-    heavier = rows.having(WEIGHT, np.where(rows.numbers(NEW) > 0, 100.0, 1.0))
-    scratch = with_training(spec, candidates=("scratch",))
-    first, second = (train(scratch, given, validation, champion).model.booster for given in (rows, heavier))
-    assert first.get_dump() != second.get_dump()
+    halved = weighed(spec, "recent", rows, validation, champion, recent_half_life=1.0)
+    older = rows.having(AGE, 2 * rows.numbers(AGE))
+    assert halved == weighed(spec, "recent", older, validation, champion, recent_half_life=2.0)
+    assert halved != weighed(spec, "recent", older, validation, champion, recent_half_life=1.0)
+
+
+@pytest.fixture
+def parts(spec, drifted):
+    """The same as a dataset's parts, with newer rows as the holdout."""
+    rows, validation = drifted
+    newest = window(table(200, seed=3, larger=200.0, towns=("Aa", "Bo", "Ce", "Du")))
+    return {"train": rows, "validation": validation, "holdout": newest}
+
+
+@pytest.mark.parametrize("candidate", CANDIDATES)
+def test_what_serves_is_the_same_recipe_and_rounds_on_all_rows(spec, parts, champion, candidate):
+    only = with_training(spec, candidates=(candidate,))
+    twin = train(only, parts["train"], parts["validation"], champion).model
+    found = refit(only, candidate, twin, parts, champion=champion)
+    assert not found.twin_serves
+    assert 0 < found.difference < only.training.max_refit_difference
+    assert found.model.booster.num_boosted_rounds() == twin.booster.num_boosted_rounds()
+    assert found.model.encoder == twin.encoder
+    errors = {
+        name: score("rmse", parts["holdout"].numbers("price"), one.predict(encode(one.encoder, parts["holdout"])))
+        for name, one in (("twin", twin), ("refit", found.model))
+    }
+    assert errors["refit"] < errors["twin"]  # it knows these rows
+
+
+def test_a_refit_that_answers_otherwise_does_not_serve(spec, parts, champion):
+    only = with_training(spec, candidates=("scratch",))
+    twin = train(only, parts["train"], parts["validation"], champion).model
+    wrong = {**parts, "holdout": parts["holdout"].having("price", parts["holdout"].numbers("price") * -20)}
+    found = refit(only, "scratch", twin, wrong, champion=champion)
+    assert found.difference > only.training.max_refit_difference
+    assert found.twin_serves
+    assert found.model is twin
 
 
 def test_a_candidate_that_does_not_fit_the_budget_is_skipped_and_says_so(spec, drifted, champion):
@@ -134,7 +176,7 @@ def test_trees_that_are_grown_side_by_side_cost_as_much_as_one_after_the_other(s
 def test_the_first_candidate_is_trained_whatever_the_budget(spec, drifted, champion):
     challenger = train(with_training(spec, candidates=CANDIDATES, budget=0.0), *drifted, champion)
     assert challenger.chosen == "continued"
-    assert [bool(candidate.skipped) for candidate in challenger.candidates] == [False, True, True, True]
+    assert [bool(candidate.skipped) for candidate in challenger.candidates] == [False, True, True, True, True]
 
 
 def test_the_same_rows_give_the_same_model(spec, drifted, champion):
@@ -263,8 +305,8 @@ def by_chance(rows: Table, period: int) -> Table:
 
 @pytest.mark.parametrize("candidate", CANDIDATES)
 def test_balanced_is_balanced_over_the_rows_that_each_candidate_learns_from(binary, candidate):
-    old, new = by_chance(window(table(4000, seed=1), 1.0), 2), by_chance(window(table(1000, seed=2)), 10)
-    old = old.having(NEW, np.zeros(len(old)))
+    old, new = by_chance(window(table(4000, seed=1)), 2), by_chance(window(table(1000, seed=2)), 10)
+    old = old.having(AGE, np.ones(len(old)))
     blunt = replace(binary, num_boost_round=10, hyperparameters={"objective": "binary:logistic", "max_depth": 1})
     balanced = with_training(blunt, class_weights="balanced", candidates=(candidate,))
     champion = train(balanced, old, old, None).model
@@ -321,7 +363,7 @@ def dear(rows: Table) -> Table:
     ("positive", "classes"), [(None, ("no", "yes")), ("yes", ("no", "yes")), ("no", ("yes", "no"))]
 )
 def test_the_answer_is_the_probability_of_the_positive_class(positive, classes):
-    asked, rows = answering(positive), window(dear(table(400, seed=1)), 1.0)
+    asked, rows = answering(positive), window(dear(table(400, seed=1)))
     model = train(asked, rows.take(slice(0, 300)), rows.take(slice(300, None)), None).model
     assert model.encoder.classes == classes
     held = rows.take(slice(300, None))
@@ -334,6 +376,6 @@ def test_the_answer_is_the_probability_of_the_positive_class(positive, classes):
 
 
 def test_a_positive_class_that_no_label_is_is_an_error():
-    rows = window(dear(table(400, seed=1)), 1.0)
+    rows = window(dear(table(400, seed=1)))
     with pytest.raises(InvalidSpec, match=r"\[model\] positive: dear has no class maybe, only no, yes"):
         train(answering("maybe"), rows, rows, None)

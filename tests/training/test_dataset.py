@@ -13,20 +13,20 @@ from retrain.capture.quarantine import Quarantine
 from retrain.capture.records import Capture
 from retrain.core.errors import Refused
 from retrain.model.read_spec import parse_spec
-from retrain.model.table import Table, category, concat
+from retrain.model.table import Table, category
 from retrain.training.dataset import (
-    NEW,
+    AGE,
+    HELD,
     ORIGINAL,
     PARTS,
     TIME,
-    WEIGHT,
     Read,
-    Reference,
     bootstrap_dataset,
     drift_dataset,
     read_reference,
     write_dataset,
 )
+from retrain.training.history import read_history, reference_of, write_rows
 
 WINDOW = (START, END)
 
@@ -45,87 +45,125 @@ def test_the_window_is_split_by_time_and_the_newest_part_is_held_out(spec, refer
     rows = table(400, seed=2)
     asked, labels = requests(rows)
     parts = build(spec, reference, asked, labels).parts
-    new = parts["train"].take(np.flatnonzero(parts["train"].numbers(NEW) > 0))
+    new = parts["train"].take(np.flatnonzero(parts["train"].numbers(AGE) == 0))
     joined = np.concatenate([part.numbers("price") for part in (new, parts["validation"], parts["holdout"])])
     np.testing.assert_array_equal(joined, rows.numbers("price"))
     assert (len(new), len(parts["validation"]), len(parts["holdout"])) == (272, 48, 80)
 
 
-def test_old_rows_are_rehearsed_and_old_holdouts_stay_unseen(spec, reference):
-    asked, labels = requests(table(400, seed=2))
-    parts = build(spec, reference, asked, labels).parts
-    old = parts["train"].numbers(NEW) == 0
-    assert set(parts["train"].numbers("price")[old]) <= set(reference.seen.numbers("price"))
-    assert set(parts["reference"].numbers("price")) <= set(reference.unseen.numbers("price"))
-    assert not set(parts["train"].numbers("price")) & set(reference.unseen.numbers("price"))
-    assert parts["train"].numbers(WEIGHT)[old].tolist() == [1.0] * old.sum()
-    assert set(parts["train"].numbers(WEIGHT)[~old]) == {spec.dataset.new_row_weight}
+def test_old_rows_are_those_of_earlier_windows_each_with_its_age(spec, reference):
+    second = build(spec, reference, *requests(table(400, seed=2)))
+    dataset = build(spec, reference_of([reference_rows(reference), second.kept]), *requests(table(400, seed=3)))
+    train = dataset.parts["train"]
+    ages = {age: set(train.numbers("price")[train.numbers(AGE) == age]) for age in (0.0, 1.0, 2.0)}
+    assert ages[2.0] <= set(reference.rows.numbers("price"))
+    assert ages[1.0] <= set(second.kept.numbers("price"))
+    assert all(ages.values())
+    assert train.numbers(ORIGINAL).sum() == (train.numbers(AGE) == 2).sum()
+    assert dataset.manifest["rows"]["train_old"] == spec.dataset.max_reference_rows
 
 
-def test_the_next_reference_grows_from_this_dataset_within_its_limits(spec, reference, tmp_path):
-    asked, labels = requests(table(800, seed=2))
-    dataset = build(spec, reference, asked, labels)
-    write_dataset(tmp_path, dataset, MODEL.encode(), "e1")
-    following = read_reference(tmp_path, spec)
-    assert len(following.seen) == len(dataset.parts["train"]) + len(dataset.parts["validation"])
-    assert len(following.unseen) == len(dataset.parts["reference"]) + len(dataset.parts["holdout"])
-    after = build(spec, following, asked, labels)
-    assert after.manifest["rows"]["train_old"] == spec.dataset.max_reference_rows
-    assert after.manifest["rows"]["reference"] == spec.dataset.max_reference_holdout_rows
+def reference_rows(reference):
+    """The rows as they were kept."""
+    return reference.rows.having(AGE, reference.rows.numbers(AGE) - 1)
 
 
-def test_rows_of_the_first_dataset_keep_their_share_however_many_models_come_after_it(spec, reference, tmp_path):
-    first = {name: set(getattr(reference, name).numbers("price")) for name in ("seen", "unseen")}
+def test_the_reference_is_of_the_newest_parts_of_earlier_windows(spec, reference):
+    second = build(spec, reference, *requests(table(400, seed=2)))
+    dataset = build(spec, reference_of([reference_rows(reference), second.kept]), *requests(table(400, seed=3)))
+    newest = second.kept.take(np.flatnonzero(second.kept.numbers(HELD) > 0))
+    assert len(newest) == 80
+    found = dataset.parts["reference"]
+    of_second = found.numbers("price")[found.numbers(AGE) == 1]
+    assert 0 < len(of_second) == len(set(of_second) & set(newest.numbers("price")))
+    assert HELD not in found.columns
+
+
+def test_rows_of_the_first_window_keep_their_share_however_many_windows_come_after_it(spec, reference):
     share, limits = spec.dataset.original_share, spec.dataset
+    past = [reference_rows(reference)]
     for generation in range(1, 7):
-        dataset = build(spec, reference, *requests(table(2000, seed=1 + generation)))
-        write_dataset(tmp_path, dataset, MODEL.encode(), f"e{generation}")
-        reference = read_reference(tmp_path, spec)
-        kept = {
-            name: sum(price in first[part] for price in dataset.parts[name].numbers("price"))
-            for name, part in (("train", "seen"), ("reference", "unseen"))
-        }
-        assert {name: dataset.manifest["rows"][f"{name}_original"] for name in kept} == kept
-    assert kept == {"train": share * limits.max_reference_rows, "reference": share * limits.max_reference_holdout_rows}
-    assert dataset.manifest["rows"]["train_old"] == limits.max_reference_rows
-    assert dataset.manifest["rows"]["reference"] == limits.max_reference_holdout_rows
+        dataset = build(spec, reference_of(past), *requests(table(2000, seed=1 + generation)))
+        past.append(dataset.kept)
+    rows = dataset.manifest["rows"]
+    assert rows["train_original"] == share * limits.max_reference_rows
+    assert rows["reference_original"] == share * limits.max_reference_holdout_rows
+    assert (rows["train_old"], rows["reference"]) == (limits.max_reference_rows, limits.max_reference_holdout_rows)
+    assert len(dataset.kept) == limits.max_reference_rows
 
 
-def test_without_a_share_of_their_own_the_first_rows_are_thinned_like_all_others(reference, tmp_path):
+def test_without_a_share_of_their_own_the_first_rows_are_thinned_like_all_others(reference):
     spec = parse_spec(MODEL.replace("[dataset]", "[dataset]\noriginal_share = 0.0"))
-    for generation in range(1, 4):
-        dataset = build(spec, reference, *requests(table(2000, seed=1 + generation)))
-        write_dataset(tmp_path, dataset, MODEL.encode(), f"e{generation}")
-        reference = read_reference(tmp_path, spec)
+    past = [reference_rows(reference)]
+    for generation in range(1, 7):
+        dataset = build(spec, reference_of(past), *requests(table(2000, seed=1 + generation)))
+        past.append(dataset.kept)
     assert 0 < dataset.manifest["rows"]["reference_original"] < 0.2 * spec.dataset.max_reference_holdout_rows
 
 
+def test_where_no_window_was_kept_the_champions_dataset_stands_in_and_is_kept_itself(spec, tmp_path):
+    write_dataset(tmp_path, bootstrap_dataset(spec, table(600, seed=1)), MODEL.encode(), "e1")
+    past = read_reference(tmp_path, spec)
+    read = Read(*labelled(requests(table(400, seed=2))))
+    begun = drift_dataset(spec, read, past, WINDOW, begins=True)
+    both = set(past.rows.numbers("price")) | set(table(400, seed=2).numbers("price"))
+    assert both == set(begun.kept.numbers("price"))
+    following = build(spec, reference_of([begun.kept]), *requests(table(400, seed=3)))
+    assert set(following.parts["train"].numbers(AGE)) == {0.0, 1.0, 2.0}
+    assert following.manifest["rows"]["train_original"] >= 0.2 * spec.dataset.max_reference_rows
+
+
+def labelled(asked_and_labels):
+    asked, labels = asked_and_labels
+    return asked, Labels(dict(labels))
+
+
 def test_in_a_dataset_of_an_older_version_the_oldest_rows_count_as_the_first(spec, reference, tmp_path):
-    def unmarked(dataset, name):
+    def older(dataset, name):
         write_dataset(tmp_path / name, dataset, MODEL.encode(), name)
         for part in PARTS:
             file = tmp_path / name / f"{part}.csv"
-            lines = file.read_text().splitlines()
-            assert lines[0].endswith(f",{ORIGINAL},{TIME}")
-            file.write_text("".join(line.rpartition(",")[0] + "\n" for line in lines))
+            header, *lines = file.read_text().splitlines()
+            assert header.endswith(f",{AGE},{ORIGINAL},{TIME}")
+            columns = [line.rsplit(",", 3) for line in lines]
+            texts = [f"{rest},1,{int(age == '0')}" for rest, age, *_ in columns]
+            file.write_text("\n".join([header.replace(f"{AGE},{ORIGINAL},{TIME}", "__weight,__new"), *texts, ""]))
         return read_reference(tmp_path / name, spec)
 
-    first = unmarked(bootstrap_dataset(spec, table(600, seed=1)), "first")
-    assert first.seen.numbers(ORIGINAL).all()
-    assert first.unseen.numbers(ORIGINAL).all()
-    later = build(spec, first, *requests(table(400, seed=2)))
-    found = unmarked(later, "later")
-    np.testing.assert_array_equal(found.seen.numbers(ORIGINAL), found.seen.numbers(NEW) == 0)
-    assert found.unseen.numbers(ORIGINAL).sum() == later.manifest["rows"]["reference_original"] == 120
-    assert build(spec, found, *requests(table(400, seed=3))).manifest["rows"]["train_original"] > 0
+    assert older(bootstrap_dataset(spec, table(600, seed=1)), "first").rows.numbers(ORIGINAL).all()
+    found = older(build(spec, reference, *requests(table(400, seed=2))), "later").rows
+    np.testing.assert_array_equal(found.numbers(ORIGINAL), found.numbers(AGE) == 2)
+    assert set(found.numbers(AGE)) == {1.0, 2.0}
+
+
+def test_kept_rows_come_back_as_they_were_and_in_the_order_of_their_windows(spec, reference, tmp_path):
+    first = bootstrap_dataset(spec, table(600, seed=1))
+    second = build(spec, reference, *requests(table(400, seed=2)))
+    hashes = {"later": write_rows(tmp_path / "a", second, "later"), "first": write_rows(tmp_path / "b", first, "first")}
+    found, names = read_history(tmp_path, spec)
+    assert names == hashes
+    expected = reference_of([first.kept, second.kept]).rows
+    for name in ("size", "price", AGE, ORIGINAL, HELD):
+        np.testing.assert_array_equal(found.rows.numbers(name), expected.numbers(name))
+    assert read_history(tmp_path / "none", spec) == (None, {})
+
+
+def test_kept_rows_that_somebody_changed_are_refused(spec, tmp_path):
+    write_rows(tmp_path / "w", bootstrap_dataset(spec, table(600, seed=1)), "e1")
+    rows = tmp_path / "w" / "rows.csv"
+    rows.write_text(rows.read_text().replace("Aa", "Bo"))
+    with pytest.raises(Refused, match=r"artifact_tampered: w/rows.csv has SHA-256"):
+        read_history(tmp_path, spec)
+    (tmp_path / "w" / "manifest.json").write_text("{}")
+    with pytest.raises(Refused, match="artifact_tampered: the rows in w have no manifest"):
+        read_history(tmp_path, spec)
 
 
 @settings(max_examples=25, deadline=None)
 @given(order=st.permutations(range(40)), repeated=st.lists(st.integers(0, 39), max_size=10))
 def test_the_same_captures_in_any_order_and_number_give_the_same_rows(order, repeated):
     spec = parse_spec(MODEL.replace("min_rows = 100", "min_rows = 10"))
-    parts = bootstrap_dataset(spec, table(100, seed=1)).parts
-    reference = Reference(parts["train"], parts["holdout"])
+    reference = reference_of([bootstrap_dataset(spec, table(100, seed=1)).kept])
     asked, labels = requests(table(120, seed=2), per_request=3)
     expected = build(spec, reference, asked, labels).parts
     shuffled = [asked[index] for index in [*order, *repeated]]
@@ -138,11 +176,11 @@ def test_the_same_captures_in_any_order_and_number_give_the_same_rows(order, rep
 @given(rows=st.integers(30, 120), same=st.integers(1, 9), missing=st.sets(st.integers(0, 119), max_size=5))
 def test_nothing_trained_on_is_as_new_as_anything_held_out(rows, same, missing):
     spec = parse_spec(MODEL.replace("min_rows = 100", "min_rows = 10"))
-    parts = bootstrap_dataset(spec, table(100, seed=1)).parts
+    past = reference_of([bootstrap_dataset(spec, table(100, seed=1)).kept])
     asked, labels = requests(table(rows, seed=3), per_request=same)
     labels = {key: value for number, (key, value) in enumerate(labels.items()) if number not in missing or number > 20}
     try:
-        manifest = build(spec, Reference(parts["train"], parts["holdout"]), asked, labels).manifest
+        manifest = build(spec, past, asked, labels).manifest
     except Refused as refusal:
         assert refusal.code in {"labels_insufficient", "too_few_rows"}  # noqa: PT017
         return
@@ -249,8 +287,8 @@ def _changed(change):
         (lambda row: [row[2], row[1], row[0]], "size: 400 of 400 captured values are not numbers"),
         (lambda row: [row[0], "", row[2]], "age: no value any more, 100% of the reference's rows have one"),
         (
-            lambda row: [row[0], row[1], "?" + row[2]],
-            "town: 100% of the values, of 3 kinds, are unknown to the reference",
+            lambda row: [row[0], row[1], row[1]],
+            "where there were none",
         ),
     ],
 )
@@ -258,6 +296,40 @@ def test_a_changed_schema_is_refused_with_what_changed(spec, reference, change, 
     code, detail = refused(spec, reference, *_changed(change))
     assert code == "schema_mismatch"
     assert says in detail
+
+
+def test_categories_that_nobody_has_seen_are_news_and_those_of_another_column_a_fault(spec, reference):
+    asked, labels = _changed(lambda row: [row[0], row[1], "spring" if row[2] != "Aa" else "Aa"])
+    assert build(spec, reference, asked, labels).manifest["news"] == [
+        "town: 67% of the values are categories never seen before"
+    ]
+    two = parse_spec(MODEL.replace('town = "categorical"', 'town = "categorical"\nseason = "categorical"'))
+    rows = table(600, seed=1)
+    season = category([("winter", "autumn")[n % 2] for n in range(600)])
+    past = reference_of([bootstrap_dataset(two, rows.having("season", season)).kept])
+    swapped = [replace(one, rows=[[*row[:2], "winter", row[2]] for row in one.rows]) for one in asked]
+    code, detail = refused(two, past, swapped, labels)
+    assert code == "schema_mismatch"
+    assert "town: 100% of the values are unknown to the reference, and known to it as values of season" in detail
+    rolled = [replace(one, rows=[[*row[:2], "Aa", "spring"] for row in one.rows]) for one in asked]
+    assert build(two, past, rolled, labels).manifest["news"] == [
+        "town: 100% of the rows have one and the same value, 30% of the reference's have it",
+        "season: 100% of the values are categories never seen before",
+    ]
+
+
+def test_a_column_that_is_mostly_missing_may_have_no_value_in_a_calm_window(spec):
+    def thinned(rows, every):
+        ages = rows.numbers("age").copy()
+        ages[np.arange(len(rows)) % 100 >= every] = np.nan
+        return rows.having("age", ages)
+
+    asked, labels = requests(table(400, seed=2))
+    empty = [replace(one, rows=[[row[0], "", row[2]] for row in one.rows]) for one in asked]
+    sparse = reference_of([bootstrap_dataset(spec, thinned(table(600, seed=1), 23)).kept])
+    assert build(spec, sparse, empty, labels).manifest["rows"]["labelled"] == 400
+    often = reference_of([bootstrap_dataset(spec, thinned(table(600, seed=1), 60)).kept])
+    assert refused(spec, often, empty, labels)[1].startswith("age: no value any more, 6")
 
 
 BINARY = parse_spec(MODEL.replace("regression", "binary").replace("rmse", "auc"))
@@ -273,8 +345,7 @@ def two_classes(rows: int = 400, seed: int = 2):
 
 @pytest.fixture
 def classified():
-    parts = bootstrap_dataset(BINARY, two_classes(600, seed=1)[0]).parts
-    return Reference(concat([parts["train"], parts["validation"]]), concat([parts["reference"], parts["holdout"]]))
+    return reference_of([bootstrap_dataset(BINARY, two_classes(600, seed=1)[0]).kept])
 
 
 def test_one_class_only_is_refused(classified):
@@ -322,16 +393,12 @@ def test_a_rare_class_stays_known_when_none_of_its_rows_is_left(tmp_path):
         MODEL.replace("regression", "multiclass").replace("rmse", "mlogloss").replace("max_d", "num_class = 3\nmax_d")
     )
     rows, asked, labels = two_classes(600, seed=1)
-    names = ["rare" if n == 300 else "01"[code] for n, code in enumerate(rows.categories("price").codes)]
-    first = bootstrap_dataset(three, rows.having("price", category(names)))
-    for number, dataset in enumerate([first, None, None]):
-        found = dataset or build(three, read_reference(tmp_path, three), asked, labels)
-        write_dataset(tmp_path, found, MODEL.encode(), f"e{number}")
-    assert "rare" not in read_reference(tmp_path, three).seen.categories("price").levels
+    names = ["rare" if n == 305 else "01"[code] for n, code in enumerate(rows.categories("price").codes)]
+    write_rows(tmp_path, bootstrap_dataset(three, rows.having("price", category(names))), "e1")
+    past, _ = read_history(tmp_path, three)
+    assert "rare" not in past.rows.categories("price").levels
     labels["r00007"] = ("rare",)
-    assert (
-        "rare" in build(three, read_reference(tmp_path, three), asked, labels).parts["train"].categories("price").levels
-    )
+    assert "rare" in build(three, past, asked, labels).parts["train"].categories("price").levels
 
 
 def test_an_id_of_two_questions_has_no_label_and_a_repeated_question_counts_once(spec, reference):
@@ -443,7 +510,7 @@ def three_numbers(change=lambda row: row, seed=2):
         found = np.array([changed(row) for row in zip(random.normal(30, 5, count), share, 1 - share, strict=True)])
         return Table({**dict(zip(spec.names, found.T, strict=True)), "price": random.normal(size=count)})
 
-    parts = bootstrap_dataset(spec, rows(1000, lambda row: row)).parts
+    past = reference_of([bootstrap_dataset(spec, rows(1000, lambda row: row)).kept])
     new = rows(500, change)
     asked = [
         Capture(f"r{n:05d}", START + (END - START) * n / 500, [[repr(float(value)) for value in row]], [])
@@ -451,7 +518,7 @@ def three_numbers(change=lambda row: row, seed=2):
     ]
     return (
         spec,
-        Reference(parts["train"], parts["holdout"]),
+        past,
         asked,
         {one.id: (str(n % 7),) for n, one in enumerate(asked)},
     )

@@ -66,6 +66,17 @@ class Table:
             )
             return [_plain(item) for page in pages for item in page["Items"]]
 
+    def below(self, pk: str, prefix: str) -> list[Item]:
+        """The items of that pk whose sk begins so, as they are now, in the order of their sk."""
+        with classified("dynamodb:Query"):
+            pages = self._dynamodb.get_paginator("query").paginate(
+                TableName=self._name,
+                KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)",
+                ExpressionAttributeValues=_wire({":pk": pk, ":prefix": prefix}),
+                ConsistentRead=True,
+            )
+            return [_plain(item) for page in pages for item in page["Items"]]
+
     def write(self, write: Write) -> bool:
         """Whether its condition held, so that it was written."""
         ((kind, arguments),) = write.items()

@@ -45,6 +45,7 @@ SAME_ANALYSIS = "window_end_epoch = :end"
 
 KEPT_FOR = timedelta(days=1100)  # a closed episode; DynamoDB deletes it then
 _KEPT_BY_NAME = 50  # triggers of an episode; an item may have 400 KB
+_ROWS, _EXCLUDED = "ROWS#", "EXCLUDED#"
 _CLAIM = 60  # seconds; Lambda tries a failed invocation again after no less
 
 
@@ -74,6 +75,14 @@ class Ledger:
         """The end of the last episode's cool-down."""
         item = self._table.get(_of(endpoint_name, "REARM"))
         return clock.parse(item["rearm_at"]) if item else None
+
+    def kept_rows(self, endpoint_name: str) -> list[Item]:
+        """Of every window whose rows may be learned from again: episode, folder, SHA-256 and times, oldest first."""
+        return self._table.below(_of(endpoint_name, "")["pk"], _ROWS)
+
+    def exclusions(self, endpoint_name: str) -> list[Item]:
+        """The spans of time that a person called bad: start, end, why."""
+        return self._table.below(_of(endpoint_name, "")["pk"], _EXCLUDED)
 
     def lock(self, endpoint_name: str) -> Item:
         """The endpoint's lock: fence, and owner and expires_at while it is held."""
@@ -260,6 +269,19 @@ class Ledger:
                 {":decision": decision, ":by": by, ":now": clock.render(now), ":open": "OPEN"},
             )
         )
+
+    def keep_rows(self, episode: Episode, window: Window, folder: str, sha256: str) -> None:
+        """The rows of the episode's window may be learned from again; Refused("fenced") if the lock is another's."""
+        start, end = map(clock.render, window)
+        known = {"episode_id": episode.episode_id, "folder": folder, "sha256": sha256}
+        key = _of(episode.endpoint_name, f"{_ROWS}{start}#{episode.episode_id}")
+        self._fenced(episode, "rows", put({**key, **known, "window_start": start, "window_end": end}))
+
+    def exclude(self, endpoint_name: str, span: Window, why: str, at: datetime) -> None:
+        """Nothing is learned any more from what was captured in that span."""
+        start, end = map(clock.render, span)
+        key = _of(endpoint_name, f"{_EXCLUDED}{start}#{end}")
+        self._table.write(put({**key, "start": start, "end": end, "why": why, "excluded_at": clock.render(at)}))
 
     def switch_champion(self, episode: Episode, champion: Mapping[str, Any]) -> None:
         """Champion and baseline are the episode's, in one write; Refused("fenced") if the lock is another's."""

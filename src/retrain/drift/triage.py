@@ -16,6 +16,7 @@ from retrain.drift.intake import Intake
 from retrain.drift.profile import CategoricalProfile, NumericProfile
 from retrain.drift.verdict import NAMED
 from retrain.model.monitor_options import MonitorOptions
+from retrain.model.values import parse_number
 
 _ENOUGH = 100  # rows below which one odd value would be a broken schema
 _Key = TypeVar("_Key", str, int)
@@ -88,10 +89,12 @@ def _values(intake: Intake, statistics: Statistics, options: MonitorOptions) -> 
         if isinstance(column, NumericProfile):
             if column.bad > options.max_bad_share * rows:
                 yield f"{column.bad} of {rows} values of {name} are not numbers"
-        elif not baseline.nature and _unknown(baseline, column) > options.max_unknown_categories:
-            yield f"{_unknown(baseline, column):.0%} of the values of {name} are unknown to the baseline"
+        elif not baseline.nature and (share := _unknown(baseline, column)) > options.max_unknown_categories:
+            yield from (
+                f"{share:.0%} of the values of {name} are {what}" for what in _foreign(name, column, statistics)
+            )
         now, before = column.missing / rows, _missing(baseline)
-        if now - before > options.max_missing_increase or (now == 1.0 > before):
+        if now - before > options.max_missing_increase:
             yield f"{name} is missing in {now:.0%} of the rows, in the baseline in {before:.0%}"
 
 
@@ -101,6 +104,22 @@ def _unknown(baseline: FeatureBaseline, column: CategoricalProfile) -> float:
     if not column.present or not known or not isinstance(baseline, CategoricalBaseline):
         return 0.0
     return 1 - sum(column.counts.get(name, 0) for name in known) / column.present - baseline.rest / baseline.present
+
+
+def _foreign(name: str, column: CategoricalProfile, statistics: Statistics) -> Iterator[str]:
+    """What most unknown values of a column are, if they are another column's, or of another kind; nothing for news.
+
+    Categories that nobody has seen have drifted, as far as one can: they are retrained on when labels are there.
+    """
+    unknown = {value: count for value, count in column.counts.items() if value not in column.known}
+    half = sum(unknown.values()) / 2
+    for other, baseline in statistics.features.items():
+        known = baseline.counts if isinstance(baseline, CategoricalBaseline) and other != name else {}
+        if sum(count for value, count in unknown.items() if value in known) > half:
+            yield f"unknown to the baseline, which knows them as values of {other}"
+    numbers = sum(count for value, count in unknown.items() if parse_number(value) is not None)
+    if numbers > half and not any(parse_number(value) is not None for value in column.known):
+        yield "numbers, where there were none"
 
 
 def _missing(baseline: FeatureBaseline) -> float:

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from retrain.core import telemetry
+from retrain.core import clock, telemetry
 from retrain.core.answers import ignored
 from retrain.core.errors import InvalidSettings, MalformedEvent, NoArtifact, Permanent, Refused, Throttled
 from retrain.core.telemetry import logger
 from retrain.core.values import Episode, Step, moment
+from retrain.core.window import Window
 from retrain.episode import model_card
 from retrain.episode.afterthoughts import announce, attempt
 from retrain.episode.policy import ApprovalPolicy, unmet
+from retrain.episode.retraining import exclusions, learnable, rows_folder
 from retrain.episode.seals import container_sha256
 
 if TYPE_CHECKING:
@@ -80,6 +82,11 @@ def judge_challenger(
     _require_genuine(uri, text, item, sagemaker)
     gate = evaluation["gate"]
     ledger.note(episode, gate_summary=summary(gate))
+    spans = exclusions(ledger, episode.endpoint_name)
+    verify_history(evaluation, ledger.kept_rows(episode.endpoint_name), spans)
+    if rows := evaluation.get("rows_sha256"):  # whatever becomes of the challenger, its window was sound
+        window = clock.parse(item["window_start"]), clock.parse(item["window_end"])
+        ledger.keep_rows(episode, window, rows_folder(episode), str(rows))
     if gate["decision"] == "keep_champion":
         first = gate["reasons"][0] if gate.get("reasons") else {"code": "not_better", "detail": ""}
         detail = "; ".join(reason["detail"] for reason in gate.get("reasons", []))
@@ -167,6 +174,9 @@ def verify_evidence(gate: Mapping[str, Any], *, bootstrap: bool) -> None:
         raise NoArtifact(f"the gate's decision is {gate['decision']!r}")
     if not _finite(gate.get("champion")):
         raise Refused("no_champion_metric", f"the champion's {gate.get('metric')} is {gate.get('champion')}")
+    if gate.get("policy") == "insurance":
+        _require_insured(gate)
+        return
     interval = gate.get("interval")
     if not isinstance(interval, list) or len(interval) != 2 or not all(_finite(bound) for bound in interval):
         raise Refused("bad_metric", f"the interval of the difference is {interval}")
@@ -175,12 +185,34 @@ def verify_evidence(gate: Mapping[str, Any], *, bootstrap: bool) -> None:
         raise Refused("not_better", f"promoted, but the lower bound is {interval[0]} and the margin {margin}")
 
 
+def _require_insured(gate: Mapping[str, Any]) -> None:
+    gain, share, lost = gate.get("difference"), gate.get("trade_off"), gate.get("given_up")
+    if gain is None or share is None or not _finite(gain) or not _finite(share):
+        raise Refused("bad_metric", f"the gain is {gain}, and what counts of losses {share}")
+    if not gain > 0 or gate.get("reasons"):
+        raise Refused("not_better", f"promoted, but the gain on the holdout is {gain}")
+    if lost is not None and not (_finite(lost) and share * lost <= gain):
+        raise Refused("trade_off", f"promoted, but {share} of {lost}, lost on old rows, exceeds the gain of {gain}")
+
+
 def verify_descent(evaluation: Mapping[str, Any], champion: Mapping[str, Any] | None) -> None:
     """The challenger was trained and judged against the champion of the ledger, and rehearsed that one's dataset."""
     for what, known in (("champion", "model_sha256"), ("reference", "dataset_sha256")):
         judged, expected = evaluation.get(f"{what}_sha256"), champion and champion.get(known)
         if judged != expected:
             raise Refused("artifact_tampered", f"the {what} of the judgement has SHA-256 {judged}, not {expected}")
+
+
+def verify_history(evaluation: Mapping[str, Any], kept: Sequence[Mapping[str, Any]], spans: Sequence[Window]) -> None:
+    """The old rows that were learned from are, byte for byte, what earlier episodes kept and nobody excluded since."""
+    known = {item["episode_id"]: item for item in kept}
+    for name, found in (evaluation.get("history_sha256") or {}).items():
+        item = known.get(name)
+        if item is None or item["sha256"] != found:
+            expected = item["sha256"] if item else "that of any window that was kept"
+            raise Refused("artifact_tampered", f"the rows of {name} have SHA-256 {found}, not {expected}")
+        if not learnable(item, spans):
+            raise Refused("suspect_data", f"the rows of {name} were learned from, and have been excluded since")
 
 
 def summary(gate: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ Labels may come after the alarm. While they are too few, an episode waits, and i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,8 @@ from retrain.core.errors import (
 )
 from retrain.core.manifest import manifest
 from retrain.core.telemetry import logger, short
-from retrain.core.values import Step
+from retrain.core.values import Episode, Step
+from retrain.core.window import Window
 from retrain.episode.rollout import require_ready
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from retrain.aws.s3 import Store
     from retrain.aws.sagemaker import SageMaker
 
+# The bucket keeps rows for longer than they are asked for (ForgetRowsOfOldWindows).
+KEPT_FOR = timedelta(days=400)
+MOST_WINDOWS = 400
 RUNNING = frozenset({"Executing", "Stopping"})
 
 
@@ -89,7 +93,8 @@ def start_retraining(
     if champion is None and not episode.bootstrap:
         raise Refused("no_champion", f"{episode.endpoint_name} has no champion to challenge; request a bootstrap")
     require_ready(episode, sagemaker.endpoint(episode.endpoint_name), champion)
-    captures, labels = _evidence(step, item, store)
+    spans = exclusions(ledger, episode.endpoint_name)
+    captures, labels = _evidence(step, item, store, spans)
     if not labels and not episode.bootstrap:
         none_yet = Refused("labels_insufficient", f"no labels were collected since {item['window_start']}")
         return _wait_for_labels(step, item, none_yet, rules, ledger)
@@ -101,6 +106,10 @@ def start_retraining(
         "Bootstrap": "true" if episode.bootstrap else "false",
         "CapturesManifestUri": store.put(f"{folder}/captures.manifest", manifest(captures, store.uri(""), none)),
         "LabelsManifestUri": store.put(f"{folder}/labels.manifest", manifest(labels, store.uri(""), none)),
+        "HistoryManifestUri": store.put(
+            f"{folder}/history.manifest", manifest(_history(step, ledger, spans), store.uri(""), none)
+        ),
+        "RowsUri": store.uri(rows_folder(episode)),
         "WindowStart": item["window_start"],
         "WindowEnd": item["window_end"],
         "ReferenceUri": settings.initial_data_uri if champion is None else champion["dataset_uri"],
@@ -125,14 +134,52 @@ def start_retraining(
     return {"status": "started", "pipeline_execution_arn": arn}
 
 
-def _evidence(step: Step, item: Mapping[str, Any], store: Store) -> tuple[list[str], list[str]]:
-    """Capture files of the window, and the files of all labels that were collected since it began."""
+def rows_folder(episode: Episode) -> str:
+    """Where the rows of the episode's window are kept; those of the first model's data for good, beside its episode."""
+    if episode.bootstrap:
+        return f"episodes/{episode.episode_id}/rows"
+    return f"rows/{episode.endpoint_name}/{episode.episode_id}"
+
+
+def exclusions(ledger: Ledger, endpoint_name: str) -> list[Window]:
+    """The spans of time from which nothing is learned any more, because a person said so."""
+    return [(clock.parse(item["start"]), clock.parse(item["end"])) for item in ledger.exclusions(endpoint_name)]
+
+
+def learnable(rows: Mapping[str, Any], spans: Sequence[Window]) -> bool:
+    """Whether kept rows are of a window that no excluded span touches. The first model's data is of no window."""
+    start, end = clock.parse(rows["window_start"]), clock.parse(rows["window_end"])
+    return start == end or not any(start < until and since < end for since, until in spans)
+
+
+def _history(step: Step, ledger: Ledger, spans: Sequence[Window]) -> list[str]:
+    """The files with the rows of earlier windows: of the first one, and of the latest of a bit more than a year."""
+    if step.episode.bootstrap:
+        return []
+    kept = [item for item in ledger.kept_rows(step.episode.endpoint_name) if learnable(item, spans)]
+    first = [item for item in kept if item["window_start"] == item["window_end"]]
+    since = clock.render(step.now - KEPT_FOR)
+    recent = [item for item in kept if item["window_end"] > since and item not in first]
+    folders = [item["folder"] for item in [*first[-1:], *recent[-MOST_WINDOWS:]]]
+    return [f"{folder}/{name}" for folder in folders for name in ("manifest.json", "rows.csv")]
+
+
+def _evidence(
+    step: Step, item: Mapping[str, Any], store: Store, spans: Sequence[Window]
+) -> tuple[list[str], list[str]]:
+    """Capture files of the window, and the files of all labels that were collected since it began.
+
+    Captures are filed by the hour: those of an hour that an excluded span touches are left out.
+    """
     if step.episode.bootstrap:
         return [], []
     start, end = clock.parse(item["window_start"]), clock.parse(item["window_end"])
-    captures = store.keys_between(f"capture/{step.episode.endpoint_name}/{names.VARIANT}", start, end)
+    folder = f"capture/{step.episode.endpoint_name}/{names.VARIANT}"
+    bad = {key for since, until in spans for key in store.keys_between(folder, since, until)}
+    captures = [key for key in store.keys_between(folder, start, end) if key not in bad]
     if not captures:
-        raise Refused("capture_missing", f"no captures from {item['window_start']} to {item['window_end']}")
+        left_out = ", but those that were excluded" if bad else ""
+        raise Refused("capture_missing", f"no captures from {item['window_start']} to {item['window_end']}{left_out}")
     return captures, store.keys_between("labels", start, max(end, step.now))
 
 

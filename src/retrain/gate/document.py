@@ -15,7 +15,17 @@ import numpy as np
 
 from retrain.gate.comparison import Comparison
 from retrain.gate.evidence import Scored
-from retrain.gate.rules import Decision, Evidence, segment_confidence, segment_limit
+from retrain.gate.rules import (
+    GAINS,
+    Decision,
+    Evidence,
+    assurance,
+    given_up,
+    power,
+    segment_confidence,
+    segment_limit,
+    shortfall,
+)
 from retrain.model.archive import importance
 from retrain.model.serving import Model
 from retrain.model.spec import Spec
@@ -26,16 +36,26 @@ _FEATURES = 30
 
 
 def evaluation(
-    spec: Spec, scored: Scored, evidence: Evidence, decision: Decision, *, models: Mapping[str, Model], candidate: str
+    spec: Spec,
+    scored: Scored,
+    evidence: Evidence,
+    decision: Decision,
+    *,
+    models: Mapping[str, Model],
+    lineage: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The document's parts about the holdout that was `scored` by `models` (champion, if there is one; challenger).
 
-    `candidate` names the way of training that made the challenger. Numbers may be NaN; `plain` makes them JSON.
+    `lineage` is the challenger's. Numbers may be NaN; `plain` makes them JSON.
     """
     classes = models["challenger"].encoder.classes
     return {
         **model_quality(spec.task, scored.truth, scored.challenger, classes, spec.gate.seed),
-        "gate": _gate(spec, evidence, decision, candidate),
+        "gate": {
+            **_gate(spec, evidence, decision),
+            "candidate": lineage["candidate"],
+            "refit": lineage["refit"],
+        },
         "segments": _segments(spec, evidence),
         "curves": {
             "kind": "residuals" if spec.task == "regression" else "reliability",
@@ -58,10 +78,14 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _gate(spec: Spec, evidence: Evidence, decision: Decision, candidate: str) -> dict[str, Any]:
+def _gate(spec: Spec, evidence: Evidence, decision: Decision) -> dict[str, Any]:
     holdout, reference = evidence.holdout, evidence.reference
+    shown, unproven = assurance(evidence, spec.gate)
     return {
         "decision": decision.decision,
+        "policy": spec.gate.policy,
+        "insured": shown,
+        "unproven": unproven,
         "reasons": [{"code": reason.code, "detail": reason.detail} for reason in decision.reasons],
         "metric": spec.metric,
         "direction": spec.direction,
@@ -78,8 +102,24 @@ def _gate(spec: Spec, evidence: Evidence, decision: Decision, candidate: str) ->
         },
         "rows": {"holdout": evidence.holdout_rows, "reference": evidence.reference_rows},
         "fit": asdict(evidence.fit) if evidence.fit else None,
-        "candidate": candidate,
+        "trade_off": spec.gate.trade_off,
+        "given_up": given_up(evidence),
+        "constant": evidence.constant,
+        "own": asdict(evidence.own) if evidence.own else None,
+        "power": _power(spec, evidence),
     }
+
+
+def _power(spec: Spec, evidence: Evidence) -> dict[str, float] | None:
+    """How likely proof would promote a challenger on so many such rows that is truly better by so much of what the
+    champion is short of perfect.
+    """
+    holdout = evidence.holdout
+    short = shortfall(evidence.direction, holdout.champion) if holdout else 0.0
+    if holdout is None or not short > 0 or not math.isfinite(holdout.high - holdout.low):
+        return None
+    half = (holdout.high - holdout.low) / 2 / short
+    return {f"{gain:g}": round(power(gain, half, spec.gate), 4) for gain in GAINS}
 
 
 def _compared(comparison: Comparison | None) -> dict[str, Any]:

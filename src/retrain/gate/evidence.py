@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.gate.comparison import Comparison, compare
-from retrain.gate.rules import FEWEST_OF_A_CLASS, Evidence, Fit, Sanity, Segment, segment_confidence
+from retrain.gate.rules import FEWEST_OF_A_CLASS, Evidence, Fit, Level, Sanity, Segment, segment_confidence
 from retrain.model.serving import Model
 from retrain.model.spec import MOST_SEGMENTS, Spec
 from retrain.model.table import Table, thin
@@ -56,8 +56,34 @@ def score_rows(spec: Spec, rows: Table, champion: Model | None, challenger: Mode
     )
 
 
-def gather(spec: Spec, holdout: Scored, reference: Scored, *, bootstrap: bool) -> Evidence:
-    """Everything that the gate looks at."""
+def level_of(spec: Spec, labels: Numbers, output: Numbers) -> Level:
+    """The metric of those answers, and that of the best answer that is the same for all rows."""
+    if spec.task == "regression":
+        constant = np.full(len(labels), np.median(labels) if spec.metric == "mae" else np.mean(labels))
+    elif output.ndim == 1:
+        constant = np.full(len(labels), np.mean(labels))
+    else:
+        shares = np.bincount(labels.astype(int), minlength=output.shape[1]) / len(labels)
+        constant = np.tile(shares, (len(labels), 1))
+    return Level(score(spec.metric, labels, output), score(spec.metric, labels, constant))
+
+
+def gather(
+    spec: Spec,
+    holdout: Scored,
+    reference: Scored,
+    *,
+    bootstrap: bool,
+    own: Level | None = None,
+    serving: Numbers | None = None,
+) -> Evidence:
+    """Everything that the gate looks at.
+
+    The champion of the `reference` is the twin of the one that serves. `own` is that twin's level when it was promoted.
+    `serving` is what the model would answer that serves after a promotion: it has learned from these rows, so that how
+    good that is says nothing, only that it is sane.
+    """
+    answers = [holdout.challenger, *([] if serving is None else [serving])]
     return Evidence(
         metric=spec.metric,
         direction=spec.direction,
@@ -70,7 +96,9 @@ def gather(spec: Spec, holdout: Scored, reference: Scored, *, bootstrap: bool) -
         challenger=score(spec.metric, holdout.truth, holdout.challenger),
         holdout=_compare(spec, holdout, spec.gate.confidence, spec.gate.spans),
         reference=_compare(spec, reference, spec.gate.confidence),
-        sanity=sanity(spec.task, holdout.truth, holdout.challenger),
+        sanity=sanity(spec.task, holdout.truth, *answers),
+        constant=level_of(spec, holdout.truth, holdout.challenger).constant if len(holdout.truth) else math.nan,
+        own=own,
         fit=_fit(spec, holdout),
         segments=_segments(spec, holdout),
     )
@@ -196,11 +224,12 @@ def _rarer(spec: Spec, labels: Numbers) -> int | None:
     return int(min(labels.sum(), len(labels) - labels.sum())) if spec.metric == "auc" else None
 
 
-def sanity(task: str, labels: Numbers, output: Numbers) -> Sanity:
-    """What the gate wants to know about predictions, and the labels' span: 0 to 1 where predictions are probabilities.
+def sanity(task: str, labels: Numbers, *answers: Numbers) -> Sanity:
+    """What the gate wants to know about one or two models' predictions, and the labels' span.
 
-    Without rows nothing is missing, and everything is the same.
+    That is 0 to 1 where predictions are probabilities. Without rows nothing is missing, and everything is the same.
     """
+    output = np.concatenate([given.ravel() for given in answers])
     finite = output[np.isfinite(output)]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
     values = task == "regression" and len(labels)
@@ -210,6 +239,6 @@ def sanity(task: str, labels: Numbers, output: Numbers) -> Sanity:
         high=high,
         label_low=float(labels.min()) if values else 0.0,
         label_high=float(labels.max()) if values else 1.0,
-        constant=bool(np.all(output == output[:1])),
+        constant=any(bool(np.all(given == given[:1])) for given in answers),
         one_label=bool(np.all(labels == labels[:1])),
     )

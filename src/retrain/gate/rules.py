@@ -1,16 +1,22 @@
 """The gate: may the challenger replace the champion? Pure rules over numbers, no data, no model.
 
 Rules are tried in the order of `RULES`. What cannot be judged is refused (the job fails, a person looks at it); a
-challenger that was judged and did not prove itself is a kept champion, which is a success of the loop. Absence of
-evidence never promotes.
+challenger that was judged and did not pass is a kept champion, which is a success of the loop.
+
+A gate can be one of two things, `[gate] policy`. As **insurance** it keeps catastrophes out and lets everything else
+through that is better on the holdout at all: with the few hundred rows of one window most challengers that are better
+can't be shown to be, and waiting for proof costs more than the drift does (docs/decisions/0055). Insured against are
+answers that are not sane, labels that are suspect, and giving up more of the old than is gained. As **proof** it
+promotes only what is better beyond doubt: the lower bound of the gain's interval exceeds a margin. `power` says how
+often that lets a better challenger through.
 
 Margins are shares of what the champion is short of perfect (`shortfall`): of its error, or of what its score lacks to
 1. A score of 0.99 and one of 0.999 are a hundredth apart by their value, and by a factor of ten in what goes wrong.
 
-How often a challenger that is no better is promoted: the holdout's interval is two-sided, so its lower bound lies above
-a true difference of zero in at most (1 - confidence) / 2 of all cases, 2.5 % by default, and above the margin in fewer.
-It knows that rows of one time are alike (`spans`). Intervals of segments do not: they are narrower than that, and can
-only refuse.
+How often proof promotes a challenger that is no better: the holdout's interval is two-sided, so its lower bound lies
+above a true difference of zero in at most (1 - confidence) / 2 of all cases, 2.5 % by default, and above the margin in
+fewer. It knows that rows of one time are alike (`spans`). Intervals of segments do not: they are narrower than that,
+and can only refuse.
 Choosing among candidates does not add to that, because they are chosen on the validation slice, which the holdout does
 not share. The other rules can only take promotions away. benchmarks/false_promotions.py measures it.
 """
@@ -21,11 +27,22 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from scipy.special import ndtr, ndtri, stdtrit
+
 from retrain.core.errors import Refused
 from retrain.gate.comparison import Comparison
-from retrain.model.spec import GateOptions
+from retrain.model.spec import GATE_RULES, GateOptions
 
+# What the rules that can be switched on keep out, and which measure two of them need.
+_SWITCHED = {
+    "forgets_reference": "being worse on old rows",
+    "degrades_segment": "being worse for a part of the rows",
+    "biased": "predicting too much or too little on the whole",
+    "miscalibrated": "probabilities that are not observed",
+}
+_MEASURED = {"biased": "bias", "miscalibrated": "calibration_error"}
 FEWEST_OF_A_CLASS = 10  # rows of either class below which an AUC says nothing
+GAINS = (0.01, 0.03, 0.10)  # true gains, as shares of the champion's shortfall, of which `power` is told
 _FINEST = 3  # rows: of n that are all right, as many in n may be wrong elsewhere (the rule of three, 95 %)
 
 
@@ -79,9 +96,19 @@ class Fit:
 
 
 @dataclass(frozen=True)
+class Level:
+    """A model's metric on some rows, and that of the best answer that is the same for all of them."""
+
+    model: float
+    constant: float
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Everything the gate looks at. `holdout` and `reference` are None when there is no champion to compare with.
 
+    `constant` is the metric that the best constant answer has on the holdout; `own` is where the champion was when it
+    was promoted: its twin on its own holdout, None if that is not known.
     `rarer` and `reference_rarer` are the rows of the rarer class, None where the metric needs no two classes.
     """
 
@@ -99,6 +126,8 @@ class Evidence:
     sanity: Sanity
     fit: Fit | None
     segments: tuple[Segment, ...] = ()
+    constant: float = math.nan
+    own: Level | None = None
 
 
 @dataclass(frozen=True)
@@ -115,8 +144,8 @@ class Decision:
 
     decision: str
     reasons: tuple[Reason, ...]
-    margin: float | None  # what the interval's lower bound had to exceed
-    limit: float | None  # what the challenger's metric on the reference holdout may be at worst
+    margin: float | None  # what the gain, or for proof its interval's lower bound, had to exceed
+    limit: float | None  # what the challenger's metric on the reference may be at worst, by proof's rule
 
 
 @dataclass(frozen=True)
@@ -132,6 +161,8 @@ def judge(evidence: Evidence, options: GateOptions) -> Decision:
     """The decision on the challenger. Raises `Refused` when the evidence does not allow one."""
     reasons = []
     for rule in RULES:
+        if rule.code in GATE_RULES and rule.code not in options.active:
+            continue
         if (detail := rule.breach(evidence, options)) is not None:
             if rule.fatal:
                 raise Refused(rule.code, detail)
@@ -196,7 +227,7 @@ def _too_few_rows(evidence: Evidence, options: GateOptions) -> str | None:
 
 
 def _too_few_reference_rows(evidence: Evidence, options: GateOptions) -> str | None:
-    if not evidence.has_champion:
+    if not evidence.has_champion or "forgets_reference" not in options.active:
         return None
     rows, few = evidence.reference_rows, evidence.reference_rarer
     if rows < options.least_reference_rows:
@@ -218,14 +249,21 @@ def _bad_challenger(evidence: Evidence, _: GateOptions) -> str | None:
     return f"the challenger's {evidence.metric} is {evidence.challenger}"
 
 
-def _bad_champion(evidence: Evidence, _: GateOptions) -> str | None:
+def _bad_champion(evidence: Evidence, options: GateOptions) -> str | None:
     if not evidence.has_champion:
         return None
-    for where, comparison in (("holdout", evidence.holdout), ("reference holdout", evidence.reference)):
-        if comparison is None and (where == "holdout" or evidence.reference_rows):
+    looked_at = {"holdout": evidence.holdout}
+    if "forgets_reference" in options.active and evidence.reference_rows:
+        looked_at["reference"] = evidence.reference
+    for where, comparison in looked_at.items():
+        if comparison is None:
             return f"the champion has no {evidence.metric} on the {where}"
-        if comparison is not None and not _sound(evidence.metric, comparison.champion):
+        if not _sound(evidence.metric, comparison.champion):
             return f"the champion's {evidence.metric} on the {where} is {comparison.champion}"
+    return _bad_fit(evidence) if {"biased", "miscalibrated"} & set(options.active) else None
+
+
+def _bad_fit(evidence: Evidence) -> str | None:
     if evidence.fit is None or evidence.fit.champion is None:
         return "how far the champion's predictions lie off on the whole is unknown"
     if not math.isfinite(evidence.fit.champion):
@@ -233,8 +271,9 @@ def _bad_champion(evidence: Evidence, _: GateOptions) -> str | None:
     return None
 
 
-def _bad_interval(evidence: Evidence, _: GateOptions) -> str | None:
-    if evidence.holdout is None:
+def _bad_interval(evidence: Evidence, options: GateOptions) -> str | None:
+    """Insurance goes by the difference, which is finite where both metrics are; an interval is needed to prove it."""
+    if evidence.holdout is None or options.policy != "proof":
         return None
     numbers = (evidence.holdout.difference, evidence.holdout.low, evidence.holdout.high)
     if all(map(math.isfinite, numbers)):
@@ -255,10 +294,47 @@ def _insane(evidence: Evidence, _: GateOptions) -> str | None:
     return "every prediction is the same" if sanity.constant else None
 
 
+def _labels_suspect(evidence: Evidence, options: GateOptions) -> str | None:
+    """Even the better model answers far worse than the champion did when it was promoted: are these labels true?
+
+    In a world that grew, errors grow with what there is to predict. So the better model has to be as much worse beside
+    the best constant answer, too.
+    """
+    if evidence.holdout is None or evidence.own is None:
+        return None
+    pick = min if evidence.direction == "min" else max
+    now = Level(pick(evidence.holdout.champion, evidence.holdout.challenger), evidence.constant)
+    most = options.suspect_labels
+    short = [shortfall(evidence.direction, level.model) for level in (evidence.own, now)]
+    beside = [
+        _share_of(part, shortfall(evidence.direction, level.constant))
+        for part, level in zip(short, (evidence.own, now), strict=True)
+    ]
+    if not all(map(math.isfinite, (*short, *beside))) or short[1] <= most * short[0] or beside[1] <= most * beside[0]:
+        return None
+    return (
+        f"{evidence.metric} of the better model is {now.model:.6g} on {evidence.holdout_rows} new rows, the champion's "
+        f"was {evidence.own.model:.6g} when it was promoted; a constant answer has {now.constant:.6g} here and had "
+        f"{evidence.own.constant:.6g} there. Worse by both by more than {most:g} times ([gate] suspect_labels): look "
+        "at the labels of this window"
+    )
+
+
+def _share_of(part: float, whole: float) -> float:
+    return part / whole if whole > 0 else math.nan
+
+
 def _not_better(evidence: Evidence, options: GateOptions) -> str | None:
     if evidence.holdout is None:
         return None
     margin = _margin(evidence, options) or 0.0
+    if options.policy != "proof":
+        if evidence.holdout.difference > 0:
+            return None
+        return (
+            f"{evidence.metric} {evidence.holdout.champion:.6g} → {evidence.holdout.challenger:.6g} on "
+            f"{evidence.holdout_rows} rows: no better"
+        )
     if evidence.holdout.low > margin:
         return None
     return (
@@ -266,6 +342,28 @@ def _not_better(evidence: Evidence, options: GateOptions) -> str | None:
         f"{evidence.holdout_rows} rows: better by {evidence.holdout.difference:.6g}, {options.confidence:.0%} interval "
         f"[{evidence.holdout.low:.6g}, {evidence.holdout.high:.6g}], the lower bound must exceed {margin:.6g}, "
         f"{_share(options.margin, evidence)}"
+    )
+
+
+def given_up(evidence: Evidence) -> float | None:
+    """How much worse the challenger is on the reference, in the metric's unit; None where that can't be said."""
+    few = evidence.reference_rarer
+    if evidence.reference is None or (few is not None and few < FEWEST_OF_A_CLASS):
+        return None
+    return -evidence.reference.difference if math.isfinite(evidence.reference.difference) else None
+
+
+def _trade_off(evidence: Evidence, options: GateOptions) -> str | None:
+    """More is lost of the old than is gained on the new, where what once was counts for a part of what is."""
+    lost, share = given_up(evidence), options.trade_off
+    if options.policy == "proof" or evidence.holdout is None or evidence.reference is None or lost is None:
+        return None
+    if share * lost <= evidence.holdout.difference:
+        return None
+    return (
+        f"{evidence.metric} {evidence.reference.champion:.6g} → {evidence.reference.challenger:.6g} on "
+        f"{evidence.reference_rows} old rows: {share:g} of what is lost there exceeds what is gained on the new ones, "
+        f"{evidence.holdout.difference:.6g} ([gate] trade_off)"
     )
 
 
@@ -306,7 +404,7 @@ def _degrades_segment(evidence: Evidence, options: GateOptions) -> str | None:
 
 def _segment_unknown(evidence: Evidence, options: GateOptions) -> str | None:
     """Segments that were asked for by name have to be seen; those that are judged by default need not be there."""
-    if not evidence.has_champion:
+    if not evidence.has_champion or "degrades_segment" not in options.active:
         return None
     seen = {segment.feature for segment in evidence.segments if segment.comparison is not None}
     if not (unseen := [name for name in options.segments or () if name not in seen]):
@@ -348,7 +446,9 @@ RULES: tuple[Rule, ...] = (
     Rule("no_champion_metric", True, _bad_champion),
     Rule("bad_metric", True, _bad_interval),
     Rule("bad_metric", True, _insane),
+    Rule("labels_suspect", True, _labels_suspect),
     Rule("not_better", False, _not_better),
+    Rule("trade_off", False, _trade_off),
     Rule("forgets_reference", False, _forgets),
     Rule("degrades_segment", False, _degrades_segment),
     Rule("segment_unknown", False, _segment_unknown),
@@ -357,11 +457,55 @@ RULES: tuple[Rule, ...] = (
 )
 
 
+def power(gain: float, half_width: float, options: GateOptions, rows_factor: float = 1.0) -> float:
+    """How likely proof promotes a challenger that is truly better by `gain`, a share of the champion's shortfall.
+
+    Parameters
+    ----------
+    half_width : of the interval that was found on some holdout, as a share of the champion's shortfall there
+    rows_factor : how many times as many rows there would be; an interval narrows with their root
+
+    The measured difference is taken as normal about the true one (Cohen 1988, chapter 1); it has to exceed the margin
+    by half the interval.
+
+    >>> round(power(0.03, 0.05, GateOptions(spans=1)), 2), round(power(0.10, 0.05, GateOptions(spans=1)), 2)
+    (0.12, 0.94)
+    """
+    tail = (1.0 + options.confidence) / 2.0
+    width = half_width / math.sqrt(rows_factor)
+    error = width / float(stdtrit(options.spans - 1, tail) if options.spans > 1 else ndtri(tail))
+    return float(ndtr((gain - options.margin - width) / error)) if error > 0 else float(gain > options.margin)
+
+
+def assurance(evidence: Evidence, options: GateOptions) -> tuple[list[str], list[str]]:
+    """What a promotion would be insured against or has shown, and what it has not, for people."""
+    shown = ["answers that are not sane"]
+    unproven: list[str] = []
+    if evidence.holdout is None:
+        return shown, ["that the first model is any good: there was none to compare it with"]
+    (shown if evidence.own else unproven).append("labels that are suspect")
+    if options.policy != "proof" and options.trade_off:
+        worst = f"losing {1 / options.trade_off:.3g} times as much on old rows as is gained"
+        (unproven if given_up(evidence) is None else shown).append(worst)
+    for code, said in _SWITCHED.items():
+        if code in options.active:
+            shown.append(said)
+        elif code not in _MEASURED or (evidence.fit and evidence.fit.measure == _MEASURED[code]):
+            unproven.append(said)
+    if options.policy == "proof":
+        shown.append(f"not being better by more than {options.margin:.3g} of what the champion is short of perfect")
+    elif not evidence.holdout.low > 0:
+        between = f"{evidence.holdout.low:.4g} to {evidence.holdout.high:.4g}"
+        unproven.append(f"being no better than the champion (with {options.confidence:.0%} confidence {between})")
+    return shown, unproven
+
+
 def _margin(evidence: Evidence, options: GateOptions) -> float | None:
-    """The margin in the metric's unit: a share of the champion's shortfall."""
-    return (
-        None if evidence.holdout is None else options.margin * shortfall(evidence.direction, evidence.holdout.champion)
-    )
+    """The margin in the metric's unit: a share of the champion's shortfall; for insurance, anything above 0 will do."""
+    if evidence.holdout is None:
+        return None
+    share = options.margin if options.policy == "proof" else 0.0
+    return share * shortfall(evidence.direction, evidence.holdout.champion)
 
 
 def _limit(evidence: Evidence, options: GateOptions) -> float | None:

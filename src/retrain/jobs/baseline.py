@@ -22,7 +22,7 @@ from retrain.model.archive import importance, load_model
 from retrain.model.read_spec import read_spec
 from retrain.model.serving import Model, predict
 from retrain.model.values import parse_numbers
-from retrain.training.dataset import NEW, TIME, verify_dataset
+from retrain.training.dataset import AGE, TIME, verify_dataset
 
 _BLOCK = 10_000  # rows that are in memory at a time
 
@@ -55,8 +55,8 @@ def _window_rows(dataset: Path, names: Sequence[str]) -> Iterator[list[str]]:
         with (dataset / f"{part}.csv").open(encoding="utf-8", newline="") as file:
             reader = csv.reader(file)
             header = next(reader)
-            places, new = [header.index(name) for name in names], header.index(NEW)
-            yield from ([row[place] for place in places] for row in reader if row[new] == "1")
+            places, age = [header.index(name) for name in names], header.index(AGE)
+            yield from ([row[place] for place in places] for row in reader if row[age] == "0")
 
 
 def _answers(rows: Iterator[list[str]], model: Model) -> Iterator[str | float]:

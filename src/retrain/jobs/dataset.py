@@ -1,4 +1,8 @@
-"""BuildDriftDataset: captures, labels and the champion's dataset in, the drift dataset out."""
+"""BuildDriftDataset: captures, labels and the rows of earlier windows in, the drift dataset and this window's rows out.
+
+The champion's own dataset brings the model's specification. Its rows stand in for those of earlier windows where none
+were kept.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +28,7 @@ from retrain.training.dataset import (
     verify_dataset,
     write_dataset,
 )
+from retrain.training.history import read_history, write_rows
 
 _CHUNK = 1 << 20
 
@@ -31,7 +36,9 @@ _CHUNK = 1 << 20
 def main(texts: list[str] | None = None) -> int:
     """0 when the output folder holds the dataset; 1 with `code: detail` in the message when there can be none."""
     parser = arguments(
-        __doc__, ("captures", "labels", "reference", "output"), ("window-start", "window-end", "episode-id")
+        __doc__,
+        ("captures", "labels", "reference", "history", "output", "rows"),
+        ("window-start", "window-end", "episode-id"),
     )
     parser.add_argument("--bootstrap", type=flag, required=True)
     return run(build, parser.parse_args(texts))
@@ -56,9 +63,14 @@ def build(options: argparse.Namespace) -> str:
         ]
         labels = ground_truth.read(_files(options.labels), bad_labels)
         read = Read(captures, labels, bad_captures, bad_labels)
-        dataset = drift_dataset(spec, read, read_reference(options.reference, spec), window)
-        of = {"reference_sha256": sha256(options.reference / "manifest.json")}  # which dataset this one follows
+        history, names = read_history(options.history, spec)
+        past = history or read_reference(options.reference, spec)
+        dataset = drift_dataset(spec, read, past, window, begins=history is None)
+        # Which dataset this one follows, and whose rows it may have learned from.
+        of = {"reference_sha256": sha256(options.reference / "manifest.json"), "history_sha256": names}
         dataset = replace(dataset, manifest={**dataset.manifest, **of})
+    rows = {"rows_sha256": write_rows(options.rows, dataset, options.episode_id)}
+    dataset = replace(dataset, manifest={**dataset.manifest, **rows})
     manifest = write_dataset(options.output, dataset, spec_file.read_bytes(), options.episode_id)
     return ", ".join(f"{name} {count}" for name, count in manifest["rows"].items())
 

@@ -2,6 +2,10 @@
 
 evaluation.json is what gate/document.py says of it; constraints.json is what the quality monitor holds the challenger
 to, should it serve.
+
+The challenger is the model that has not seen the holdout. What would serve is its refit on all rows, from the same
+archive: its answers have to be as sane, and how far they are from its twin's the training has found out. On old rows,
+whose labels the champion that serves has learned from, its own twin stands in for it.
 """
 
 from __future__ import annotations
@@ -13,14 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from retrain.gate.document import evaluation, plain
-from retrain.gate.evidence import gather, score_rows
+from retrain.gate.evidence import gather, level_of, score_rows
 from retrain.gate.rules import judge
 from retrain.jobs.entry import arguments, flag, run
-from retrain.model.archive import load_model, read_lineage
+from retrain.model.archive import load_model, load_twin, read_lineage
 from retrain.model.read_spec import read_spec
+from retrain.model.serving import Model
+from retrain.model.spec import RESERVED, Spec
 from retrain.model.table import read_table
+from retrain.model.values import Numbers
 from retrain.quality.verdict import QualityRules, suggest_constraints
-from retrain.training.dataset import kinds, sha256
+from retrain.training.candidates import encode, truth
+from retrain.training.dataset import kinds, sha256, verify_dataset
 from retrain.training.lineage import verify_lineage
 
 ARCHIVE = "model.tar.gz"
@@ -28,7 +36,7 @@ ARCHIVE = "model.tar.gz"
 
 def main(texts: list[str] | None = None) -> int:
     """0 when evaluation.json is written, whatever the decision; 1 when nothing could be judged."""
-    parser = arguments(__doc__, ("dataset", "challenger", "champion", "output"), ("evaluation-time",))
+    parser = arguments(__doc__, ("dataset", "challenger", "champion", "reference", "output"), ("evaluation-time",))
     parser.add_argument("--bootstrap", type=flag, required=True)
     return run(evaluate, parser.parse_args(texts))
 
@@ -40,15 +48,25 @@ def evaluate(options: argparse.Namespace) -> str:
     archives = {"champion": options.champion / ARCHIVE, "challenger": options.challenger / ARCHIVE}
     lineage = read_lineage(archives["challenger"])
     hashes = verify_lineage(lineage, options.dataset, **archives)
-    models = {name: load_model(archive) for name, archive in archives.items() if archive.exists()}
-    champion, challenger = models.get("champion"), models["challenger"]
+    challenger = load_twin(archives["challenger"])
+    champion, twin = (
+        load(archives["champion"]) if archives["champion"].exists() else None for load in (load_model, load_twin)
+    )
     scored = score_rows(spec, holdout, champion, challenger)
-    evidence = gather(spec, scored, score_rows(spec, reference, champion, challenger), bootstrap=options.bootstrap)
+    evidence = gather(
+        spec,
+        scored,
+        score_rows(spec, reference, twin, challenger),
+        bootstrap=options.bootstrap,
+        own=level_of(spec, *_own(spec, options.reference, twin)) if twin else None,
+        serving=load_model(archives["challenger"]).predict(encode(challenger.encoder, holdout)),
+    )
     decision = judge(evidence, spec.gate)
+    models = {**({"champion": champion} if champion else {}), "challenger": challenger}
     document = {
         "version": 0.0,
         "dataset": {"item_count": len(holdout), "evaluation_time": options.evaluation_time},
-        **evaluation(spec, scored, evidence, decision, models=models, candidate=lineage["candidate"]),
+        **evaluation(spec, scored, evidence, decision, models=models, lineage=lineage),
         "training": lineage,
         **hashes,
     }
@@ -64,6 +82,14 @@ def evaluate(options: argparse.Namespace) -> str:
     # SageMaker keeps the message with the job, where nobody who can write to the bucket can change it.
     said = f"{decision.decision}, evaluation.json {written}"
     return "; ".join([said, *(f"{reason.code}: {reason.detail}" for reason in decision.reasons)])
+
+
+def _own(spec: Spec, dataset: Path, champion: Model) -> tuple[Numbers, Numbers]:
+    """Labels and answers of the champion's twin on the holdout by which it was judged itself."""
+    verify_dataset(dataset)
+    wanted = {name: kind for name, kind in kinds(spec).items() if not name.startswith(RESERVED)}
+    rows = read_table(dataset / "holdout.csv", wanted)
+    return truth(spec, champion.encoder, rows), champion.predict(encode(champion.encoder, rows))
 
 
 def _write(file: Path, document: dict[str, Any]) -> str:

@@ -1,8 +1,9 @@
 """TrainChallenger: what the XGBoost container's script mode runs.
 
-Channels: `train` (train.csv), `validation` (validation.csv), `spec` (model.toml) and `champion` (model.tar.gz; at
-bootstrap a placeholder that is no archive). Then the model folder holds the booster and, in `code/`, what serving
-needs. A job for one candidate that is not asked for, or is skipped, leaves a lineage without a booster.
+Channels: `train` (train.csv), `validation` (validation.csv), `holdout` (holdout.csv), `spec` (model.toml) and
+`champion` (model.tar.gz; at bootstrap a placeholder that is no archive). Then the model folder holds the booster that
+would serve, its twin, which has not seen the holdout and is judged by it, and, in `code/`, what serving needs. A job
+for one candidate that is not asked for, or is skipped, leaves a lineage without a booster.
 
 Of several instances each has all rows and boosts its share of them; the first one writes the model. What lies in the
 checkpoint folder is gone on with if it is of the same inputs.
@@ -22,15 +23,15 @@ import xgboost as xgb
 from xgboost import collective
 
 from retrain.core.errors import InvalidSpec, Refused
-from retrain.model.archive import load_model, write_model
+from retrain.model.archive import load_model, write_lineage, write_model
 from retrain.model.read_spec import read_spec
 from retrain.model.spec import CANDIDATES, Spec
 from retrain.model.table import read_table
-from retrain.training.candidates import Candidate, choose, train_candidates
+from retrain.training.candidates import Candidate, choose, refit, train_candidates
 from retrain.training.checkpoint import Checkpoints
 from retrain.training.cluster import PORT, together
 from retrain.training.dataset import kinds
-from retrain.training.lineage import origin, tell
+from retrain.training.lineage import origin, tell, tell_refit
 
 ALL = "all"
 
@@ -62,23 +63,29 @@ def train(options: argparse.Namespace) -> None:
     inputs = {
         "train.csv": options.train / "train.csv",
         "validation.csv": options.validation / "validation.csv",
+        "holdout.csv": options.holdout / "holdout.csv",
         "model.toml": spec_file,
         **({"champion": archive} if archive.exists() else {}),
     }
     begun = origin(spec, options.episode_id, inputs)
-    considered, models = train_candidates(
-        spec,
-        read_table(inputs["train.csv"], kinds(spec)),
-        read_table(inputs["validation.csv"], kinds(spec)),
-        load_model(archive) if archive.exists() else None,
-        Checkpoints(options.checkpoints, digest(json.dumps(begun).encode()).hexdigest()[:16]),
-        only=None if options.candidate == ALL else options.candidate,
-    )
-    chosen = None if options.candidate != ALL and not models else choose(spec, considered).name
+    parts = {name: read_table(inputs[f"{name}.csv"], kinds(spec)) for name in ("train", "validation")}
+    champion = load_model(archive) if archive.exists() else None
+    checkpoints = Checkpoints(options.checkpoints, digest(json.dumps(begun).encode()).hexdigest()[:16])
+    only = None if options.candidate == ALL else options.candidate
+    considered, models = train_candidates(spec, parts["train"], parts["validation"], champion, checkpoints, only=only)
+    chosen = None if only and not models else choose(spec, considered).name
+    refitted = None
+    if chosen:  # from here on nothing is chosen: the holdout may be learned from
+        parts["holdout"] = read_table(inputs["holdout.csv"], kinds(spec))
+        refitted = refit(spec, chosen, models[chosen], parts, champion=champion, checkpoints=checkpoints)
     if collective.get_rank():
         return
     lineage = {**begun, "candidate": chosen, "candidates": tell(considered)}
-    write_model(options.model_dir, models[chosen] if chosen else None, spec_file, lineage)
+    if chosen and refitted:
+        lineage["refit"] = tell_refit(spec, refitted)
+        write_model(options.model_dir, refitted.model, models[chosen], spec_file, lineage)
+    else:
+        write_lineage(options.model_dir, lineage)
     options.output_data_dir.mkdir(parents=True, exist_ok=True)
     (options.output_data_dir / "training.json").write_text(json.dumps(lineage, indent=1) + "\n", encoding="utf-8")
     _print(spec, considered, chosen)
@@ -90,7 +97,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--episode_id", required=True)
     parser.add_argument("--bootstrap", choices=("true", "false"), type=str.lower, required=True)
     parser.add_argument("--candidate", choices=(ALL, *CANDIDATES), default=ALL)
-    for channel in ("train", "validation", "spec", "champion"):
+    for channel in ("train", "validation", "holdout", "spec", "champion"):
         parser.add_argument(f"--{channel}", type=Path, default=environment.get(f"SM_CHANNEL_{channel.upper()}"))
     parser.add_argument("--model-dir", type=Path, default=environment.get("SM_MODEL_DIR"))
     parser.add_argument("--output-data-dir", type=Path, default=environment.get("SM_OUTPUT_DATA_DIR"))

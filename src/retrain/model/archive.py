@@ -18,6 +18,7 @@ from retrain.model import serving
 from retrain.model.serving import ENCODER, MODEL, Encoder, Model
 
 LINEAGE = "code/lineage.json"
+TWIN = "code/twin.ubj"  # beside the model that serves: the one that was judged
 
 
 def importance(model: Model) -> dict[str, float]:
@@ -35,8 +36,17 @@ def importance(model: Model) -> dict[str, float]:
 
 
 def load_model(archive: Path) -> Model:
-    """The model in the archive."""
-    model, encoder = _members(archive, MODEL, ENCODER)
+    """The model in the archive, which serves."""
+    return _load(archive, MODEL)
+
+
+def load_twin(archive: Path) -> Model:
+    """The model in the archive that was judged. In one that was made before there were twins, it is what serves."""
+    return _load(archive, TWIN if "refit" in read_lineage(archive) else MODEL)
+
+
+def _load(archive: Path, name: str) -> Model:
+    model, encoder = _members(archive, name, ENCODER)
     try:
         booster = xgb.Booster()
         booster.load_model(bytearray(model))
@@ -56,13 +66,17 @@ def read_lineage(archive: Path) -> dict[str, Any]:
     return lineage
 
 
-def write_model(folder: Path, model: Model | None, spec_file: Path, lineage: dict[str, Any]) -> None:
-    """The folder holds the lineage, and if there is a model its booster, its encoder and in `code/` what serves it."""
+def write_lineage(folder: Path, lineage: dict[str, Any]) -> None:
+    """The folder holds the lineage, of a model or of a candidate that was not trained."""
     (folder / LINEAGE).parent.mkdir(parents=True, exist_ok=True)
     (folder / LINEAGE).write_text(_json(lineage), encoding="utf-8")
-    if model is None:
-        return
+
+
+def write_model(folder: Path, model: Model, twin: Model, spec_file: Path, lineage: dict[str, Any]) -> None:
+    """The folder holds the lineage, the booster that serves and its twin, which have one encoder, and what serves."""
+    write_lineage(folder, lineage)
     model.booster.save_model(folder / MODEL)
+    twin.booster.save_model(folder / TWIN)
     (folder / ENCODER).write_text(model.encoder.dump(), encoding="utf-8")
     shutil.copyfile(spec_file, folder / "code" / "model.toml")
     shutil.copyfile(serving.__file__, folder / "code" / "inference.py")

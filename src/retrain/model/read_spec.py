@@ -18,9 +18,11 @@ from retrain.model.spec import (
     BALANCED,
     CANDIDATES,
     FEATURE_TYPES,
+    GATE_RULES,
     HIGHER_IS_BETTER,
     METRICS,
     MOST_SEGMENTS,
+    POLICIES,
     RESERVED,
     DatasetOptions,
     Feature,
@@ -181,7 +183,11 @@ class _SpecReader:
             if key not in known:
                 raise self.error(name, key, f"unknown key: one of {', '.join(known)} is expected")
             if key == "candidates":
-                values[key] = self.candidates(value)
+                values[key] = self.some_of(name, key, value, CANDIDATES)
+            elif key == "rules":
+                values[key] = self.some_of(name, key, value, GATE_RULES, least=0)
+            elif key == "policy":
+                values[key] = self.choice(name, key, POLICIES)
             elif key == "segments":
                 values[key] = self.segments(value)
             elif key == "class_weights":
@@ -212,9 +218,9 @@ class _SpecReader:
         except OptionError as bad:
             raise self.error("monitor", bad.key.split(".")[0], bad.detail) from None
 
-    def candidates(self, value: Any) -> tuple[str, ...]:
-        if not isinstance(value, list) or not value or any(item not in CANDIDATES for item in value):
-            raise self.error("training", "candidates", f"a list with some of {', '.join(CANDIDATES)} is expected")
+    def some_of(self, section: str, key: str, value: Any, known: tuple[str, ...], least: int = 1) -> tuple[str, ...]:
+        if not isinstance(value, list) or len(value) < least or any(item not in known for item in value):
+            raise self.error(section, key, f"a list with some of {', '.join(known)} is expected")
         return tuple(dict.fromkeys(value))
 
     def segments(self, value: Any) -> tuple[str, ...]:

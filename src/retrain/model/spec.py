@@ -22,13 +22,17 @@ what comes out, and how a better model is told from a worse one. A complete file
     objective = "reg:squarederror" # binary:logistic, multi:softprob and num_class for classifiers
     num_boost_round = 300      # the most rounds that one training may add
     [training]
-    candidates = ["continued", "scratch"]  # which to try, also refreshed and new_only; the best on validation is judged
+    candidates = ["continued", "scratch", "recent"] # which to try, also refreshed and new_only; the best on validation
+                               # is judged. Where only the newest counts: ["new_only"], and [gate] trade_off = 0
     budget = 100.0             # what they may cost together, in billions of values: rows x features x trees
     # class_weights = "balanced" is for classifiers; so is a weight for some classes, as in { yes = 5.0 }: others have 1
     early_stopping_rounds = 25
     continued_rounds = 50      # the most rounds that continuing adds
     max_rounds = 1000          # a champion with more rounds than this is not continued
     replay_share = 1.0         # old rows beside the new ones when continuing, per new row
+    recent_half_life = 2.0     # windows after which a row weighs half as much in the candidate recent
+    max_refit_difference = 0.25 # how far the refit may answer from the model that was judged, which else serves:
+                               # root mean square in deviations of the label, or the mean difference of probabilities
     min_category_rows = 20     # a category with fewer training rows is treated like one never seen
     seed = 7
     [dataset]
@@ -38,20 +42,30 @@ what comes out, and how a better model is told from a worse one. A complete file
     holdout_share = 0.2        # newest part of the window: judged on, never trained on
     validation_share = 0.15    # of what is left, again the newest: early stopping, choice of the candidate
     new_row_weight = 3.0       # weight of a row of the window where an old row has 1
-    max_reference_rows = 20000 # old rows kept for rehearsal
-    max_reference_holdout_rows = 3000
-    original_share = 0.2       # of both, at least, rows of the first model's dataset: what must not be forgotten
+    max_reference_rows = 20000 # old rows that are learned from again, evenly of all earlier windows. Of each window as
+                               # many are kept for those to come
+    max_reference_holdout_rows = 3000 # old rows that show what is forgotten, of the newest parts of earlier windows
+    original_share = 0.2       # of both, at least, rows of the first model's data: what must not be forgotten
     max_source_share = 0.9     # rows that one request, or one category that used to be a minority, may give
     max_copies = 0.5           # identical others that a row may have on average, above what the old rows let expect
     max_outlier_share = 0.01   # rows with a number ten times as far away as the old ones reach: they are left out
     max_flipped_share = 0.0    # rows in stretches of the window whose labels contradict the champion's answers
     [gate]
+    policy = "insurance"       # insurance | proof. Insurance promotes what is better on the holdout at all, unless it
+                               # may be a catastrophe: insane answers, suspect labels, too much given up of the old.
+                               # Proof promotes what is better beyond doubt, by a margin, and worse nowhere
+    # rules = []               # which of forgets_reference, degrades_segment, biased, miscalibrated keep the champion.
+                               # What the others find is reported. All of them for proof, none for insurance
+    trade_off = 0.25           # insurance: a challenger that loses more than it gains on the holdout, old rows counting
+                               # this much, is not promoted. 0 where the old truth no longer holds
+    suspect_labels = 3.0       # how many times worse than the champion was at its promotion even the better of the two
+                               # may be, by the metric and beside a constant answer: above, the labels are suspect
     confidence = 0.95          # of the two-sided interval of the gain
     spans = 6                  # of the holdout, in the order of time, over which the gain has to be steady, because
                                # rows of one time are alike. 1 where they are not
-    margin = 0.01              # the challenger must be better by more than this share of the champion's error: of its
-                               # metric, or of what its auc or accuracy lacks to 1
-    reference_margin = 0.15    # on the reference holdout it may be worse by at most this share. On a year of flights
+    margin = 0.01              # proof: the challenger must be better by more than this share of the champion's error,
+                               # of its metric, or of what its auc or accuracy lacks to 1
+    reference_margin = 0.15    # on the reference it may be worse by at most this share. On a year of flights
                                # good challengers stayed below 0.06, those that forgot the winter reached 0.36. Raise
                                # it where the old truth no longer holds: there, the better model must forget it
     min_rows = 200             # holdout rows below which nothing is concluded
@@ -106,7 +120,9 @@ METRICS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 HIGHER_IS_BETTER = frozenset({"auc", "accuracy"})
 FEATURE_TYPES = ("numeric", "categorical", "boolean", "text")
-CANDIDATES = ("continued", "refreshed", "scratch", "new_only")
+CANDIDATES = ("continued", "refreshed", "scratch", "recent", "new_only")
+POLICIES = ("insurance", "proof")
+GATE_RULES = ("forgets_reference", "degrades_segment", "biased", "miscalibrated")
 BALANCED = "balanced"
 MOST_SEGMENTS = 10  # features whose categories the gate looks at one by one
 RESERVED = "__"  # names of the dataset's own columns begin with it
@@ -131,13 +147,15 @@ class Feature:
 class TrainingOptions:
     """How candidates are trained."""
 
-    candidates: tuple[str, ...] = ("continued", "scratch")
+    candidates: tuple[str, ...] = ("continued", "scratch", "recent")
     budget: float = _limited(100.0, 0.0, 1e9)
     class_weights: Mapping[str, float] | str = field(default_factory=dict)
     early_stopping_rounds: int = _limited(25, 1, 10_000)
     continued_rounds: int = _limited(50, 1, 10_000)
     max_rounds: int = _limited(1000, 1, 100_000)
     replay_share: float = _limited(1.0, 0.0, 100.0)
+    recent_half_life: float = _limited(2.0, 0.01, 1e6)
+    max_refit_difference: float = _limited(0.25, 0.0, 1e9)
     min_category_rows: int = _limited(20, 1, 10**6)
     seed: int = _limited(7, 0, 2**31 - 1)
 
@@ -163,8 +181,12 @@ class DatasetOptions:
 
 @dataclass(frozen=True)
 class GateOptions:
-    """What a challenger has to prove."""
+    """What a challenger is insured against, or has to prove."""
 
+    policy: str = "insurance"
+    rules: tuple[str, ...] | None = None  # None: the policy's own
+    trade_off: float = _limited(0.25, 0.0, 100.0)
+    suspect_labels: float = _limited(3.0, 1.0, 1e9)
     confidence: float = _limited(0.95, 0.5, 0.9999)
     spans: int = _limited(6, 1, 1000)
     margin: float = _limited(0.01, 0.0, 1.0)
@@ -178,6 +200,11 @@ class GateOptions:
     max_calibration_error: float = _limited(0.1, 0.0, 100.0)
     resamples: int = _limited(2000, 100, 100_000)
     seed: int = _limited(7, 0, 2**31 - 1)
+
+    @property
+    def active(self) -> tuple[str, ...]:
+        """Which of `GATE_RULES` keep the champion."""
+        return self.rules if self.rules is not None else GATE_RULES if self.policy == "proof" else ()
 
     @property
     def least_reference_rows(self) -> int:

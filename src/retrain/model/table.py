@@ -87,6 +87,10 @@ class Table:
         """The table with that column added or replaced."""
         return Table({**self.columns, name: column})
 
+    def without(self, name: str) -> Table:
+        """The table without that column."""
+        return Table({known: column for known, column in self.columns.items() if known != name})
+
 
 def concat(tables: Sequence[Table]) -> Table:
     """The rows of all tables, one after the other. They must have the same columns of the same kinds."""

@@ -19,6 +19,8 @@ PARAMETERS = (
     "Bootstrap",  # "true" or "false"
     "CapturesManifestUri",
     "LabelsManifestUri",
+    "HistoryManifestUri",  # the rows of earlier windows, to learn from again
+    "RowsUri",  # where those of this window are kept
     "WindowStart",
     "WindowEnd",
     "ReferenceUri",  # prefix of the champion's dataset; at bootstrap of the initial data
@@ -85,8 +87,10 @@ def _build_drift_dataset() -> Step:
             "captures": ("ManifestFile", _parameter("CapturesManifestUri")),
             "labels": ("ManifestFile", _parameter("LabelsManifestUri")),
             "reference": ("S3Prefix", _parameter("ReferenceUri")),
+            "history": ("ManifestFile", _parameter("HistoryManifestUri")),
         },
         output="dataset",
+        more={"rows": _parameter("RowsUri")},
         options={
             "--window-start": _parameter("WindowStart"),
             "--window-end": _parameter("WindowEnd"),
@@ -100,7 +104,8 @@ def _train(name: str, candidate: str, *, spot: bool) -> Step:
     """A step that trains that candidate, or all of them and chooses."""
     channels = {
         "train": _output("dataset/train.csv"),
-        "validation": _output("dataset/validation.csv"),  # the holdout never reaches the training job
+        "validation": _output("dataset/validation.csv"),
+        "holdout": _output("dataset/holdout.csv"),  # for the refit: nothing is chosen by it
         "spec": _output("dataset/model.toml"),
         "champion": _parameter("ChampionModelUri"),
     }
@@ -164,6 +169,7 @@ def _evaluate_challenger(challenger: Value, before: list[str]) -> Step:
             "dataset": ("S3Prefix", _output("dataset")),
             "challenger": ("S3Prefix", challenger),
             "champion": ("S3Prefix", _parameter("ChampionModelUri")),
+            "reference": ("S3Prefix", _parameter("ReferenceUri")),
         },
         output="evaluation",
         options={"--evaluation-time": _parameter("WindowEnd"), "--bootstrap": _parameter("Bootstrap")},
@@ -247,11 +253,22 @@ def _register_challenger(archive: Value) -> Step:
 
 
 def _processing(
-    name: str, module: str, *, inputs: dict[str, tuple[str, Value]], output: str, options: dict[str, Value]
+    name: str,
+    module: str,
+    *,
+    inputs: dict[str, tuple[str, Value]],
+    output: str,
+    options: dict[str, Value],
+    more: dict[str, Value] | None = None,
 ) -> Step:
-    """A step that runs the module with `--NAME path` for each input, `--output`, `--message` and the options."""
+    """A step that runs the module with `--NAME path` for each input, `--output`, `--message` and the options.
+
+    `more` are further outputs: their name, and where they go.
+    """
+    outputs = {output: _output(output), **(more or {})}
     paths = {f"--{key}": f"{_INPUT}/{key}" for key in inputs}
     paths |= {"--output": f"{_OUTPUT}/{output}", "--message": _MESSAGE}
+    paths |= {f"--{key}": f"{_OUTPUT}/{key}" for key in more or {}}
     sources = {"code": ("S3Prefix", _parameter("CodeUri"), _CODE)}
     sources |= {key: (kind, uri, f"{_INPUT}/{key}") for key, (kind, uri) in inputs.items()}
     arguments = {
@@ -285,13 +302,10 @@ def _processing(
         "ProcessingOutputConfig": {
             "Outputs": [
                 {
-                    "OutputName": output,
-                    "S3Output": {
-                        "S3Uri": _output(output),
-                        "LocalPath": f"{_OUTPUT}/{output}",
-                        "S3UploadMode": "EndOfJob",
-                    },
+                    "OutputName": key,
+                    "S3Output": {"S3Uri": uri, "LocalPath": f"{_OUTPUT}/{key}", "S3UploadMode": "EndOfJob"},
                 }
+                for key, uri in outputs.items()
             ]
         },
         "Environment": {"PYTHONPATH": _CODE, **_THREADS},

@@ -19,9 +19,11 @@ _CANDIDATES: Mapping[str, str] = {
     "continued": "the champion with more trees",
     "refreshed": "the champion's trees, leaves learnt anew",
     "scratch": "learnt anew from old and new rows",
+    "recent": "learnt anew, recent rows counting for more",
     "new_only": "learnt anew from the window's rows alone",
 }
 _BUT: Mapping[str, str] = {
+    "trade_off": "it gives up more of the old than it gains",
     "forgets_reference": "it forgets what the old rows say",
     "degrades_segment": "it is worse where it may not be",
     "segment_unknown": "not every segment could be judged",
@@ -121,6 +123,8 @@ def _why(gate: Mapping[str, Any]) -> str:
     if not (reasons := gate.get("reasons")):
         return ""
     code, detail = reasons[0]["code"], str(reasons[0]["detail"])
+    if code == "not_better" and gate.get("policy") == "insurance":
+        return ": no better"
     if code == "not_better":
         return f", which does not clear the margin of {short(gate.get('margin'))}"
     return f", but {_BUT.get(code, _words(code))} ({readable(detail.split('; ', maxsplit=1)[0])})"

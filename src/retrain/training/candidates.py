@@ -6,9 +6,14 @@ Which is best differs from table to table (two are in docs/benchmarks/retrain.md
                 alone it forgets the old regime)
     refreshed   the champion's trees with their leaves learnt anew on the same rows; it doesn't grow
     scratch     learns from old and new rows anew, the new ones weighted
+    recent      the same, a row's weight halving with its age in windows
     new_only    learns from the window's rows alone: where the old truth no longer holds, it is only in the way
 
 Each stops early on the newest rows before the holdout, and is cut at its best round; refreshed ones keep all of theirs.
+
+What is judged has not seen the newest rows, which are the most like those to come. So what serves is refitted: the
+same recipe with as many rounds, on all rows, the holdout included. The model that was judged is its twin. It carries
+the evidence: the refit's own error on rows that it knows would say nothing.
 
 Boosting goes in stages of `STAGE` rounds, and every stage begins with what a checkpoint holds. So a training that was
 cut short and goes on from a checkpoint ends with the same model, to the bit, as one that was not. Where several
@@ -30,11 +35,11 @@ from xgboost import collective
 from retrain.core.errors import InvalidSpec, Refused
 from retrain.model.serving import Encoder, Model
 from retrain.model.spec import BALANCED, Spec
-from retrain.model.table import Category, Index, Table, class_name, ordered_classes, thin
+from retrain.model.table import Category, Index, Table, class_name, concat, ordered_classes, thin
 from retrain.model.values import Numbers
 from retrain.quality.metrics import score
 from retrain.training.checkpoint import Checkpoint, Checkpoints
-from retrain.training.dataset import NEW, WEIGHT
+from retrain.training.dataset import AGE
 
 EVAL_METRIC = {"accuracy": {"binary": "error", "multiclass": "merror"}}
 STAGE = 50
@@ -65,6 +70,28 @@ class Challenger:
     model: Model
     chosen: str
     candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True)
+class Refit:
+    """The model that serves, `difference` between its answers and its twin's, and whether that one serves instead."""
+
+    model: Model
+    difference: float
+    twin_serves: bool
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """Rows as a model with that encoder sees them, and their labels."""
+
+    encoder: Encoder
+    x: NDArray[np.float32]
+    y: Numbers
+
+    @classmethod
+    def of(cls, spec: Spec, encoder: Encoder, rows: Table) -> _Encoded:
+        return cls(encoder, encode(encoder, rows), truth(spec, encoder, rows))
 
 
 @dataclass(frozen=True)
@@ -101,17 +128,16 @@ def train_candidates(
 
     Parameters
     ----------
-    rows : the training rows, old ones first, with their `__weight` and whether they are of the window (`__new`)
+    rows : the training rows, old ones first, with their age in windows (`__age`)
     validation : the newest rows before the holdout
     champion : the model to continue from, None at bootstrap
     checkpoints : where a training that was cut short goes on, and leaves what the next one may go on with
     only : the one candidate to train, as if the others were trained elsewhere; nothing if it is not asked for
     """
     encoder = _encoder(spec, rows, champion)
-    y = truth(spec, encoder, rows)
-    _check_labels(spec, y)
+    known = _Encoded.of(spec, encoder, rows)
+    _check_labels(spec, known.y)
     plans = _plans(spec, rows, champion)
-    x = encode(encoder, rows)
     held_x, held_y = encode(encoder, validation), truth(spec, encoder, validation)
     held = _matrix(encoder, held_x, held_y)
     considered: list[Candidate] = []
@@ -122,20 +148,48 @@ def train_candidates(
         if plan.skipped:
             considered.append(Candidate(plan.name, None, _rounds(champion), plan.skipped))
             continue
-        # XGBoost's refresh updater sums nothing over machines: there, each one refreshes with all rows.
-        own = plan.rows if plan.name == "refreshed" else plan.rows[collective.get_rank() :: collective.get_world_size()]
-        weight = plan.weight * _class_weights(spec, encoder, y, plan)[y.astype(int)] if encoder.classes else plan.weight
-        data = _matrix(encoder, x[own], y[own], weight[own])
-        if plan.name == "refreshed":
-            booster = _refresh(spec, plan, data)
-        else:
-            booster = _boost(spec, plan, data, held, checkpoints or Checkpoints())
-        if collective.broadcast(_raw(booster), 0) != _raw(booster):
-            raise RuntimeError(f"{plan.name}: the machines did not end with the same model")
+        booster = _trained(spec, plan, known, held, checkpoints or Checkpoints())
         model = models[plan.name] = Model(booster, encoder)
         value = score(spec.metric, held_y, model.predict(held_x))
         considered.append(Candidate(plan.name, value, booster.num_boosted_rounds()))
     return tuple(considered), models
+
+
+def refit(
+    spec: Spec,
+    name: str,
+    twin: Model,
+    parts: Mapping[str, Table],
+    *,
+    champion: Model | None,
+    checkpoints: Checkpoints | None = None,
+) -> Refit:
+    """What serves: the twin's recipe and rounds on all rows of `train`, `validation` and `holdout`.
+
+    The difference is between the answers to the window's rows: for a regression its root mean square in standard
+    deviations of the labels, for a classifier the mean difference of the probabilities. Above `[training]
+    max_refit_difference` something else happened than a few more rows, and the twin serves.
+    """
+    rows = concat([parts[part] for part in ("train", "validation", "holdout")])
+    known = _Encoded.of(spec, twin.encoder, rows)
+    plan = _plan(spec, name, rows, champion)
+    if name != "refreshed":
+        plan = replace(plan, rounds=twin.booster.num_boosted_rounds() - (_rounds(champion) if plan.start else 0))
+    model = Model(_trained(spec, plan, known, None, checkpoints or Checkpoints()), twin.encoder)
+    new = rows.numbers(AGE) == 0
+    difference = _difference(
+        known.y[new], *(one.predict(known.x[new]) for one in (twin, model)), classes=spec.task != "regression"
+    )
+    if difference <= spec.training.max_refit_difference:
+        return Refit(model, difference, twin_serves=False)
+    return Refit(twin, difference, twin_serves=True)
+
+
+def _difference(y: Numbers, twin: Numbers, other: Numbers, *, classes: bool) -> float:
+    if classes:
+        return float(np.mean(np.abs(twin - other)))
+    rms, spread = float(np.sqrt(np.mean((twin - other) ** 2))), float(np.std(y))
+    return rms / spread if spread else float(rms > 0)
 
 
 def choose(spec: Spec, considered: Sequence[Candidate]) -> Candidate:
@@ -254,7 +308,6 @@ def _plans(spec: Spec, rows: Table, champion: Model | None) -> list[_Plan]:
     from its rows and rounds, never from a clock: so the same ones are skipped on a slow machine and on a fast one, and
     on several machines that train a candidate each.
     """
-    start = champion.booster if champion else None
     done, cap = _rounds(champion), spec.training.max_rounds
     names = spec.training.candidates if champion else ("scratch",)
     capped = f"the champion has {done} rounds, the cap is {cap}" if champion and done >= cap else None
@@ -262,17 +315,9 @@ def _plans(spec: Spec, rows: Table, champion: Model | None) -> list[_Plan]:
     if forced and "scratch" not in names:
         names = (*names, "scratch")
     left = spec.training.budget
-    everything, rehearsed, alike = np.arange(len(rows)), _rehearsal(spec, rows), np.ones(len(rows))
-    added = min(spec.num_boost_round, cap)
-    continuing = max(1, min(added, spec.training.continued_rounds, cap - done))
     plans: dict[str, _Plan] = {}
     for name in sorted(names, key=lambda name: not (forced and name == "scratch")):
-        plan = {
-            "continued": _Plan(name, rehearsed, alike, continuing, start, capped),
-            "refreshed": _Plan(name, rehearsed, alike, done, start),
-            "scratch": _Plan(name, everything, rows.numbers(WEIGHT), added),
-            "new_only": _Plan(name, np.flatnonzero(rows.numbers(NEW) > 0), alike, added),
-        }[name]
+        plan = replace(_plan(spec, name, rows, champion), skipped=capped if name == "continued" else None)
         trees = plan.rounds
         for several in ("num_class", "num_parallel_tree"):
             trees *= int(spec.hyperparameters.get(several, 1))
@@ -284,6 +329,24 @@ def _plans(spec: Spec, rows: Table, champion: Model | None) -> list[_Plan]:
             left -= cost
         plans[name] = plan
     return [plans[name] for name in names]
+
+
+def _plan(spec: Spec, name: str, rows: Table, champion: Model | None) -> _Plan:
+    """What the candidate of that name is trained on, and for how long at most."""
+    start, done, cap = (champion.booster if champion else None), _rounds(champion), spec.training.max_rounds
+    added = min(spec.num_boost_round, cap)
+    age, everything, alike = rows.numbers(AGE), np.arange(len(rows)), np.ones(len(rows))
+    if name == "continued":
+        rounds = max(1, min(added, spec.training.continued_rounds, cap - done))
+        return _Plan(name, _rehearsal(spec, rows), alike, rounds, start)
+    if name == "refreshed":
+        return _Plan(name, _rehearsal(spec, rows), alike, done, start)
+    if name == "new_only":
+        return _Plan(name, np.flatnonzero(age == 0), alike, added)
+    if name == "recent":
+        return _Plan(name, everything, 0.5 ** (age / spec.training.recent_half_life), added)
+    weight = np.where(age == 0, spec.dataset.new_row_weight, 1.0) if age.any() else alike
+    return _Plan(name, everything, weight, added)
 
 
 def _class_weights(spec: Spec, encoder: Encoder, y: Numbers, plan: _Plan) -> Numbers:
@@ -304,30 +367,53 @@ def _class_weights(spec: Spec, encoder: Encoder, y: Numbers, plan: _Plan) -> Num
 
 def _rehearsal(spec: Spec, rows: Table) -> Index:
     """The window's rows, and `replay_share` times as many old ones, evenly spread over what there is."""
-    new = rows.numbers(NEW) > 0
+    new = rows.numbers(AGE) == 0
     old = np.flatnonzero(~new)
     most = int(new.sum() * spec.training.replay_share)
     return np.concatenate([old[thin(len(old), most)], np.flatnonzero(new)])
 
 
-def _boost(spec: Spec, plan: _Plan, data: xgb.DMatrix, held: xgb.DMatrix, checkpoints: Checkpoints) -> xgb.Booster:
-    """A booster of at most `plan.rounds` more rounds than the start has, cut at its best one."""
+def _trained(
+    spec: Spec, plan: _Plan, rows: _Encoded, held: xgb.DMatrix | None, checkpoints: Checkpoints
+) -> xgb.Booster:
+    """The booster that the plan gives, the same one on every machine."""
+    encoder, x, y = rows.encoder, rows.x, rows.y
+    # XGBoost's refresh updater sums nothing over machines: there, each one refreshes with all rows.
+    own = plan.rows if plan.name == "refreshed" else plan.rows[collective.get_rank() :: collective.get_world_size()]
+    weight = plan.weight * _class_weights(spec, encoder, y, plan)[y.astype(int)] if encoder.classes else plan.weight
+    data = _matrix(encoder, x[own], y[own], weight[own])
+    booster = _refresh(spec, plan, data) if plan.name == "refreshed" else _boost(spec, plan, data, held, checkpoints)
+    if collective.broadcast(_raw(booster), 0) != _raw(booster):
+        raise RuntimeError(f"{plan.name}: the machines did not end with the same model")
+    return booster
+
+
+def _boost(
+    spec: Spec, plan: _Plan, data: xgb.DMatrix, held: xgb.DMatrix | None, checkpoints: Checkpoints
+) -> xgb.Booster:
+    """A booster of at most `plan.rounds` more rounds than the start has, cut at its best one on the held rows.
+
+    Without any it has all rounds.
+    """
     parameters = parameters_of(spec)
     sign = -1.0 if parameters["eval_metric"] == "auc" else 1.0
     done = plan.start.num_boosted_rounds() if plan.start else 0
-    found = checkpoints.newest(plan.name)
+    name = plan.name if held else f"{plan.name}-refit"
+    found = checkpoints.newest(name)
     history = list(found.history) if found else []
     state = found.booster if found else _raw(plan.start)
-    while not _over(history, plan.rounds, spec.training.early_stopping_rounds):
-        booster = _from(parameters, [data, held], state)
+    patience = spec.training.early_stopping_rounds if held else plan.rounds
+    while not _over(history, plan.rounds, patience):
+        booster = _from(parameters, [data, held] if held else [data], state)
         for iteration in count(done + len(history)):
             booster.update(data, iteration)
-            history.append(sign * float(booster.eval(held, "validation", iteration).rpartition(":")[2]))
-            if not len(history) % STAGE or _over(history, plan.rounds, spec.training.early_stopping_rounds):
+            told = booster.eval(held, "validation", iteration).rpartition(":")[2] if held else 0.0
+            history.append(sign * float(told))
+            if not len(history) % STAGE or _over(history, plan.rounds, patience):
                 break
         state = _raw(booster)
-        checkpoints.keep(plan.name, Checkpoint(state or b"", tuple(history)))
-    return _from(parameters, [], state)[: done + _best(history) + 1]
+        checkpoints.keep(name, Checkpoint(state or b"", tuple(history)))
+    return _from(parameters, [], state)[: done + (_best(history) + 1 if held else plan.rounds)]
 
 
 def _refresh(spec: Spec, plan: _Plan, data: xgb.DMatrix) -> xgb.Booster:

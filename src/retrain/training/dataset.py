@@ -1,21 +1,21 @@
 """The drift dataset: what a challenger is trained and judged on.
 
 The window's captures are joined with their labels and put in the order of time. The newest part is the holdout, which
-nothing is trained on; before it lies the validation slice, the rest is for training, together with old rows from the
-champion's own dataset (rehearsal). What the champion never saw either, its holdouts, is carried on as the reference
-holdout: it shows whether the challenger has forgotten the old regime. Both samples of old rows have a limit, and keep a
-share of rows of the first model's dataset, however many models came after it. Data that is broken is refused, never
-trained on.
+no candidate is judged after having learned from; before it lies the validation slice, the rest is for training,
+together with old rows: all labelled rows of all earlier windows (`retrain.training.history`), whatever became of their
+challengers, for what came once comes again. The newest parts of earlier windows are the reference: they show what a
+challenger gives up of the old regime. Both samples of old rows have a limit, and keep a share of rows of the first
+model's data, however many windows came after it. Data that is broken is refused, never trained on.
 
-Files of a dataset's folder, which is also the next dataset's reference:
+Files of a dataset's folder:
 
     model.toml      the specification, as it was given
-    train.csv       old rows (`__new` 0), then the window's (`__new` 1), each with its `__weight`. In every file,
-                    `__original` is 1 for rows of the first model's dataset, and `__time` is when a row was asked, in
-                    seconds since 1970, empty where nobody knows
+    train.csv       old rows, then the window's. In every file, `__age` says how many windows ago a row was captured (0:
+                    in this one), `__original` is 1 for rows of the first model's data, and `__time` is when a row was
+                    asked, in seconds since 1970, empty where nobody knows
     validation.csv  the window's rows just before the holdout
     holdout.csv     the window's newest rows
-    reference.csv   earlier holdouts: the previous reference.csv and holdout.csv, thinned to a limit
+    reference.csv   rows of earlier windows' newest parts
     manifest.json   counts, times and reasons, and the SHA-256 of each file
 
 The same inputs give the same bytes.
@@ -56,43 +56,49 @@ from retrain.model.table import (
     write_table,
 )
 from retrain.model.times import read_times
-from retrain.model.values import parse_flags, parse_numbers
+from retrain.model.values import parse_flags, parse_number, parse_numbers
 from retrain.quality.verdict import pairs_of, read_pairs
-from retrain.training.suspicion import FAR, copies_suspicion, flips_suspicion, outliers, source_suspicion
+from retrain.training.suspicion import FAR, copies_suspicion, filled_by, flips_suspicion, outliers, source_suspicion
 
-WEIGHT, NEW, ORIGINAL, TIME = "__weight", "__new", "__original", "__time"
+AGE, ORIGINAL, HELD, TIME = "__age", "__original", "__held", "__time"
 PARTS = ("train", "validation", "holdout", "reference")
-UNSEEN_LIMIT = 0.5  # share of a column's values that no category of the reference knows: another column, not news
+UNSEEN_LIMIT = 0.5  # share of a column's values that no category of the reference knows: news, if they are not foreign
+MOSTLY_MISSING = 0.7  # share of a column's values beyond which it may be without any in a whole window, by chance
 MOVED, ALIKE = 0.5, 0.1  # distance from a column's own old values, and from another's: above and below, it is that one
 _DIFFERENT = 20  # values that a column must have for its distribution to be its own
 _COMPARED = 2_000  # values of a column, evenly spread
 _OPPOSITE = -0.9  # correlation of two shares of one whole: when one grows the other shrinks, and they trade places
 _BATCH = 20_000
+_NEW = "__new"  # 1 for the window's rows in datasets of before there were ages
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The dataset that the champion was made of: what may be rehearsed, and what it never saw.
+    """The labelled rows of earlier windows, oldest first: what may be learned from again.
 
-    `classes` are a classifier's that it names; those of its rows count as well.
+    They have `__age`, `__original`, and `__held`: 1 for the newest part of a window. `classes` are a classifier's that
+    the champion knows; those of the rows count as well.
     """
 
-    seen: Table
-    unseen: Table
+    rows: Table
     classes: frozenset[str] = frozenset()
 
     def known_classes(self, label: str) -> tuple[str, ...]:
-        """Every class that the first model's dataset had, sorted."""
-        rows = (table.categories(label).levels for table in (self.seen, self.unseen))
-        return tuple(sorted(self.classes.union(*rows)))
+        """Every class that is known, sorted."""
+        return tuple(sorted(self.classes.union(self.rows.categories(label).levels)))
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The parts by name, and the manifest without the files' hashes."""
+    """The parts by name, and the manifest without the files' hashes.
+
+    `kept` are the rows of the window that later windows may learn from; where there are none of earlier windows in the
+    store, theirs too.
+    """
 
     parts: Mapping[str, Table]
     manifest: Mapping[str, Any]
+    kept: Table
 
 
 @dataclass(frozen=True)
@@ -106,14 +112,9 @@ class Read:
 
 
 def kinds(spec: Spec) -> dict[str, str]:
-    """The kind of every column of a dataset's files: features, label, and the dataset's own."""
+    """The kind of every column of a dataset's files: features, label, and the dataset's own that training needs."""
     label = "numeric" if spec.task == "regression" else "categorical"
-    return {
-        **{feature.name: feature.type for feature in spec.features},
-        spec.label: label,
-        WEIGHT: "numeric",
-        NEW: "numeric",
-    }
+    return {**{feature.name: feature.type for feature in spec.features}, spec.label: label, AGE: "numeric"}
 
 
 def initial_rows(spec: Spec, path: Path) -> Table:
@@ -134,8 +135,7 @@ def bootstrap_dataset(spec: Spec, rows: Table) -> Dataset:
     if len(rows) < spec.dataset.min_rows:
         found = f"{len(rows)} rows{' with a label' if len(rows) < given else ''}"
         raise Refused("too_few_rows", f"train.csv has {found}, at least {spec.dataset.min_rows} are needed")
-    rows = _own_columns(_named_classes(spec, rows), 1.0, 1.0)
-    rows = _timed(rows.having(ORIGINAL, np.ones(len(rows))))
+    rows = timed(_own_columns(_named_classes(spec, rows), original=1.0))
     _check_classes(spec, rows)
     first, second = _cuts(spec, np.arange(len(rows)))
     parts = {
@@ -144,11 +144,16 @@ def bootstrap_dataset(spec: Spec, rows: Table) -> Dataset:
         "holdout": rows.take(slice(second, None)),
         "reference": rows.take(slice(0, 0)),
     }
-    return Dataset(parts, {"bootstrap": True, "rows": _counts(parts), **_classes(spec, Reference(rows, rows))})
+    manifest = {"bootstrap": True, "rows": _counts(parts), **_classes(spec, Reference(rows))}
+    return Dataset(parts, manifest, _kept(spec, rows, second))
 
 
-def drift_dataset(spec: Spec, read: Read, reference: Reference, window: tuple[datetime, datetime]) -> Dataset:
+def drift_dataset(
+    spec: Spec, read: Read, reference: Reference, window: tuple[datetime, datetime], *, begins: bool = False
+) -> Dataset:
     """The dataset of the window [start, end), whose captures and labels were read.
+
+    With `begins`, no earlier window is in the store yet: the reference's rows are kept with the window's.
 
     Raises `Refused`: `capture_missing`, `capture_corrupt`, `schema_mismatch`, `labels_insufficient`, `too_few_rows`,
     `suspect_data`.
@@ -175,10 +180,10 @@ def drift_dataset(spec: Spec, read: Read, reference: Reference, window: tuple[da
         raise Refused("too_few_rows", f"{len(known)} labelled rows, at least {spec.dataset.min_rows} are needed")
     new, times = table.take(known), times[known]
     _check_classes(spec, new)
-    unchecked = _check_suspicions(spec, captures, joined, new, reference.seen)
-    sane = _sane(spec, new, reference.seen, bad_rows)
-    new, times = _own_columns(new.take(sane), spec.dataset.new_row_weight, 1.0), times[sane]
-    new = new.having(ORIGINAL, np.zeros(len(new))).having(TIME, times.astype(np.float64))
+    unchecked = _check_suspicions(spec, captures, joined, new, reference.rows)
+    sane = _sane(spec, new, reference.rows, bad_rows)
+    new, times = _own_columns(new.take(sane), original=0.0), times[sane]
+    new = new.having(TIME, times.astype(np.float64))
     if (held := int(len(new) * spec.dataset.holdout_share)) < spec.gate.min_rows:
         raise Refused(
             "too_few_rows",
@@ -186,14 +191,16 @@ def drift_dataset(spec: Spec, read: Read, reference: Reference, window: tuple[da
             f"for {spec.gate.min_rows}: take a longer window",
         )
     first, second = _cuts(spec, times)
-    old = _sample(reference.seen, spec.dataset.max_reference_rows, spec.dataset.original_share)
-    unseen = _sample(reference.unseen, spec.dataset.max_reference_holdout_rows, spec.dataset.original_share)
+    share = spec.dataset.original_share
+    old = _sample(reference.rows, spec.dataset.max_reference_rows, share).without(HELD)
+    newest = reference.rows.take(np.flatnonzero(reference.rows.numbers(HELD) > 0)).without(HELD)
     parts = {
-        "train": concat([_timed(_own_columns(old, 1.0, 0.0)), new.take(slice(0, first))]),
+        "train": concat([timed(old), new.take(slice(0, first))]),
         "validation": new.take(slice(first, second)),
         "holdout": new.take(slice(second, None)),
-        "reference": _timed(_own_columns(unseen, 1.0, 0.0)),
+        "reference": timed(_sample(newest, spec.dataset.max_reference_holdout_rows, share)),
     }
+    kept = _kept(spec, new, second)
     spans = {"train": times[:first], "validation": times[first:second], "holdout": times[second:]}
     return Dataset(
         parts,
@@ -209,26 +216,28 @@ def drift_dataset(spec: Spec, read: Read, reference: Reference, window: tuple[da
                 "rows": dict(sorted(bad_rows.items())),
             },
             "repeated": {"captures": repeated, "labels": read.bad_labels.notes["duplicate_label"]},
-            "unseen_categories": _unseen(spec, new, reference.seen),
+            "news": _news(spec, new, reference.rows),
+            "unseen_categories": _unseen(spec, new, reference.rows),
             **_classes(spec, reference),
             "unchecked": unchecked,
         },
+        concat([reference.rows, kept]) if begins else kept,
     )
 
 
 def read_reference(folder: Path, spec: Spec) -> Reference:
-    """What a dataset's folder, whose files `verify_dataset` has found to be as they were, gives to the next dataset."""
+    """The rows of a dataset's folder, whose files `verify_dataset` has found to be as they were.
+
+    They stand in for those of earlier windows where the store has none.
+    """
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    wanted = {**kinds(spec), ORIGINAL: "numeric", TIME: "numeric"}
-    tables = {
-        part: _marked(read_table(folder / f"{part}.csv", wanted, optional=[ORIGINAL, TIME]), manifest["bootstrap"])
-        for part in PARTS
-    }
-    return Reference(
-        seen=concat([tables["train"], tables["validation"]]),
-        unseen=concat([tables["reference"], tables["holdout"]]),
-        classes=frozenset(manifest.get("classes", ())),
-    )
+    wanted = {**kinds(spec), ORIGINAL: "numeric", TIME: "numeric", _NEW: "numeric"}
+    optional = [AGE, ORIGINAL, TIME, _NEW]
+    tables = {part: read_table(folder / f"{part}.csv", wanted, optional=optional) for part in PARTS}
+    aged = {part: timed(_aged(table, first=manifest["bootstrap"])) for part, table in tables.items()}
+    held = {part: np.full(len(table), float(part in {"holdout", "reference"})) for part, table in aged.items()}
+    rows = concat([aged[part].having(HELD, held[part]) for part in ("reference", "train", "validation", "holdout")])
+    return Reference(rows.having(AGE, rows.numbers(AGE) + 1), frozenset(manifest.get("classes", ())))
 
 
 def write_dataset(folder: Path, dataset: Dataset, model_toml: bytes, episode_id: str) -> dict[str, Any]:
@@ -341,7 +350,7 @@ def _join(
     if not tables:
         raise Refused("capture_missing", f"none of {len(captures)} captures has a row")
     table = concat(tables)
-    _check_columns(spec, table, reference.seen)
+    _check_columns(spec, table, reference.rows)
     answered = np.zeros(len(table), dtype=bool)
     answered[_labelled(spec, table)] = True
     for reason in [reason for reason, count in quarantined.items() if not count]:
@@ -388,23 +397,65 @@ def _check_columns(spec: Spec, table: Table, reference: Table) -> None:
     faults = []
     for feature in spec.features:
         now, then = table.columns[feature.name], reference.columns[feature.name]
-        if _missing(now) == 1.0 and _missing(then) < 1.0:
+        if _missing(now) == 1.0 and _missing(then) < MOSTLY_MISSING:
             faults.append(
                 f"{feature.name}: no value any more, {1 - _missing(then):.0%} of the reference's rows have one"
             )
-        elif isinstance(now, Category) and isinstance(then, Category):
-            share = float(np.mean(now.codes_in(then.levels)[now.codes >= 0] < 0)) if (now.codes >= 0).any() else 0.0
-            if share > UNSEEN_LIMIT:
-                faults.append(
-                    f"{feature.name}: {share:.0%} of the values, of {len(now.levels)} kinds, are unknown to the "
-                    "reference"
-                )
+        elif isinstance(now, Category) and (what := _foreign(spec, feature.name, table, reference)):
+            faults.append(f"{feature.name}: {what}")
     faults += [
         f"{', '.join(names)}: each has the values that another of them used to have, as if they were exchanged"
         for names in _exchanged(spec, table, reference)
     ]
     if faults:
         raise Refused("schema_mismatch", "; ".join(faults))
+
+
+def _unknown_share(column: Category, reference: Table, name: str) -> float:
+    """The share of the values that are categories which the reference does not know."""
+    present = column.codes >= 0
+    unknown = column.codes_in(reference.categories(name).levels) < 0
+    return float(np.mean(unknown[present])) if present.any() else 0.0
+
+
+def _foreign(spec: Spec, name: str, table: Table, reference: Table) -> str | None:
+    """What most values of a column are that hold another kind of thing than they used to; None if they do not.
+
+    Categories that nobody has seen are news, which the labels will judge. Those that another column has had, or numbers
+    where there were none, are a fault.
+    """
+    column, known = table.categories(name), reference.categories(name).levels
+    unknown = (column.codes >= 0) & (column.codes_in(known) < 0)
+    share = _unknown_share(column, reference, name)
+    if not known or share <= UNSEEN_LIMIT:
+        return None
+    begin = f"{share:.0%} of the values are unknown to the reference, "
+    for other in spec.features:
+        if other.type == "categorical" and other.name != name:
+            theirs = column.codes_in(reference.categories(other.name).levels) >= 0
+            if theirs[unknown].mean() > UNSEEN_LIMIT:
+                return f"{begin}and known to it as values of {other.name}"
+    numbers = np.array([parse_number(level) is not None for level in column.levels])
+    if numbers[column.codes[unknown]].mean() > UNSEEN_LIMIT and all(parse_number(level) is None for level in known):
+        return f"{begin}numbers, where there were none"
+    return None
+
+
+def _news(spec: Spec, rows: Table, reference: Table) -> list[str]:
+    """What the window has that the reference has not seen, in sentences for people: its labels are the judge of it."""
+    found = []
+    for feature in spec.features:
+        if feature.type == "categorical":
+            column = rows.categories(feature.name)
+            share = _unknown_share(column, reference, feature.name)
+            if share > UNSEEN_LIMIT:
+                found.append(f"{feature.name}: {share:.0%} of the values are categories never seen before")
+            elif filling := filled_by(rows, reference, feature.name, spec.dataset.max_source_share):
+                found.append(filling)
+    for name, far in outliers(spec, rows, reference).items():
+        if far.mean() > spec.dataset.max_outlier_share and name != spec.label:
+            found.append(f"{name}: {far.mean():.0%} of the rows lie {FAR:g} times beyond all that was known")
+    return found
 
 
 def _exchanged(spec: Spec, table: Table, reference: Table) -> list[list[str]]:
@@ -514,7 +565,7 @@ def _check_suspicions(
     levels = () if spec.task == "regression" else reference.categories(spec.label).levels
     pairs = read_pairs(spec.task, pairs_of(joined), ordered_classes(levels, spec.positive))
     suspicions = (
-        source_suspicion(spec, asked, rows, reference),
+        source_suspicion(spec, asked),
         copies_suspicion(spec, rows, reference),
         flips_suspicion(spec, pairs),
     )
@@ -528,29 +579,40 @@ def _check_suspicions(
 
 
 def _sane(spec: Spec, rows: Table, reference: Table, quarantined: Counter[str]) -> NDArray[np.intp]:
-    """Indices of the rows without an outlier."""
+    """Indices of the rows without an outlier.
+
+    A few are left out. Where a feature has more of them, it has left its old range, which is news, and they stay.
+    Labels that do are no truth to learn from before a person has looked.
+    """
+    most = spec.dataset.max_outlier_share
     found = outliers(spec, rows, reference)
-    far = np.any(list(found.values()), axis=0) if found else np.zeros(len(rows), dtype=bool)
-    if far.mean() > spec.dataset.max_outlier_share:
-        worst = ", ".join(f"{name} {int(where.sum())}" for name, where in found.items())
+    if spec.label in found and found[spec.label].mean() > most:
         raise Refused(
             "suspect_data",
-            f"{int(far.sum())} of {len(rows)} rows have a value {FAR:g} times as far away as the reference's reach "
-            f"(max_outlier_share {spec.dataset.max_outlier_share:g}): {worst}",
+            f"{int(found[spec.label].sum())} of {len(rows)} labels are {FAR:g} times as far away as the reference's "
+            f"reach (max_outlier_share {most:g})",
         )
+    few = [far for far in found.values() if far.mean() <= most]
+    far = np.any(few, axis=0) if few else np.zeros(len(rows), dtype=bool)
     if far.any():
         quarantined["outlier"] += int(far.sum())
     return np.flatnonzero(~far)
 
 
-def _marked(rows: Table, first: bool) -> Table:
-    """The rows with their mark; in an older dataset that has none, the oldest ones there are count as original."""
-    if ORIGINAL in rows.columns:
-        return rows
-    return rows.having(ORIGINAL, np.ones(len(rows)) if first else 1.0 - rows.numbers(NEW))
+def _aged(rows: Table, *, first: bool) -> Table:
+    """The rows of a dataset's file with age and mark.
+
+    An older dataset's have neither: what was new in it has age 0, and the oldest ones there are count as original.
+    """
+    columns = dict(rows.columns)
+    new = np.asarray(columns.pop(_NEW, np.ones(len(rows))))
+    aged = Table(columns).having(AGE, rows.numbers(AGE) if AGE in columns else 1.0 - new)
+    if ORIGINAL in columns:
+        return aged
+    return aged.having(ORIGINAL, np.ones(len(rows)) if first else 1.0 - new)
 
 
-def _timed(rows: Table) -> Table:
+def timed(rows: Table) -> Table:
     """The rows with their times; those of an older dataset, or of one that has none, have nobody knows which."""
     return rows if TIME in rows.columns else rows.having(TIME, np.full(len(rows), np.nan))
 
@@ -570,8 +632,15 @@ def _sample(rows: Table, most: int, share: float) -> Table:
     return rows.take(kept)
 
 
-def _own_columns(rows: Table, weight: float, new: float) -> Table:
-    return rows.having(WEIGHT, np.full(len(rows), weight)).having(NEW, np.full(len(rows), new))
+def _own_columns(rows: Table, original: float) -> Table:
+    """A window's rows with the dataset's own columns."""
+    return rows.having(AGE, np.zeros(len(rows))).having(ORIGINAL, np.full(len(rows), original))
+
+
+def _kept(spec: Spec, rows: Table, held_from: int) -> Table:
+    """What of a window's rows is kept: as many, evenly spread, as all old rows together may be."""
+    held = rows.having(HELD, (np.arange(len(rows)) >= held_from).astype(np.float64))
+    return held.take(thin(len(rows), spec.dataset.max_reference_rows))
 
 
 def _cuts(spec: Spec, times: NDArray[Any]) -> tuple[int, int]:
@@ -605,7 +674,7 @@ def _cuts(spec: Spec, times: NDArray[Any]) -> tuple[int, int]:
 
 
 def _counts(parts: Mapping[str, Table]) -> dict[str, int]:
-    new = int(parts["train"].numbers(NEW).sum())
+    new = int((parts["train"].numbers(AGE) == 0).sum())
     return {
         **{name: len(table) for name, table in parts.items()},
         "train_new": new,

@@ -13,7 +13,7 @@ from xgboost import collective
 
 from retrain.core.errors import Refused
 from retrain.model.spec import Spec
-from retrain.training.candidates import Candidate, parameters_of
+from retrain.training.candidates import Candidate, Refit, parameters_of
 from retrain.training.dataset import sha256, verify_dataset
 
 
@@ -47,6 +47,12 @@ def tell(considered: Sequence[Candidate]) -> list[dict[str, Any]]:
     ]
 
 
+def tell_refit(spec: Spec, refit: Refit) -> dict[str, Any]:
+    """How far what serves answers from its twin, as the lineage has it."""
+    limit = spec.training.max_refit_difference
+    return {"difference": refit.difference, "limit": limit, "twin_serves": refit.twin_serves}
+
+
 def candidates_of(lineage: Mapping[str, Any]) -> list[Candidate]:
     """The candidates that a lineage tells of. Raises Refused("artifact_tampered", …) if it tells of none."""
     try:
@@ -58,9 +64,7 @@ def candidates_of(lineage: Mapping[str, Any]) -> list[Candidate]:
         raise Refused("artifact_tampered", f"a lineage has no list of candidates: {error}") from error
 
 
-def verify_lineage(
-    lineage: Mapping[str, Any], dataset: Path, champion: Path, challenger: Path
-) -> dict[str, str | None]:
+def verify_lineage(lineage: Mapping[str, Any], dataset: Path, champion: Path, challenger: Path) -> dict[str, Any]:
     """The SHA-256 of the dataset folder's manifest and of both archives, after they were found to belong together.
 
     They do when the folder's files are those of its manifest, and the challenger's lineage names these files and this
@@ -70,7 +74,7 @@ def verify_lineage(
     of_champion = sha256(champion) if champion.exists() else None
     trained = lineage["sha256"]
     expected = {**manifest["sha256"], "champion": of_champion}
-    for name in ("train.csv", "validation.csv", "model.toml", *(["champion"] if of_champion else [])):
+    for name in ("train.csv", "validation.csv", "holdout.csv", "model.toml", *(["champion"] if of_champion else [])):
         if trained.get(name) != expected.get(name):
             raise Refused(
                 "artifact_tampered",
@@ -81,4 +85,6 @@ def verify_lineage(
         "dataset_sha256": sha256(dataset / "manifest.json"),
         "champion_sha256": of_champion,
         "reference_sha256": manifest.get("reference_sha256"),
+        "rows_sha256": manifest.get("rows_sha256"),
+        "history_sha256": manifest.get("history_sha256", {}),
     }

@@ -29,25 +29,30 @@ _STEPS = 4  # of a stretch's width from one to the next
 _SIGNIFICANT = 4.0  # standard errors: some two hundred stretches are looked at
 
 
-def source_suspicion(spec: Spec, captures: Sequence[Capture], rows: Table, reference: Table) -> str | None:
-    """One request, or one category that used to be a minority, gives more than `max_source_share` of the rows."""
+def source_suspicion(spec: Spec, captures: Sequence[Capture]) -> str | None:
+    """One request gives more than `max_source_share` of the rows."""
     most = spec.dataset.max_source_share
     total = sum(len(capture.rows) for capture in captures)
     largest = max(captures, key=lambda capture: len(capture.rows))
     if len(captures) > 1 and len(largest.rows) > most * total:
         return f"{len(largest.rows)} of {total} rows come from one request (max_source_share)"
-    for feature in spec.features:
-        column = rows.columns[feature.name]
-        if not isinstance(column, Category) or not (column.codes >= 0).any():
-            continue
-        counts = np.bincount(column.codes[column.codes >= 0], minlength=len(column.levels))
-        code, share = int(counts.argmax()), float(counts.max() / len(rows))
-        before = float(np.mean(reference.categories(feature.name).codes_in([column.levels[code]]) == 0))
-        if share > most and before < most / 2:
-            return (
-                f"{share:.0%} of the rows have one and the same {feature.name}, {before:.0%} of the reference's have "
-                "it (max_source_share)"
-            )
+    return None
+
+
+def filled_by(rows: Table, reference: Table, name: str, most: float) -> str | None:
+    """One category that used to be a minority fills more than that share of the rows: news, in a sentence.
+
+    A campaign, a season and a flood look alike by their shares, and a world in which one value is all there is has to
+    be learned.
+    """
+    column = rows.categories(name)
+    if not (column.codes >= 0).any():
+        return None
+    counts = np.bincount(column.codes[column.codes >= 0], minlength=len(column.levels))
+    code, share = int(counts.argmax()), float(counts.max() / len(rows))
+    before = float(np.mean(reference.categories(name).codes_in([column.levels[code]]) == 0))
+    if share > most and before < most / 2:
+        return f"{name}: {share:.0%} of the rows have one and the same value, {before:.0%} of the reference's have it"
     return None
 
 

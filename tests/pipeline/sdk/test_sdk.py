@@ -127,8 +127,10 @@ class _Author:
                 "captures": ("ManifestFile", p["CapturesManifestUri"]),
                 "labels": ("ManifestFile", p["LabelsManifestUri"]),
                 "reference": ("S3Prefix", p["ReferenceUri"]),
+                "history": ("ManifestFile", p["HistoryManifestUri"]),
             },
             output="dataset",
+            more={"rows": p["RowsUri"]},
             options={
                 "--window-start": p["WindowStart"],
                 "--window-end": p["WindowEnd"],
@@ -142,7 +144,8 @@ class _Author:
         p = self.parameter
         channels = {
             "train": self.output("dataset/train.csv"),
-            "validation": self.output("dataset/validation.csv"),  # the holdout never reaches the training job
+            "validation": self.output("dataset/validation.csv"),
+            "holdout": self.output("dataset/holdout.csv"),
             "spec": self.output("dataset/model.toml"),
             "champion": p["ChampionModelUri"],
         }
@@ -201,6 +204,7 @@ class _Author:
                 "dataset": ("S3Prefix", self.output("dataset")),
                 "challenger": ("S3Prefix", challenger),
                 "champion": ("S3Prefix", p["ChampionModelUri"]),
+                "reference": ("S3Prefix", p["ReferenceUri"]),
             },
             output="evaluation",
             options={"--evaluation-time": p["WindowEnd"], "--bootstrap": p["Bootstrap"]},
@@ -277,6 +281,7 @@ class _Author:
         inputs: dict[str, tuple[str, Any]],
         output: str,
         options: dict[str, Any],
+        more: dict[str, Any] | None = None,
         after: Sequence[ProcessingStep | TrainingStep] = (),
         property_files: list[PropertyFile] | None = None,
     ) -> ProcessingStep:
@@ -295,6 +300,7 @@ class _Author:
         )
         paths = {f"--{key}": f"{_INPUT}/{key}" for key in inputs}
         paths |= {"--output": f"{_OUTPUT}/{output}", "--message": _MESSAGE}
+        paths |= {f"--{key}": f"{_OUTPUT}/{key}" for key in more or {}}
         request = processor.run(
             inputs=[
                 _input("code", "S3Prefix", p["CodeUri"], _CODE),
@@ -302,11 +308,10 @@ class _Author:
             ],
             outputs=[
                 ProcessingOutput(
-                    output_name=output,
-                    s3_output=ProcessingS3Output(
-                        s3_uri=self.output(output), local_path=f"{_OUTPUT}/{output}", s3_upload_mode="EndOfJob"
-                    ),
+                    output_name=key,
+                    s3_output=ProcessingS3Output(s3_uri=uri, local_path=f"{_OUTPUT}/{key}", s3_upload_mode="EndOfJob"),
                 )
+                for key, uri in {output: self.output(output), **(more or {})}.items()
             ],
             arguments=[text for pair in {**paths, **options}.items() for text in pair],
         )
