@@ -21,6 +21,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="local", description=__doc__)
     up = parser.add_subparsers(dest="command", required=True).add_parser("up", help="serve until stopped (Ctrl-C)")
     up.add_argument("--port", type=int, default=4566, help="where to answer, on 127.0.0.1 (4566)")
+    up.add_argument(
+        "--bind", metavar="ADDRESS", help="also answer there: 172.17.0.1 is where Docker's containers reach it"
+    )
     up.add_argument("--root", type=Path, default=Path(".local"), help="where the state is kept (.local)")
     up.add_argument("--fresh", action="store_true", help="forget the state first")
     up.add_argument("--wait-scale", type=float, default=0.02, help="a waiting second of a state machine, in seconds")
@@ -34,11 +37,11 @@ def main(arguments: list[str] | None = None) -> int:
         for name in ("ministack", "s3", "sagemaker", "state", "runtime"):
             shutil.rmtree(root / name, ignore_errors=True)
     (root / "state").mkdir(parents=True, exist_ok=True)
-    asyncio.run(_serve(options.port, root, options.wait_scale))
+    asyncio.run(_serve(options.port, root, options.wait_scale, options.bind))
     return 0
 
 
-async def _serve(port: int, root: Path, wait_scale: float) -> None:
+async def _serve(port: int, root: Path, wait_scale: float, bind: str | None) -> None:
     from local import ministack
 
     ministack.prepare(port, root, wait_scale)
@@ -81,7 +84,7 @@ async def _serve(port: int, root: Path, wait_scale: float) -> None:
 
     gateway = Gateway(platform, sagemaker, clock)
     try:
-        await gateway.serve(port, ready)
+        await gateway.serve(port, ready, bind)
     finally:
         if gateway.ready:  # otherwise it would save less than there was
             sagemaker.save(kept / "sagemaker.json")

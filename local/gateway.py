@@ -99,8 +99,11 @@ class Gateway:
 
         asyncio.run_coroutine_threadsafe(decide(), self._loop).result()
 
-    async def serve(self, port: int, ready: Callable[[], None]) -> None:
-        """Answers until the process is told to stop; then its state is on disk. `ready` is called once it answers."""
+    async def serve(self, port: int, ready: Callable[[], None], bind: str | None = None) -> None:
+        """Answers, on `bind` too, until the process is told to stop; then its state is on disk.
+
+        `ready` is called once it answers.
+        """
         from hypercorn.asyncio import serve
         from hypercorn.config import Config
 
@@ -108,7 +111,7 @@ class Gateway:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, stop.set)
         config = Config()
-        config.bind = [f"127.0.0.1:{port}"]
+        config.bind = [f"{address}:{port}" for address in ("127.0.0.1", bind) if address]
         config.keep_alive_timeout = 75
         config.graceful_timeout = 2
         config.accesslog = None

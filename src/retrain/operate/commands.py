@@ -69,7 +69,12 @@ def add_to(commands: Any) -> None:
     add("stop", _stop, "the open episode ends; its pipeline is stopped").add_argument(
         "--reason", required=True, metavar="TEXT", help="kept with the episode"
     )
-    add("env", _env, "a template of the deployed functions for `sam local invoke`, on standard output")
+    add("env", _env, "a template of the deployed functions for `sam local invoke`, on standard output").add_argument(
+        "--endpoint-url",
+        metavar="URL",
+        default=os.environ.get("AWS_ENDPOINT_URL"),
+        help="where containers reach the embedded AWS (AWS_ENDPOINT_URL)",
+    )
     event = add("event", _event, "a file of events/ with this stack's names, on standard output")
     event.add_argument("file", type=Path, metavar="FILE")
 
@@ -162,7 +167,7 @@ def _stop(options: argparse.Namespace) -> int:
 
 
 def _env(options: argparse.Namespace) -> int:
-    print(json.dumps(invoke.functions_template(_deployed(options)), indent=2))
+    print(json.dumps(invoke.functions_template(_deployed(options), options.endpoint_url), indent=2))
     return WELL
 
 

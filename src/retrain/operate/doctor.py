@@ -87,7 +87,10 @@ def consistency(parameters: Mapping[str, str]) -> list[Finding]:
     every = interval(parameters.get("MonitorSchedule", "rate(5 minutes)"))
     silence = _number(parameters, "MonitorSilenceHours", 2)
     if every is not None and silence < every:
-        remedy = f"MonitorSilenceHours={int(every) + 1}"
+        longest = 168  # CloudWatch looks back a week
+        remedy = (
+            f"MonitorSilenceHours={int(every) + 1}" if every < longest else "MonitorSchedule once a week or oftener"
+        )
         found.append(Finding("silence", "error", f"an analysis every {every:g} hours is called silence", remedy))
     quality = _number(parameters, "QualitySilenceHours", 48)
     if 0 < quality <= delay + cooldown:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from datetime import datetime
@@ -17,13 +16,12 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d
 _TOLD = ("Handler", "Runtime", "MemorySize", "Timeout", "Architectures")
 
 
-def functions_template(deployed: Deployment) -> dict[str, Any]:
+def functions_template(deployed: Deployment, url: str | None) -> dict[str, Any]:
     """A template of the stack's functions as they are deployed, for .aws-sam/build, where `sam build` put their code.
 
-    sam's own --env-vars can't do it: it fills in only variables whose names the template has, and with AWS_ENDPOINT_URL
-    in the environment, the functions need that one too.
+    sam's own --env-vars can't do it: it fills in only variables whose names the template has, and where AWS is not the
+    one of the region, at `url`, the functions need AWS_ENDPOINT_URL too.
     """
-    url = os.environ.get("AWS_ENDPOINT_URL")
     resources: dict[str, Any] = {
         LAYER: {"Type": "AWS::Serverless::LayerVersion", "Properties": {"ContentUri": f"{LAYER}/"}}
     }
