@@ -131,6 +131,9 @@ decisions:  ## write docs/decisions/README.md, the index of decisions, anew
 structure:  ## print what the imports of src/ draw: rooms, floors, arrows up, circles, what is longest
 	@$(PYTHON) benchmarks/structure.py
 
+faults: $(VENV)/.test  ## print the fault matrix: each row, its tests, and whether they pass
+	$(BIN)/python tests/faults/report.py
+
 executions: $(VENV)/.test  ## write tests/stack/executions.txt anew: what the state machine does with every answer
 	PYTHONPATH=src:.:tests/helpers $(BIN)/python tests/helpers/scenarios.py
 
