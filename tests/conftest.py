@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.loaders import JSONFileLoader
 from control_plane import (
     REGION,
     FakeBus,
@@ -42,6 +43,19 @@ os.environ.update(
 # Who works on a stack on this machine has told the SDK where it is; a test must not reach it either.
 for name in [name for name in os.environ if name.startswith("AWS_ENDPOINT_URL")] + ["AWS_PROFILE", "AWS_SESSION_TOKEN"]:
     os.environ.pop(name, None)
+
+# botocore parses its models anew for every session; that took three quarters of the handlers' tests.
+_loader: Any = JSONFileLoader
+_parse, _parsed = _loader._load_file, {}
+
+
+def _load_once(self: JSONFileLoader, path: str, opened: Any) -> Any:
+    if path not in _parsed:
+        _parsed[path] = _parse(self, path, opened)
+    return _parsed[path]
+
+
+_loader._load_file = _load_once
 
 # No deadlines: a busy machine is not a bug. HYPOTHESIS_PROFILE=thorough looks further, and elsewhere each time.
 settings.register_profile("ci", deadline=None, derandomize=True)

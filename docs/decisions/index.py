@@ -23,7 +23,8 @@ def index(folder: Path = FOLDER) -> str:
 def _lines(folder: Path) -> Iterator[str]:
     files = sorted(folder.glob("[0-9]*.md"))
     yield "# Decisions\n"
-    yield "Written by `make decisions`. Each has its context, the choice, what else there was, and how to undo it.\n"
+    yield "Written by `make decisions`. Each has its context, the choice, what else there was, and how to undo it."
+    yield "Figures in a decision are of its day; today's are in docs/benchmarks, with their command.\n"
     yield "| | decision | date | state |\n| --- | --- | --- | --- |"
     for file in files:
         text = file.read_text(encoding="utf-8")

@@ -123,6 +123,7 @@ def mutated(good: bytes, at: int, byte: int, more: int = 0) -> bytes:
     return good[:place] + middle + good[place + 1 - max(more, 0) :]
 
 
+@pytest.mark.slow
 class TestTheSameAsLineByLine:
     @pytest.mark.parametrize("documents", [BASELINE, CLASSES], ids=["regression", "classes"])
     def test_on_lines_that_are_alike(self, documents):

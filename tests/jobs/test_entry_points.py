@@ -19,6 +19,8 @@ from retrain.pipeline import job_code
 from retrain.quality.verdict import read_baseline
 from retrain.training.dataset import PARTS, sha256, verify_dataset
 
+pytestmark = pytest.mark.slow  # every test starts processes
+
 WINDOW = ["--window-start", render(houses.START), "--window-end", render(houses.END)]
 
 

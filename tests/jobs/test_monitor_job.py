@@ -14,6 +14,8 @@ import pytest
 from retrain.drift.baseline import baseline_of
 from retrain.model.monitor_options import MonitorOptions
 
+pytestmark = pytest.mark.slow  # every test starts processes
+
 SRC = Path(__file__).parents[2] / "src"
 FEATURES = {"x": "numeric", "kind": "categorical"}
 

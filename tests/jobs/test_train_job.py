@@ -21,6 +21,8 @@ from retrain.model.spec import CANDIDATES
 from retrain.training.dataset import AGE, drift_dataset, write_dataset
 from retrain.training.dataset import Read as Asked
 
+pytestmark = pytest.mark.slow  # every test starts processes
+
 SRC = Path(__file__).parents[2] / "src"
 MODEL = houses.MODEL.replace("num_boost_round = 60", "num_boost_round = 60\nsubsample = 0.8\ncolsample_bytree = 0.7")
 ALL = MODEL + f"\n[training]\ncandidates = {json.dumps(CANDIDATES)}\n"

@@ -23,6 +23,8 @@ from retrain.model.read_spec import parse_spec
 from retrain.training.candidates import train
 from retrain.training.dataset import bootstrap_dataset
 
+pytestmark = pytest.mark.slow  # every test starts processes
+
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(__file__).with_name("serving")
 ROWS = "50,3,Aa\n120.5,,Bo\n80,7,Nowhere\n"

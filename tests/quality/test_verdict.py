@@ -135,6 +135,7 @@ HOUSES = {
 
 @pytest.mark.parametrize("labels", [200, 500, 1000])
 @pytest.mark.parametrize("house", HOUSES)
+@pytest.mark.slow
 class TestWindowsOfEverySize:
     """GIVEN a holdout of 5,000 rows and 40 windows of the same world, or of one that went bad."""
 

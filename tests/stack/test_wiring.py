@@ -23,6 +23,7 @@ def test_the_wiring(check: Callable[[Wiring], None], wiring: Wiring) -> None:
     check(wiring)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(20))
 def test_a_mutant_of_the_wiring_is_killed(number: int, wiring: Wiring) -> None:
     """Twenty at random, each run the same; all of them: `make mutate-wiring`."""
