@@ -134,8 +134,24 @@ structure:  ## print what the imports of src/ draw: rooms, floors, arrows up, ci
 faults: $(VENV)/.test  ## print the fault matrix: each row, its tests, and whether they pass
 	$(BIN)/python tests/faults/report.py
 
+audit: $(VENV)/.test  ## scan the translated template, the machine and the code; .bench/audit/sbom.json is what everything is made of
+	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(VENV)/audit
+	$(BIN)/uv pip install --quiet --python $(VENV)/audit/bin/python checkov==3.3.30 bandit==1.9.4 cyclonedx-bom==7.5.0
+	npm install --silent --no-save --prefix $(VENV)/audit asl-validator@4.0.0
+	PYTHONPATH=src:. $(BIN)/python -m local.audit .bench/audit
+	$(VENV)/audit/bin/checkov --skip-download -f .bench/audit/template.json --config-file .bench/audit/checkov.yaml
+	$(VENV)/audit/bin/bandit --quiet --severity-level medium --recursive src
+	$(VENV)/audit/node_modules/.bin/asl-validator --json-path .bench/audit/machine.asl.json
+	$(VENV)/audit/bin/cyclonedx-py requirements --output-reproducible -o .bench/audit/sbom.json requirements/demo.txt
+
 executions: $(VENV)/.test  ## write tests/stack/executions.txt anew: what the state machine does with every answer
 	PYTHONPATH=src:.:tests/helpers $(BIN)/python tests/helpers/scenarios.py
+
+policies: $(VENV)/.test  ## hold the calls of the tests of the whole loop (.bench/calls, and those before) against every role
+	PYTHONPATH=src:. $(BIN)/python -m local.policies $(wildcard .bench/calls/*.json)
+
+mutate-policies: $(VENV)/.test  ## take actions and resources out of the roles one by one, and count what a recorded call misses
+	PYTHONPATH=src:.:tests/helpers $(BIN)/python tests/helpers/mutants.py policies
 
 mutate-wiring: $(VENV)/.test  ## change the template and the state machine one by one, and count what a check kills (ten minutes)
 	PYTHONPATH=src:.:tests/helpers $(BIN)/python tests/helpers/mutants.py wiring

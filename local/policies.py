@@ -8,6 +8,7 @@ policies; `python -m local.policies FILE…` puts what newer runs recorded into 
 from __future__ import annotations
 
 import json
+import re
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from local import ACCOUNT, REGION
-from local.template import STACK, resolved, source, translated
+from local.template import ARNS, STACK, resolved, source, translated
 
 RECORDING = Path(__file__).parent / "recording" / "calls.json"
 UNUSED = Path(__file__).parent / "recording" / "unused.toml"
@@ -153,6 +154,11 @@ def reasons() -> list[Reason]:
     return [Reason(frozenset(item["roles"]), frozenset(item["actions"]), item["why"]) for item in read]
 
 
+def as_recorded() -> dict[str, Role]:
+    """The template's roles with the parameters of the runs that are recorded."""
+    return roles(translated(source()), EndpointName="flights")
+
+
 def recorded() -> list[Call]:
     """The calls of RECORDING: of each grant that was used, an example."""
     return [Call(item["role"], item["action"], item["resource"], item.get("context", {})) for item in _read(RECORDING)]
@@ -163,29 +169,34 @@ def _read(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def named_as_in_the_template(calls: Iterable[Mapping[str, Any]], cloudformation: Any, bucket: str) -> list[Call]:
+def named_as_in_the_template(calls: Iterable[Mapping[str, Any]], cloudformation: Any) -> list[Call]:
     """The stack's calls, as `GET /_local/calls` has them, with the template's names for what the stack calls its own.
 
-    Those of other roles are left out. `bucket` is the stack's data bucket.
+    Those of other roles, and those that were denied, are left out.
     """
-    pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=STACK)
-    logical = {}
-    for page in pages:
+    names = {}
+    for page in cloudformation.get_paginator("list_stack_resources").paginate(StackName=STACK):
         for item in page["StackResourceSummaries"]:
-            physical = str(item["PhysicalResourceId"]).rstrip("/").replace("/", ":").rpartition(":")[2]
-            logical[physical] = f"{STACK}-{item['LogicalResourceId']}"
-    logical[bucket] = f"{STACK}-DataBucket".lower()
-    names = sorted(logical, key=len, reverse=True)
+            physical = re.split(r"[:/]", str(item["PhysicalResourceId"]).rstrip("/"))[-1]
+            kind, logical = item["ResourceType"], f"{STACK}-{item['LogicalResourceId']}"
+            if kind in ARNS and physical != STACK:
+                names[physical] = logical.lower() if kind == "AWS::S3::Bucket" else logical
+            elif kind == "AWS::SageMaker::ModelPackageGroup":
+                names[physical] = f"{physical.rpartition('-')[0]}-11111111"
+    [stack] = cloudformation.describe_stacks(StackName=STACK)["Stacks"]
+    given = {item["ParameterKey"]: item["ParameterValue"] for item in stack["Parameters"]}
+    bucket, _, folder = given["InitialDataUri"].removeprefix("s3://").partition("/")
+    names |= {f":::{bucket}/{folder}": ":::initial/first/", f":::{bucket}": ":::initial"} if bucket else {}
+    order = sorted(names, key=len, reverse=True)
 
     def renamed(text: str) -> str:
-        for name in names:
-            if name in text and name not in {"default", STACK}:
-                text = text.replace(name, logical[name])
+        for name in order:
+            text = text.replace(name, names[name])
         return text
 
     found = []
     for call in calls:
-        role = logical.get(call["role"], "").removeprefix(f"{STACK}-")
+        role = names.get(call["role"], "").removeprefix(f"{STACK}-")
         if role and call["allowed"]:
             context = {
                 key: renamed(value) if isinstance(value, str) else value for key, value in call["context"].items()
@@ -217,7 +228,7 @@ def as_list(value: Any) -> list[Any]:
 
 def main(files: list[str]) -> int:
     """0 when every call is granted, and every grant used or explained."""
-    carried = roles(translated(source()))
+    carried = as_recorded()
     calls = recorded()
     for name in files:
         calls += [Call(c["role"], c["action"], c["resource"], c.get("context", {})) for c in _read(Path(name))]

@@ -28,6 +28,7 @@ EVERYTHING = {
     "NativeMonitoringRole": "monitors",
     "NativeDriftMetrics": "feature_baseline_drift_x",
     "CreateTrail": "true",
+    "PermissionsBoundary": f"arn:aws:iam::{ACCOUNT}:policy/boundary",
 }
 _PSEUDO = {
     "AWS::AccountId": ACCOUNT,
@@ -38,7 +39,7 @@ _PSEUDO = {
     "AWS::StackId": f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{STACK}/11111111-2222-3333-4444-555555555555",
     "AWS::NoValue": NOTHING,
 }
-_ARNS = {
+ARNS = {
     "AWS::CloudWatch::Alarm": "cloudwatch:{region}:{account}:alarm:{name}",
     "AWS::DynamoDB::Table": "dynamodb:{region}:{account}:table/{name}",
     "AWS::Events::Rule": "events:{region}:{account}:rule/{name}",
@@ -128,7 +129,7 @@ class _Values:
         return f"{STACK}-{logical}".lower() if kind == "AWS::S3::Bucket" else f"{STACK}-{logical}"
 
     def _arn(self, logical: str) -> str:
-        pattern = _ARNS[self._template["Resources"][logical]["Type"]]
+        pattern = ARNS[self._template["Resources"][logical]["Type"]]
         return "arn:aws:" + pattern.format(region=REGION, account=ACCOUNT, name=self._name(logical))
 
     def _getatt(self, path: str | list[str]) -> Any:

@@ -18,8 +18,8 @@ from typing import Any
 from machine import written
 from wiring import CHECKS, Wiring, changed, with_another_machine
 
-from local.policies import Role, allows, as_list, grants, reasons, recorded, roles
-from local.template import source, translated
+from local.policies import Grant, Role, allows, as_list, as_recorded, grants, reasons, recorded
+from local.template import source
 
 Resource = dict[str, Any]
 # What no check kills, and why it need not.
@@ -53,10 +53,12 @@ def killer(wiring: Wiring, mutant: Mutant) -> str | None:
 # Policies ------------------------------------------------------------------------------------------------------------
 
 
-def policy_mutants() -> Iterator[tuple[str, Role, Callable[[], str | None]]]:
-    """Each action, and each resource, of each role's statements taken away; the call or the reason that misses it."""
-    carried = roles(translated(source()))
-    calls, explained = recorded(), reasons()
+def policy_mutants() -> Iterator[tuple[str, set[Grant], Callable[[], str | None]]]:
+    """Each action, and each resource, of each role's statements taken away: the grants that go, and what misses them.
+
+    What misses them is a recorded call that is denied now, or the reason of a grant that no call uses.
+    """
+    carried, calls, explained = as_recorded(), recorded(), reasons()
     for role in carried.values():
         own = [call for call in calls if call.role == role.name]
         needed = [grant for grant in grants(role) if any(reason.covers(grant) for reason in explained)]
@@ -64,11 +66,8 @@ def policy_mutants() -> Iterator[tuple[str, Role, Callable[[], str | None]]]:
             for field in ("Action", "Resource"):
                 for item in as_list(statement[field]):
                     rest = [other for other in as_list(statement[field]) if other != item]
-                    left = [
-                        *role.statements[:at],
-                        *([{**statement, field: rest}] if rest else []),
-                        *role.statements[at + 1 :],
-                    ]
+                    kept = [{**statement, field: rest}] if rest else []
+                    left = [*role.statements[:at], *kept, *role.statements[at + 1 :]]
                     without = Role(role.name, role.trust, role.managed, left)
 
                     def missed(without: Role = without, own: list[Any] = own, needed: list[Any] = needed) -> str | None:
@@ -78,7 +77,8 @@ def policy_mutants() -> Iterator[tuple[str, Role, Callable[[], str | None]]]:
                         there = set(grants(without))
                         return next((f"a reason names {grant.action}" for grant in needed if grant not in there), None)
 
-                    yield f"{role.name}: {field} {item} of statement {at}", without, missed
+                    gone = set(grants(role)) - set(grants(without))
+                    yield f"{role.name}: {field} {item} of statement {at}", gone, missed
 
 
 # The state machine ---------------------------------------------------------------------------------------------------

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from functools import cache
+from random import Random
 from typing import Any
 
 import boto3
 import pytest
 from moto import mock_aws
+from mutants import policy_mutants
 
 from local import ACCOUNT, REGION, reference
-from local.policies import Call, Grant, Role, allows, as_list, grants, roles
-from local.template import STACK, source, translated
+from local.policies import Call, Grant, Role, allows, as_list, as_recorded, grants, reasons, recorded, roles, simulate
+from local.template import STACK, resolved, source, translated
 from retrain.aws.ledger import Ledger
 from retrain.core.clock import parse
 from retrain.core.values import Episode, Trigger
@@ -98,3 +100,37 @@ def test_the_status_poller_may_write_down_that_an_episode_waits_for_labels() -> 
 def test_alarms_are_described_with_the_scope_that_composite_ones_need() -> None:
     for name in ("EndpointUpdaterRole", "EndpointRole"):
         assert allows(carried()[name], Call(name, "cloudwatch:DescribeAlarms", "*")), name
+
+
+def test_every_role_has_the_boundary_that_was_asked_for_and_none_otherwise() -> None:
+    template = translated(source())
+    for boundary in ("arn:aws:iam::aws:policy/PowerUserAccess", ""):
+        there = resolved(template, PermissionsBoundary=boundary)
+        bounds = {
+            name: item["Properties"].get("PermissionsBoundary")
+            for name, item in there.items()
+            if item["Type"] == "AWS::IAM::Role"
+        }
+        assert set(bounds.values()) == {boundary or None}, bounds
+
+
+def test_every_call_that_was_recorded_is_granted() -> None:
+    """`make policies` prints the whole simulation, with what is granted and never used."""
+    assert len(recorded()) > 100
+    assert simulate(as_recorded(), recorded()).missing == []
+
+
+def test_every_reason_for_an_unused_grant_names_one_that_there_is() -> None:
+    there = {(grant.role, grant.action) for grant in granted()}
+    for reason in reasons():
+        assert {(role, action) for role in reason.roles for action in reason.actions} <= there, reason.why
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_an_action_or_a_resource_that_is_taken_away_is_missed(seed: int) -> None:
+    """Twenty of the mutants of grants that are used; all of them: `make mutate-policies`."""
+    used = simulate(as_recorded(), recorded()).used
+    name, missed = Random(seed).choice(
+        [(name, missed) for name, grants, missed in policy_mutants() if grants & set(used)]
+    )
+    assert missed() is not None, name

@@ -25,5 +25,5 @@ def respond(event: Mapping[str, Any], status: str, physical_id: str, data: Mappi
     request = Request(  # noqa: S310 - the URL comes from CloudFormation
         event["ResponseURL"], data=json.dumps(body).encode(), method="PUT", headers={"Content-Type": ""}
     )
-    with urlopen(request, timeout=15):  # noqa: S310 - as above
+    with urlopen(request, timeout=15):  # noqa: S310 - as above # nosec B310
         return
