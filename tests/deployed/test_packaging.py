@@ -31,6 +31,10 @@ LIBRARIES = {  # name → handler, and what the package does without
 HEAVY = ("numpy", "pandas", "xgboost", "scipy", "sagemaker")
 
 
+# Not in `make test-fast`: packages are built, and a process is started for each.
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every function's code, and of the control plane that is the package, built as `sam build` builds it."""
