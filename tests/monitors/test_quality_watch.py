@@ -129,10 +129,10 @@ def test_answers_as_good_as_ever_are_stable(world: Any) -> None:
 
 def test_without_enough_labels_nothing_but_their_coverage_is_published(world: Any) -> None:
     world.ask(800, error=20)
-    world.learn(share=0.5)
+    world.learn(share=0.125)
     assert world.look()["status"] == "UNDECIDED"
     assert (world.item()["verdict"], world.item()["reason"]) == ("UNDECIDED", "labels_insufficient")
-    assert world.published("label_coverage") == [0.5]
+    assert world.published("label_coverage") == [0.125]
     assert world.published("quality_max") == world.published("rmse") == []
 
 

@@ -80,7 +80,7 @@ class TestVerdicts:
         assert violation["constraint_check_type"] == operator
         assert violation["description"].startswith(f"Metric {metric} with {found.values[metric]} was {operator} ")
 
-    @pytest.mark.parametrize(("count", "rows"), [(199, 199), (1000, 2000), (0, 500), (0, 0)])
+    @pytest.mark.parametrize(("count", "rows"), [(199, 199), (1000, 30_000), (0, 500), (0, 0)])
     def test_too_few_labels_are_undecided_however_bad_they_are(self, task, count, rows):
         found = self.judged(task, MAKERS[task][2], count, rows)
         assert (found.verdict, found.reason, found.violated) == (Verdict.UNDECIDED, "labels_insufficient", ())

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from retrain.drift import distances
 from retrain.drift.baseline import PREDICTION, FeatureBaseline, NumericBaseline, read_statistics
-from retrain.drift.chance import KINDS, MIN_BLOCKS, MOST_NEAR, Blocks, as_shift, render_blocks
+from retrain.drift.chance import KINDS, MIN_BLOCKS, Blocks, as_shift, near, render_blocks
 from retrain.drift.distances import Steps
 from retrain.drift.profile import Layout, counted
 from retrain.model.values import Numbers, parse_numbers
@@ -201,8 +201,7 @@ def blocks_of(counts: Counts, unit: int, reference: Reference, seed: int = 7) ->
 def _near(blocks: Numbers) -> float:
     """The correlation of a block with the next: neighbours are alike, and repeat what the others say.
 
-    That of the direction in which the blocks' shares differ most, less the rows' part in its variance, plus its bias
-    (Kendall 1954) and a standard error: few blocks do not tell how alike neighbours are.
+    That of the direction in which the blocks' shares differ most.
     """
     rows = blocks.sum(axis=1)
     shares = blocks / rows[:, None]
@@ -211,13 +210,7 @@ def _near(blocks: Numbers) -> float:
     direction = vectors[:, -1]
     series = (shares - common) @ direction
     by_rows = float(common @ direction**2 - (common @ direction) ** 2) * float((1 / rows).mean())
-    variance = float(series @ series) / len(series) - by_rows
-    if variance <= 0:
-        return 0.0
-    lagged = float(series[1:] @ series[:-1]) / (len(series) - 1) / variance
-    lagged = min(max(lagged, -1.0), 1.0)
-    unsure = math.sqrt((1 - lagged**2) / len(series))
-    return min(max(lagged + (1 + 3 * lagged) / len(series) + unsure, 0.0), MOST_NEAR)
+    return near(series, by_rows)
 
 
 def _by_rows(

@@ -26,9 +26,10 @@ from retrain.model.serving import Model
 from retrain.model.spec import RESERVED, Spec
 from retrain.model.table import read_table
 from retrain.model.values import Numbers
+from retrain.quality.days import learn_main
 from retrain.quality.verdict import QualityRules, suggest_constraints
 from retrain.training.candidates import encode, truth
-from retrain.training.dataset import kinds, sha256, verify_dataset
+from retrain.training.dataset import TIME, kinds, sha256, timed, verify_dataset
 from retrain.training.lineage import verify_lineage
 
 ARCHIVE = "model.tar.gz"
@@ -44,7 +45,10 @@ def main(texts: list[str] | None = None) -> int:
 def evaluate(options: argparse.Namespace) -> str:
     """evaluation.json and constraints.json are in the output folder; the decision in a sentence."""
     spec = read_spec(options.dataset / "model.toml")
-    holdout, reference = (read_table(options.dataset / f"{part}.csv", kinds(spec)) for part in ("holdout", "reference"))
+    wanted = {**kinds(spec), TIME: "numeric"}
+    holdout, reference = (
+        read_table(options.dataset / f"{part}.csv", wanted, optional=[TIME]) for part in ("holdout", "reference")
+    )
     archives = {"champion": options.champion / ARCHIVE, "challenger": options.challenger / ARCHIVE}
     lineage = read_lineage(archives["challenger"])
     hashes = verify_lineage(lineage, options.dataset, **archives)
@@ -71,12 +75,15 @@ def evaluate(options: argparse.Namespace) -> str:
         **hashes,
     }
     rules = QualityRules(
-        min_label_coverage=spec.dataset.min_label_coverage,
         max_bad_share=spec.dataset.max_bad_share,
         label_delay_hours=spec.monitor.label_delay_hours,
+        false_alarms_per_year=spec.monitor.false_alarms_per_year,
     )
     tolerance = spec.monitor.quality_tolerance
-    demands = suggest_constraints(document, spec.task, tolerance, classes=challenger.encoder.classes, rules=rules)
+    main = learn_main(spec.metric, scored.truth, scored.challenger, timed(holdout).numbers(TIME))
+    demands = suggest_constraints(
+        document, spec.task, tolerance, classes=challenger.encoder.classes, rules=rules, main=main
+    )
     constraints = _write(options.output / "constraints.json", demands)
     written = _write(options.output / "evaluation.json", {**document, "constraints_sha256": constraints})
     # SageMaker keeps the message with the job, where nobody who can write to the bucket can change it.

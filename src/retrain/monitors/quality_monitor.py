@@ -24,7 +24,15 @@ from retrain.core.values import moment
 from retrain.core.window import HOUR, Window, window_ending
 from retrain.episode.afterthoughts import announce_window
 from retrain.episode.seals import read_sealed
-from retrain.quality.verdict import QualityAnalysis, QualityBaseline, judge_quality, pairs_of, read_baseline, read_pairs
+from retrain.quality.verdict import (
+    QualityAnalysis,
+    QualityBaseline,
+    judge_quality,
+    pairs_of,
+    read_baseline,
+    read_pairs,
+    times_of,
+)
 
 if TYPE_CHECKING:
     from retrain.aws.cloudwatch import CloudWatch
@@ -128,14 +136,15 @@ def _analyse(
     )
     wanted = {drawn.id for drawn in sample.drawn}
     known = ground_truth.read(labels, bad_labels, now, wanted) if wanted else ground_truth.Labels()
-    joined = ground_truth.join(sample.drawn, known, bad_labels, coverage)
-    pairs = read_pairs(baseline.task, pairs_of(joined), baseline.classes)
+    joined = list(ground_truth.join(sample.drawn, known, bad_labels, coverage))
+    pairs = read_pairs(baseline.task, pairs_of(joined), baseline.classes, times_of(joined))
     analysis = judge_quality(
         pairs,
         coverage.rows,
         baseline.demands,
         window,
         rules=baseline.rules,
+        main=baseline.main,
         broken=_broken(bad_captures, bad_labels, baseline),
     )
     return analysis, _details(sample, bad_captures, bad_labels)

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retrain.drift.chance import student
+
 Numbers = NDArray[np.float64]
 _FEW = 200  # Model Monitor gives no standard deviation below this many samples
 _GROUPS, _DRAWS = 500, 4000  # of a bootstrap: 0.05 s whatever the number of rows
+_SPANS = 24  # of a window's rows, in the order of time
+_SEED = 7
+_UNBOUNDED = frozenset({"mae", "mse", "rmse", "r2"})  # the others lie between 0 and 1
 _EPSILON = 1e-15
 BINS = 10
 BLOCKS: Mapping[str, str] = MappingProxyType(
@@ -110,16 +116,40 @@ def model_quality(
     return {f"{BLOCKS[task]}_metrics": block}
 
 
-def intervals(task: str, truth: Numbers, output: Numbers, tail: float, seed: int = 7) -> dict[str, tuple[float, float]]:
+def intervals(
+    task: str, truth: Numbers, output: Numbers, tail: float, times: Numbers | None = None
+) -> dict[str, tuple[float, float]]:
     """The ends between which each metric of `model_quality` lies for all that these rows tell: `tail` is outside each.
 
     Only of metrics that are defined, whose value lies between them. The Bayesian bootstrap (Rubin 1981) over at most
     500 groups of rows. Of a binary model, half a row is added to each cell of the confusion matrix, as in Jeffreys's
     interval of a share: three misses of three do not prove a recall of nothing.
+
+    Rows of one time are alike: with their `times` the groups are spans of time as well, 24 of equally many rows in
+    their order, and an interval is the wider of the two. Of so few spans Student's quantile makes up for their number.
     """
-    groups = min(len(truth), _GROUPS)
-    tally = _tally(task, truth, output, np.arange(len(truth)) % groups, groups)
-    random = np.random.default_rng(seed)
+    every = np.arange(len(truth))
+    found = _intervals(task, truth, output, tail, every % min(len(truth), _GROUPS))
+    if times is None or len(truth) < 2 * _SPANS:
+        return found
+    span = np.empty(len(truth), np.intp)
+    span[np.argsort(times, kind="stable")] = every * _SPANS // len(truth)
+    wider = student(_SPANS - 1, 2 * tail) / NormalDist().inv_cdf(1 - tail)
+    values = _measured(task, truth, output)
+    for name, (low, high) in _intervals(task, truth, output, tail, span).items():
+        worst, best = values[name] - wider * (values[name] - low), values[name] + wider * (high - values[name])
+        found[name] = min(worst, found[name][0]), max(best, found[name][1])
+        if name not in _UNBOUNDED:
+            found[name] = max(found[name][0], 0.0), min(found[name][1], 1.0)
+    return found
+
+
+def _intervals(
+    task: str, truth: Numbers, output: Numbers, tail: float, group: NDArray[np.intp]
+) -> dict[str, tuple[float, float]]:
+    groups = int(group.max()) + 1
+    tally = _tally(task, truth, output, group, groups)
+    random = np.random.default_rng(_SEED)
     sums = random.standard_exponential((_DRAWS, groups)) @ tally.sums
     sums += random.standard_gamma(0.5, (_DRAWS, len(tally.halves))) @ tally.halves
     drawn = _METRICS[task](sums)

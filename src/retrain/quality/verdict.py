@@ -27,10 +27,11 @@ import numpy as np
 from retrain.capture.ground_truth import Labelled
 from retrain.core.clock import render
 from retrain.core.errors import NoBaseline
-from retrain.core.window import Window
+from retrain.core.window import HOUR, Window
 from retrain.drift.verdict import Verdict
 from retrain.model.table import class_name
 from retrain.model.values import parse_number
+from retrain.quality.days import Main, read_main
 from retrain.quality.metrics import BLOCKS, Numbers, intervals, model_quality
 
 GREATER, LESS = "GreaterThanThreshold", "LessThanThreshold"  # what violates the constraint
@@ -50,9 +51,10 @@ class QualityRules:
     """How much must be known before quality is judged. Raises ValueError naming the rule and what it may be."""
 
     min_labels: int = 200  # below, Model Monitor gives no standard deviation either
-    min_label_coverage: float = 0.8  # share of the window's rows whose label has arrived
+    min_label_coverage: float = 0.05  # share of the window's rows whose label has arrived: a sample is enough
     max_bad_share: float = 0.05  # of lines that can't be read, and of labelled rows whose label or answer is unusable
     label_delay_hours: float | None = None  # until labels are known; None: the deployment says it
+    false_alarms_per_year: float = 0.1  # of a model whose quality has not changed
 
     def __post_init__(self) -> None:
         if (delay := self.label_delay_hours) is not None and (not _is_number(delay) or delay < 0):
@@ -75,13 +77,14 @@ class QualityBaseline:
     classes: tuple[str, ...]
     demands: tuple[Demand, ...]
     rules: QualityRules
+    main: Main | None = None
 
 
 @dataclass(frozen=True)
 class Pairs:
     """Labels and answers as numbers, as evaluation wants them: `output` is (rows,) or, of classes, (rows, classes).
 
-    `bad` counts by reason the pairs that can't be used.
+    `bad` counts by reason the pairs that can't be used. `times` are those of the rows (rows,), in seconds since 1970.
     """
 
     task: str
@@ -89,6 +92,7 @@ class Pairs:
     output: Numbers
     classes: tuple[str, ...]
     bad: Mapping[str, int]
+    times: Numbers | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +148,8 @@ class QualityAnalysis:
 
     DRIFTED is what surely violates a constraint; too few labels are UNDECIDED(labels_insufficient), and never STABLE.
     `intervals` say where the metrics may lie for all that the window's rows tell, `verdicts` what follows from that.
-    `judged` are the demands whose metric is defined, `violated` those of them that are surely not met, the worst first.
+    `judged` are the demands whose metric is defined, `deciding` the main metric's among them, or all if the file names
+    none, `violated` those of them that are surely not met, the worst first. What does not decide is reported.
     """
 
     task: str
@@ -159,6 +164,7 @@ class QualityAnalysis:
     intervals: Mapping[str, tuple[float, float]]
     verdicts: Mapping[str, Verdict]
     judged: tuple[Demand, ...]
+    deciding: tuple[Demand, ...]
     violated: tuple[Demand, ...]
     block: Mapping[str, Any] = field(repr=False)
 
@@ -167,7 +173,7 @@ class QualityAnalysis:
         """The worst metric in units of its threshold, above 1 exactly if the verdict is DRIFTED; None if UNDECIDED."""
         if self.verdict is Verdict.UNDECIDED:
             return None
-        return max(demand.severity(self.values[demand.metric]) for demand in self.violated or self.judged)
+        return max(demand.severity(self.values[demand.metric]) for demand in self.violated or self.deciding)
 
     @property
     def label_coverage(self) -> float:
@@ -224,6 +230,7 @@ class QualityAnalysis:
                     "threshold": demand.threshold,
                     "comparison_operator": demand.operator,
                     "severity": demand.severity(self.values[demand.metric]),
+                    "decides": demand in self.deciding,
                 }
                 for demand in self.judged
             ],
@@ -258,7 +265,14 @@ def pairs_of(labelled: Iterable[Labelled]) -> Iterator[Pair]:
             yield label, outputs[index] if fits else ()
 
 
-def read_pairs(task: str, pairs: Iterable[Pair], classes: Sequence[str] = ()) -> Pairs:
+def times_of(labelled: Iterable[Labelled]) -> list[float]:
+    """When each row was asked, in seconds since 1970, in the order of `pairs_of`."""
+    return [item.capture.time.timestamp() for item in labelled for _ in item.labels]
+
+
+def read_pairs(
+    task: str, pairs: Iterable[Pair], classes: Sequence[str] = (), times: Sequence[float] | None = None
+) -> Pairs:
     """The pairs as numbers. `classes` are the model's, in its order; of binary the second is the positive one.
 
     A label that a multiclass model has never seen is a class of its own, on which it is always wrong.
@@ -272,10 +286,10 @@ def read_pairs(task: str, pairs: Iterable[Pair], classes: Sequence[str] = ()) ->
         raise ValueError(f"unknown task {task}")
     bad: Counter[str] = Counter()
     if task == "multiclass":
-        return _multiclass_pairs(pairs, tuple(classes), bad)
+        return _multiclass_pairs(pairs, tuple(classes), bad, times)
     known = tuple(classes) or (("0", "1") if task == "binary" else ())
-    truth, output = [], []
-    for label, answer in pairs:
+    truth, output, kept = [], [], []
+    for place, (label, answer) in enumerate(pairs):
         wanted = _number(label) if task == "regression" else _class(label, known)
         found = _number(answer[0]) if len(answer) == 1 else None
         if wanted is None:
@@ -285,12 +299,22 @@ def read_pairs(task: str, pairs: Iterable[Pair], classes: Sequence[str] = ()) ->
         else:
             truth.append(wanted)
             output.append(found)
-    return Pairs(task, np.array(truth, dtype=np.float64), np.array(output, dtype=np.float64), known, dict(bad))
+            kept.append(place)
+    numbers = np.array(truth, dtype=np.float64), np.array(output, dtype=np.float64)
+    return Pairs(task, *numbers, known, dict(bad), _those(times, kept))
 
 
-def _multiclass_pairs(pairs: Iterable[Pair], classes: tuple[str, ...], bad: Counter[str]) -> Pairs:
+def _those(times: Sequence[float] | None, kept: Sequence[int]) -> Numbers | None:
+    return None if times is None else np.array(times, dtype=np.float64)[np.array(kept, dtype=np.intp)]
+
+
+def _multiclass_pairs(
+    pairs: Iterable[Pair], classes: tuple[str, ...], bad: Counter[str], times: Sequence[float] | None
+) -> Pairs:
     usable: list[tuple[str, str | Numbers]] = []
-    for label, answer in pairs:
+    kept: list[int] = []
+    for number, (label, answer) in enumerate(pairs):
+        before = len(usable)
         if not label.strip():
             bad["bad_label"] += 1
         elif len(answer) == 1 and answer[0].strip():
@@ -299,6 +323,8 @@ def _multiclass_pairs(pairs: Iterable[Pair], classes: tuple[str, ...], bad: Coun
             usable.append((class_name(label), np.array(chances, dtype=np.float64)))
         else:
             bad["bad_prediction" if answer else "no_prediction"] += 1
+        if len(usable) > before:
+            kept.append(number)
     seen = {label for label, _ in usable} | {name for _, name in usable if isinstance(name, str)}
     every = (*classes, *sorted(seen - {class_name(known) for known in classes}))
     place = {class_name(name): index for index, name in enumerate(every)}
@@ -308,7 +334,8 @@ def _multiclass_pairs(pairs: Iterable[Pair], classes: tuple[str, ...], bad: Coun
             output[row, place[decided]] = 1.0
         else:
             output[row, : len(decided)] = decided
-    return Pairs("multiclass", np.array([float(place[label]) for label, _ in usable]), output, every, dict(bad))
+    truth = np.array([float(place[label]) for label, _ in usable])
+    return Pairs("multiclass", truth, output, every, dict(bad), _those(times, kept))
 
 
 def suggest_constraints(
@@ -318,6 +345,7 @@ def suggest_constraints(
     *,
     classes: Sequence[str] = (),
     rules: QualityRules | None = None,
+    main: Main | None = None,
 ) -> dict[str, Any]:
     """constraints.json that holds a window to the quality in those statistics; the file says of which classes.
 
@@ -342,7 +370,8 @@ def suggest_constraints(
             noise = max(noise, _PERFECT / told)
         leeway = max(tolerance * abs(value if smaller else 1 - value), noise)
         demands.append(Demand(name, value + leeway, GREATER) if smaller else Demand(name, value - leeway, LESS))
-    return {**constraints_of(task, demands), _OWN: {"classes": list(classes), **asdict(rules or QualityRules())}}
+    own = {"classes": list(classes), **asdict(rules or QualityRules())} | ({"main": main.document()} if main else {})
+    return {**constraints_of(task, demands), _OWN: own}
 
 
 def constraints_of(task: str, demands: Iterable[Demand]) -> dict[str, Any]:
@@ -367,9 +396,10 @@ def read_baseline(document: Mapping[str, Any] | str | bytes, file: str = "constr
     try:
         classes = tuple(map(str, own.get("classes", ())))
         rules = QualityRules(**{item.name: own[item.name] for item in fields(QualityRules) if item.name in own})
+        main = read_main(own.get("main"))
     except (TypeError, ValueError, AttributeError) as error:
         raise NoBaseline(f"{file}: {_OWN}: {error}: compute the baseline anew") from None
-    return QualityBaseline(tasks[0], classes, read_constraints(document, tasks[0], file), rules)
+    return QualityBaseline(tasks[0], classes, read_constraints(document, tasks[0], file), rules, main)
 
 
 def read_constraints(
@@ -411,6 +441,7 @@ def judge_quality(
     window: Window,
     *,
     rules: QualityRules | None = None,
+    main: Main | None = None,
     broken: tuple[str, str] | None = None,
 ) -> QualityAnalysis:
     """The verdict on the answers of the window, in which `rows` rows were captured. Raises NoBaseline.
@@ -431,7 +462,8 @@ def judge_quality(
                 f"constraints.json: {demand.metric}: a {pairs.task} model has no such metric, only {known}"
             )
     judged = tuple(demand for demand in demands if demand.metric in values)
-    between = intervals(pairs.task, pairs.truth, pairs.output, _CHANCE / len(judged)) if judged else {}
+    deciding = tuple(demand for demand in judged if main is None or demand.metric == main.metric) or judged
+    between = intervals(pairs.task, pairs.truth, pairs.output, _CHANCE / len(deciding), pairs.times) if deciding else {}
     unfit = broken or _unfit(pairs, rows, rules)
     if not unfit and not judged:
         unfit = "not_judged", "no constraint names a metric that is defined for these rows"
@@ -439,13 +471,18 @@ def judge_quality(
         demand: Verdict.UNDECIDED if unfit else demand.verdict(values[demand.metric], between[demand.metric])
         for demand in judged
     }
+    usual = _usual(main, deciding, values, (window[1] - window[0]) / HOUR, rules.false_alarms_per_year)
+    if usual and Verdict.DRIFTED in {found[demand] for demand in deciding}:
+        found |= dict.fromkeys(deciding, Verdict.UNDECIDED)
     violated = sorted(
-        (demand for demand in judged if found[demand] is Verdict.DRIFTED),
+        (demand for demand in deciding if found[demand] is Verdict.DRIFTED),
         key=lambda demand: (-demand.severity(values[demand.metric]), demand.metric),
     )
-    undecided = [demand for demand in judged if found[demand] is Verdict.UNDECIDED]
+    undecided = [demand for demand in deciding if found[demand] is Verdict.UNDECIDED]
     verdict, reason, detail = Verdict.STABLE, None, None
-    if unfit:
+    if usual and undecided and not unfit:
+        verdict, reason, detail = Verdict.UNDECIDED, "not_tellable", usual
+    elif unfit:
         verdict, (reason, detail) = Verdict.UNDECIDED, unfit
     elif violated:
         verdict = Verdict.DRIFTED
@@ -471,8 +508,24 @@ def judge_quality(
         intervals=between,
         verdicts={demand.metric: found[demand] for demand in judged},
         judged=judged,
+        deciding=deciding,
         violated=tuple(violated),
         block=block,
+    )
+
+
+def _usual(
+    main: Main | None, deciding: Sequence[Demand], values: Mapping[str, float], hours: float, false_alarms: float
+) -> str | None:
+    """That the main metric is no worse than days make it where nothing has changed, in words; None if it is worse."""
+    if main is None or [demand.metric for demand in deciding] != [main.metric]:
+        return None
+    growth, chance = main.growth(values[main.metric]), main.chance(hours, false_alarms)
+    if growth > chance or chance == 0.0:
+        return None
+    return (
+        f"{main.metric} is {values[main.metric]:.4g}, on the holdout it was {main.value:.4g}; where nothing has "
+        f"changed, windows of {hours:.4g} hours have a loss up to {math.exp(min(chance, 50.0)):.3g} times as large"
     )
 
 
