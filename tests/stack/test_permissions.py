@@ -134,3 +134,13 @@ def test_an_action_or_a_resource_that_is_taken_away_is_missed(seed: int) -> None
         [(name, missed) for name, grants, missed in policy_mutants() if grants & set(used)]
     )
     assert missed() is not None, name
+
+
+@pytest.mark.parametrize("grant", granted(), ids=str)
+def test_an_action_is_granted_on_what_it_can_act_on(grant: Grant) -> None:
+    """A statement of several actions and several resources grants all their pairs; a pair that AWS has no use for hides
+    what is meant."""
+    if grant.resource != "*" and grant.action.startswith("sagemaker:") and "Tags" not in grant.action:
+        kind = grant.resource.split(":", 5)[5].split("/")[0]
+        kinds = {"pipeline": {"pipeline", "pipeline-execution"}}.get(kind, {kind})
+        assert kinds & set(reference.action(grant.action).resources), grant
