@@ -135,7 +135,7 @@ def _capture(record: dict[str, Any], notes: Counter[str]) -> Capture:
             notes[f"{UNREADABLE_ANSWER}{bad.reason}"] += 1
     elif not isinstance(asked, dict):
         raise UnreadableError("no_data", "captureData has neither endpointInput nor an output")
-    if rows and isinstance(answered, dict) and not notes:
+    if isinstance(asked, dict) and isinstance(answered, dict) and not notes:
         if len(rows) == 1 < len(outputs) and _is_list(answered.get("data")):  # a bare list, of the only row
             answer_names, outputs = None, [[answer[0] for answer in outputs]]
         outputs = _of_rows(outputs, rows, notes)
