@@ -386,3 +386,15 @@ def test_a_baseline_that_cannot_be_read_is_an_error_not_a_verdict(watch: Any, ch
 def test_a_threshold_out_of_range_is_invalid(threshold: float) -> None:
     with pytest.raises(InvalidSettings):
         WatchRules("flights", timedelta(hours=1), threshold, most_bytes=1, jobs=JOBS)
+
+
+def test_the_dashboard_knows_while_the_loop_is_paused(
+    watch: Any, champion: None, store: Any, cloudwatch: Any, ledger: Any
+) -> None:
+    put(store, captures(rows(2)))
+    at = {"by": "ada", "at": parse("2013-03-31T00:00:00Z")}
+    ledger.pause("flights", reason="a fair", until=parse("2013-04-01T01:00:00Z"), **at)
+    watch("2013-04-01T00:30:00Z")
+    assert metric(cloudwatch, "paused") == [1.0]
+    watch("2013-04-01T01:30:00Z")
+    assert metric(cloudwatch, "paused") == [1.0], "it is over"

@@ -96,9 +96,7 @@ def watch_endpoint(
     endpoint = rules.endpoint_name
     champion, previous = ledger.champion(endpoint), ledger.analysis(endpoint) or {}
     if champion is None:  # there is nothing to watch yet, and the silence alarm knows it
-        dimensions = [{"Name": "Endpoint", "Value": endpoint}]
-        none = {"MetricName": "rows_analyzed", "Dimensions": dimensions, "Value": 0.0, "Unit": "Count"}
-        cloudwatch.put_metrics([{**none, "Timestamp": now}])
+        cloudwatch.put_metrics([_aggregate("rows_analyzed", endpoint, 0.0, now)])
         return ignored("no_champion")
     if _analysed(now, previous):
         return ignored("analysed_already")
@@ -117,7 +115,10 @@ def watch_endpoint(
         return ignored("analysed_already")
     schedule = names.schedule_name(endpoint)
     # CloudWatch's alarms look at recent data points only, so their time is that of the analysis.
-    cloudwatch.put_metrics(analysis.metrics(endpoint, schedule, rules.most_features, now))
+    metrics = analysis.metrics(endpoint, schedule, rules.most_features, now)
+    if ledger.paused(endpoint, now):  # what the dashboard shows of it
+        metrics.append(_aggregate("paused", endpoint, 1.0, now))
+    cloudwatch.put_metrics(metrics)
     if analysis.triage and begins:
         _tell(analysis, endpoint, store, report_uri, topic)
     ledger.mark_published(endpoint, end)
@@ -161,6 +162,11 @@ class _Watched:
         # A shorter window follows a roll-out or a cool-down, and may well be empty.
         stopped = analysis.reason == "capture_missing" and window[1] - window[0] >= self.rules.window
         return replace(analysis, triage=analysis.triage or stopped)
+
+
+def _aggregate(name: str, endpoint: str, value: float, at: datetime) -> dict[str, Any]:
+    dimensions = [{"Name": "Endpoint", "Value": endpoint}]
+    return {"MetricName": name, "Dimensions": dimensions, "Value": value, "Unit": "Count", "Timestamp": at}
 
 
 def _analysed(end: datetime, previous: Item) -> bool:
