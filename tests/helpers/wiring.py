@@ -557,6 +557,7 @@ def the_first_episode_is_asked_for_last(wiring: Wiring) -> None:
         "NotificationsPolicy",
         "QueuePolicies",
         "RolesRunContainers",
+        "EndpointRoleRunsContainers",
         "EndpointErrorsAlarm",
         "DashboardOfTheLoop",
     }

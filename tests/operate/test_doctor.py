@@ -29,6 +29,7 @@ def test_the_templates_defaults_are_consistent() -> None:
         ({"MonitorSchedule": "rate(1 day)"}, "silence"),
         ({"QualitySilenceHours": "24"}, "silence of labels"),
         ({"RetrainingEnabled": "false"}, "kill switch"),
+        ({"KeepDataDays": "3"}, "lifecycle"),
     ],
 )
 def test_parameters_that_contradict_each_other_are_found_with_a_remedy(parameters: Any, check: str) -> None:

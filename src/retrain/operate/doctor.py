@@ -102,6 +102,10 @@ def consistency(parameters: Mapping[str, str]) -> list[Finding]:
                 f"QualitySilenceHours={int(delay + cooldown) + 1}, or 0 for no such alarm",
             )
         )
+    kept, wanted = _number(parameters, "KeepDataDays", 0) * 24, window + delay + wait
+    if 0 < kept < wanted:
+        text = f"captures and labels are kept for {kept:g} hours, and an episode may need those of the last {wanted:g}"
+        found.append(Finding("lifecycle", "error", text, f"KeepDataDays={math.ceil(wanted / 24)}, or 0 for ever"))
     if parameters.get("RetrainingEnabled") == "false":
         found.append(Finding("kill switch", "warning", "no episode is opened", "deploy with RetrainingEnabled=true"))
     if not found:
