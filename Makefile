@@ -119,6 +119,9 @@ bench-injections: $(VENV)/bench/.done  ## write docs/benchmarks/injections.md: h
 	OMP_NUM_THREADS=1 PYTHONPATH=src:. $(VENV)/bench/bin/python -m benchmarks.injections \
 	  --write docs/benchmarks/injections.md --json .bench/injections.json
 
+bench-judgement: setup  ## write docs/benchmarks/judgement.md: false alarms a year, delays, calm days, shuffled days
+	OMP_NUM_THREADS=1 PYTHONPATH=src:. $(BIN)/python -m benchmarks.judgement --write docs/benchmarks/judgement.md --json .bench/judgement.json
+
 simulate: $(VENV)/.test  ## play a year through the deployed handlers, at the template's defaults (SIM="--scenario shift --days 150")
 	OMP_NUM_THREADS=1 PYTHONPATH=src:. $(BIN)/python -m benchmarks.simulate --json .bench/simulate.json $(SIM)
 

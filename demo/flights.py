@@ -64,6 +64,9 @@ min_child_weight = 5
 subsample = 0.8
 colsample_bytree = 0.8
 num_boost_round = 300
+
+[monitor]
+chance = "rows"                # a month of weather tells no season from a warm spell; here every season is to be seen
 """
 
 

@@ -1,5 +1,6 @@
 """What chance does to a window: learned from blocks of the baseline's time, as it travels, and what it decides."""
 
+import json
 import math
 from datetime import UTC, datetime, timedelta
 
@@ -108,6 +109,13 @@ class TestVerdicts:
         found = judged(documents(timed=False), world(1, 5), 1)
         assert not found.chance_learned
         assert not found.document()["chance_learned"]
+
+    def test_who_asks_for_independent_rows_gets_them(self, learned):
+        statistics, constraints = json.loads(json.dumps(learned))
+        constraints["monitoring_config"]["drift_retrain"]["chance"] = "rows"
+        found = [judged((statistics, constraints), world(1, seed), 1) for seed in range(5, 10)]
+        assert not any(one.chance_learned for one in found)
+        assert "DRIFTED" in {item.verdict for one in found for item in one.features if item.name == "code"}
 
     def test_a_shift_beyond_threshold_and_chance_is_drift(self, learned):
         found = judged(learned, world(1, 5, shift=1.5), 1)

@@ -27,7 +27,7 @@ from retrain.drift.profile import ColumnProfile, NumericProfile, Profile
 from retrain.drift.triage import bad_rows, triage
 from retrain.drift.verdict import UNTELLABLE, FeatureDrift, Verdict
 from retrain.drift.violations import Violation, violations
-from retrain.model.monitor_options import MonitorOptions
+from retrain.model.monitor_options import ROWS, MonitorOptions
 
 NAMESPACE = "DriftRetrain"
 MAX_FEATURE_METRICS = 20
@@ -294,7 +294,9 @@ def look_at(intake: Intake, window: Window, statistics: Statistics, options: Mon
     """
     span = (window[1] - window[0]) / HOUR
     hours: float | None = span
-    if intake.first is not None and intake.last is not None:
+    if options.chance == ROWS:
+        hours = None
+    elif intake.first is not None and intake.last is not None:
         covered = float(math.ceil((intake.last - intake.first) / HOUR))
         hours = max(covered, 1.0) if covered < span / 2 and span > 1 else span
     elif span > _UNBOUNDED:

@@ -26,6 +26,10 @@ OWN_THRESHOLDS: Mapping[str, float] = MappingProxyType({"PSI": 0.25, "JensenShan
 UNCHOSEN = "default_thresholds"
 ALPHA = 0.003  # how improbable something has to be before it is not taken for chance
 MOST_DELAY = 2208  # hours, three months
+TIME, ROWS = "time", "rows"
+_CHOICES: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {"method": METHODS, "categorical_method": CATEGORICAL_METHODS, "chance": {TIME: TIME, ROWS: ROWS}}
+)
 MOST_ALARMS = 365.0  # a year: one a day
 
 
@@ -54,6 +58,7 @@ class MonitorOptions:
     ignored: tuple[str, ...] = ()  # features that are reported, not judged
 
     false_alarms_per_year: float = 0.1  # of an endpoint where nothing has changed, whatever its features and windows
+    chance: str = TIME  # time | rows: what chance is learned from; rows are independent, and every odd day is drift
     p_threshold: float = ALPHA  # p-value below which ChiSquared says drift
     min_rows: int = 500  # rows below which a window is undecided
     max_bad_share: float = 0.05  # bad lines, rows or values above which the window is a case for a person
@@ -94,6 +99,7 @@ class MonitorOptions:
 
 CARRIED = (
     "false_alarms_per_year",
+    "chance",
     "p_threshold",
     "min_rows",
     "max_bad_share",
@@ -123,8 +129,8 @@ def _amount(key: str, value: Any) -> float:
 
 
 def _option(key: str, value: Any, features: Mapping[str, str] | None) -> Any:
-    if key in {"method", "categorical_method"}:
-        return _method(key, value, METHODS if key == "method" else CATEGORICAL_METHODS)
+    if key in _CHOICES:
+        return _method(key, value, _CHOICES[key])
     if key in {"thresholds", "methods", "ignored"}:
         return _by_feature(key, value, features)
     if key == "prediction":
