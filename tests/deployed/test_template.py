@@ -98,7 +98,7 @@ def test_the_runtime_and_the_processor_are_parameters() -> None:
 
 def test_every_rule_retries_for_a_limited_time_and_keeps_what_it_cannot_deliver() -> None:
     rules = of_type("AWS::Events::Rule")
-    assert len(rules) == 11
+    assert len(rules) == 12
     for item in rules.values():
         for target in item["Targets"]:
             assert target["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": ["UndeliveredEvents", "Arn"]}}

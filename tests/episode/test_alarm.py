@@ -12,6 +12,7 @@ from control_plane import ALARM, CLOSING, NOW, crowned, opened, opening_rules, s
 
 from retrain.core.clock import render
 from retrain.core.errors import Throttled
+from retrain.core.values import Episode
 from retrain.episode import alarm
 
 EVENTS = Path(__file__).parents[2] / "events"
@@ -260,3 +261,64 @@ def opened_again(ledger: Any) -> Any:
     from retrain.core.values import Episode
 
     return Episode(trigger().episode_id, "flights", ledger.lock("flights")["fence"], False)
+
+
+def test_enough_evidence_opens_an_episode_with_its_own_window(ask: Any, ledger: Any, topic: Any) -> None:
+    crowned(ledger)
+    answer = ask(event("evidence-sufficient"))
+    assert answer["action"] == "opened"
+    item = ledger.episode(answer["episode_id"])
+    assert (item["trigger"], item["cause"], item["asked_by"]) == ("retrain", "evidence", "evidence")
+    assert (item["window_start"], item["window_end"]) == ("2013-03-30T00:00:00Z", "2013-03-31T00:00:00Z")
+    assert item["trigger_text"] == "1812 labelled rows that nobody has learned from"
+    assert topic.messages[-1][0] == "flights: enough labels came, retraining begins"
+    again = event("evidence-sufficient", time="2013-04-01T01:00:00Z")
+    assert ask(again) == {"action": "ignored", "reason": "episode_open"}
+    assert ledger.episode(answer["episode_id"])["occurrences"] == 1
+
+
+def test_evidence_of_no_window_is_malformed(ask: Any, rejected: Any) -> None:
+    wrong = event("evidence-sufficient")
+    wrong["detail"]["window_end"] = "2013-04-02T00:00:00Z"
+    assert ask(wrong) == {"action": "refused", "reason": "malformed_event"}
+
+
+def test_no_more_episodes_begin_in_a_month_than_its_budget_and_people_are_told_once(
+    ask: Any, ledger: Any, topic: Any
+) -> None:
+    crowned(ledger)
+    for day in (1, 2):
+        answer = ask(event("evidence-sufficient", time=f"2013-04-0{day}T00:00:00Z"), monthly_episodes=2)
+        fence = int(ledger.episode(answer["episode_id"])["fence"])
+        closing = {"closed_at": NOW, "rearm_at": NOW, "outcome": "champion_kept", "reason": "", "detail": ""}
+        ledger.close(Episode(answer["episode_id"], "flights", fence, bootstrap=False), **closing)
+    for day in (3, 4):
+        late = event("evidence-sufficient", time=f"2013-04-0{day}T00:00:00Z")
+        assert ask(late, monthly_episodes=2) == {"action": "ignored", "reason": "budget_spent"}
+    told = [subject for subject, _ in topic.messages if "budget" in subject]
+    assert told == ["flights: the month's budget is spent"]
+    following = event("evidence-sufficient", time="2013-05-01T00:00:00Z")
+    assert ask(following, monthly_episodes=2)["action"] == "opened"
+
+
+def test_a_span_that_a_person_excludes_is_never_learned_from_again(ask: Any, ledger: Any, topic: Any) -> None:
+    said = "excluded from 2013-03-05T10:00:00Z to 2013-03-05T18:00:00Z"
+    assert ask(event("exclusion-requested")) == {"action": "done", "status": said}
+    [excluded] = ledger.exclusions("flights")
+    assert excluded["start"] == "2013-03-05T10:00:00Z"
+    assert excluded["why"].startswith("the feed was flooded (arn:aws:iam::")
+    assert topic.messages[-1][0] == "flights: a window was excluded"
+
+
+def test_an_episode_s_window_is_excluded_by_its_name(ask: Any, ledger: Any) -> None:
+    crowned(ledger)
+    known = ask(event())["episode_id"]
+    asked = event("exclusion-requested")
+    asked["detail"] = {"endpoint_name": "flights", "reason": "flooded", "episode": known}
+    assert ask(asked)["action"] == "done"
+    [excluded] = ledger.exclusions("flights")
+    assert excluded["start"] == ledger.episode(known)["window_start"]
+    asked["detail"]["episode"] = "nobody"
+    assert ask(asked) == {"action": "refused", "reason": "unknown_episode"}
+    asked["detail"] = {"endpoint_name": "flights", "reason": "flooded"}
+    assert ask(asked) == {"action": "refused", "reason": "malformed_event"}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from control_plane import NOW, PATIENCE, PIPELINE, RUN, crowned, in_service, opened, step, trigger
 
-from retrain.core.clock import parse
+from retrain.core.clock import parse, render
 from retrain.core.errors import (
     ExecutionLost,
     InvalidSettings,
@@ -112,6 +112,21 @@ def test_captures_of_an_excluded_span_are_left_out(ledger: Any, start: Any, stor
     assert start(episode)["status"] == "started"
     listed = json.loads(store.read(f"s3://bucket/episodes/{episode.episode_id}/captures.manifest"))
     assert listed[1:] == ["capture/flights/AllTraffic/2013/03/05/11/b.jsonl"]
+
+
+def test_a_window_of_too_few_rows_waits_and_grows_by_what_was_labelled_since(
+    ledger: Any, start: Any, check: Any, sagemaker: Any, running: Any
+) -> None:
+    before = ledger.episode(running.episode_id)["window_end"]
+    sagemaker.status = "Failed"
+    sagemaker.steps = [{"StepName": "BuildDriftDataset", "StepStatus": "Failed"}]
+    sagemaker.texts["BuildDriftDataset"] = "too_few_rows: 600 labelled rows, at least 1000 are needed"
+    assert check(running) == {"status": "waiting_for_labels"}
+    until = render(parse(before) + timedelta(days=1))
+    ledger.count_evidence("flights", parse(before), parse(until), 1812)
+    start(running, now=NOW + timedelta(days=2))
+    assert ledger.episode(running.episode_id)["window_end"] == until
+    assert list(sagemaker.runs.values())[-1]["WindowEnd"] == until
 
 
 def test_the_bootstrap_has_no_champion_no_captures_and_no_labels(
@@ -270,7 +285,8 @@ def test_every_other_status_fails_closed(status: str, check: Any, running: Any, 
 @pytest.mark.parametrize(
     ("text", "code"),
     [
-        ("too_few_rows: 12 labelled rows, at least 500 are needed", "too_few_rows"),
+        ("suspect_data: a row has 1.8 identical others", "suspect_data"),
+        ("labels_suspect: rmse of the better model is 81", "labels_suspect"),
         ("AlgorithmError: schema_mismatch: column 3 is text, exit code: 1", "schema_mismatch"),
         ("ClientError: Please see log\nbad_metric: rmse is nan", "bad_metric"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from control_plane import crowned, opened, trigger
 
 from retrain.core.clock import parse, render
 from retrain.core.errors import InvalidSettings, MalformedEvent, NoBaseline, Throttled
+from retrain.core.names import REQUESTS
 from retrain.monitors import quality_monitor
 from retrain.monitors.quality_monitor import QualityWatchRules, watch_quality
-from retrain.quality.verdict import GREATER, Demand, constraints_of
+from retrain.quality.verdict import GREATER, Demand, QualityRules, constraints_of
 
 EVENT = json.loads((Path(__file__).parents[2] / "events" / "quality-scheduled.json").read_text())
 RULES = QualityWatchRules("flights", timedelta(hours=744), timedelta(hours=24))
@@ -303,3 +305,60 @@ def test_as_long_as_nothing_is_asked_every_look_says_so(world: Any) -> None:
     for hour in range(3):
         world.look(f"2013-04-01T0{hour}:00:00Z")
     assert world.published("answers_without_labels") == [0.0, 0.0, 0.0]
+
+
+def told(bus: Any) -> list[dict[str, Any]]:
+    return [detail for name, detail in bus.events if name == REQUESTS["evidence"]]
+
+
+@pytest.fixture
+def enough(store: Any) -> QualityWatchRules:
+    """A champion to which 1,000 labelled rows of a day are enough, and a monitor that says so."""
+    document = constraints_of("regression", [Demand("rmse", 10.0, GREATER)])
+    rules = asdict(QualityRules(evidence_rows=1000, cycle_hours=24.0))
+    store.put("old/quality/constraints.json", json.dumps({**document, "drift_retrain": {"classes": [], **rules}}))
+    return replace(RULES, window=timedelta(hours=24), on_evidence=True)
+
+
+def test_enough_labelled_rows_since_the_last_window_that_was_learned_from_are_told(
+    world: Any, ledger: Any, bus: Any, enough: QualityWatchRules
+) -> None:
+    begun = parse("2013-03-14T10:00:00Z")
+    episode = opened(ledger, trigger(parse("2013-03-14T00:00:00Z")))
+    ledger.keep_rows(episode, (begun - timedelta(days=1), begun), "rows/flights/before", "7" * 64)
+    for day, rows in (("15", 600), ("16", 700), ("17", 500)):
+        world.ask(rows, error=5, hour=f"2013/03/{day}/09")
+    for day in ("16", "17", "18"):
+        world.learn(hour=f"2013/03/{day}/09")
+    world.look("2013-03-16T10:00:00Z", enough)  # labels are due for what was asked until the 15th, 10 o'clock
+    assert told(bus) == []
+    assert ledger.evidence("flights")["rows"] == 600
+    world.look("2013-03-16T20:00:00Z", enough)  # nothing is counted twice
+    assert ledger.evidence("flights")["rows"] == 600
+    world.look("2013-03-17T10:00:00Z", enough)
+    window = {"window_start": "2013-03-14T10:00:00Z", "window_end": "2013-03-16T10:00:00Z"}
+    assert told(bus) == [{"endpoint_name": "flights", **window, "rows": 1300}]
+    ledger.keep_rows(episode, (begun, parse("2013-03-16T10:00:00Z")), "rows/flights/now", "8" * 64)
+    world.look("2013-03-18T10:00:00Z", enough)
+    assert ledger.evidence("flights")["rows"] == 500
+    assert len(told(bus)) == 1
+
+
+@pytest.mark.parametrize("change", [{"on_evidence": False}, {"rows": 10_000}, {"cycle_hours": 72.0}])
+def test_evidence_is_not_told_before_it_is_enough_or_where_only_alarms_count(
+    change: dict[str, Any], world: Any, ledger: Any, bus: Any, store: Any, enough: QualityWatchRules
+) -> None:
+    if "on_evidence" not in change:
+        file = "old/quality/constraints.json"
+        document = json.loads(store.read(f"s3://bucket/{file}"))
+        document["drift_retrain"]["evidence_rows"] = change.get("rows", 1000)
+        document["drift_retrain"]["cycle_hours"] = change.get("cycle_hours", 24.0)
+        store.put(file, json.dumps(document))
+    episode = opened(ledger, trigger(parse("2013-03-14T00:00:00Z")))
+    begun = parse("2013-03-14T10:00:00Z")
+    ledger.keep_rows(episode, (begun - timedelta(days=1), begun), "rows/flights/before", "7" * 64)
+    world.ask(1500, error=5, hour="2013/03/15/09")
+    world.learn(hour="2013/03/16/09")
+    world.look("2013-03-16T10:00:00Z", replace(enough, on_evidence=change.get("on_evidence", True)))
+    assert ledger.evidence("flights")["rows"] == 1500
+    assert told(bus) == []

@@ -238,8 +238,8 @@ def test_a_window_whose_holdout_the_gate_would_refuse_is_refused_before_it_is_tr
     asked, labels = requests(table(299, seed=2))
     assert refused(strict, reference, asked, labels) == (
         "too_few_rows",
-        "of 299 labelled rows 59 would be held out ([dataset] holdout_share), and [gate] min_rows asks for 60: take a "
-        "longer window",
+        "299 labelled rows, at least 300 are needed: [dataset] min_rows are 100, and of 20% held out [gate] min_rows "
+        "asks for 60. Take a longer window",
     )
 
 

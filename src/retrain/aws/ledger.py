@@ -45,6 +45,7 @@ SAME_ANALYSIS = "window_end_epoch = :end"
 
 KEPT_FOR = timedelta(days=1100)  # a closed episode; DynamoDB deletes it then
 _KEPT_BY_NAME = 50  # triggers of an episode; an item may have 400 KB
+UNTOLD = "attribute_not_exists(told_at)"
 _ROWS, _EXCLUDED = "ROWS#", "EXCLUDED#"
 _CLAIM = 60  # seconds; Lambda tries a failed invocation again after no less
 
@@ -116,9 +117,18 @@ class Ledger:
     def situation(self, trigger: Trigger) -> Situation:
         """All that decides about the trigger, read in one call, as it was at one moment."""
         endpoint = trigger.endpoint_name
-        names = ("LOCK", "CHAMPION", "ANALYSIS", "QUALITY", "REARM", f"ALARM#{trigger.cause}", "PAUSE")
+        names = (
+            "LOCK",
+            "CHAMPION",
+            "ANALYSIS",
+            "QUALITY",
+            "REARM",
+            f"ALARM#{trigger.cause}",
+            "PAUSE",
+            _month(trigger.at),
+        )
         keys = [_episode(trigger.episode_id), *(_of(endpoint, name) for name in names)]
-        episode, lock, champion, analysis, quality, rearm, alarm, pause = self._table.snapshot(keys)
+        episode, lock, champion, analysis, quality, rearm, alarm, pause, month = self._table.snapshot(keys)
         return Situation(
             episode,
             lock or {},
@@ -128,6 +138,7 @@ class Ledger:
             clock.parse(rearm["rearm_at"]) if rearm else None,
             alarm["last_transition"] if alarm else None,
             pause,
+            int(month["opened"]) if month else 0,
         )
 
     def note_transition(self, endpoint_name: str, alarm_arn: str, at: datetime) -> bool:
@@ -169,6 +180,7 @@ class Ledger:
         writes = {"known": put(episode, NEVER_SEEN)}
         if trigger.trains:
             writes["cooldown"] = check(_of(trigger.endpoint_name, "REARM"), ARMED, {":now": now})
+            writes["month"] = update(_of(trigger.endpoint_name, _month(trigger.at)), "ADD opened :one", "", {":one": 1})
         writes["lock_taken"] = update(
             _of(trigger.endpoint_name, "LOCK"),
             "SET #owner = :me, fence = :next, expires_at = :until",
@@ -189,6 +201,11 @@ class Ledger:
                 dead, trigger.at, "failed", "lock_expired", f"taken over by {trigger.episode_id}"
             )
         return self._table.transact(writes) or episode
+
+    def tell_budget_spent(self, endpoint_name: str, at: datetime) -> bool:
+        """Whether nobody has been told yet that the month's budget is spent; from now on somebody has."""
+        month = _of(endpoint_name, _month(at))
+        return self._table.write(update(month, "SET told_at = :now", UNTOLD, {":now": clock.render(at)}))
 
     def count_occurrence(self, trigger: Trigger, episode_id: str) -> None:
         """The open episode knows that this trigger came while it was open; each trigger counts once.
@@ -276,6 +293,20 @@ class Ledger:
         known = {"episode_id": episode.episode_id, "folder": folder, "sha256": sha256}
         key = _of(episode.endpoint_name, f"{_ROWS}{start}#{episode.episode_id}")
         self._fenced(episode, "rows", put({**key, **known, "window_start": start, "window_end": end}))
+
+    def evidence(self, endpoint_name: str) -> Item:
+        """What was counted of labelled rows that nobody has learned from: `rows`, from `since` until `until`."""
+        return self._table.get(_of(endpoint_name, "EVIDENCE")) or {}
+
+    def count_evidence(self, endpoint_name: str, since: datetime, until: datetime, rows: int) -> None:
+        """So many labelled rows are known between those times."""
+        counted = {"since": clock.render(since), "until": clock.render(until), "rows": rows}
+        self._table.write(put({**_of(endpoint_name, "EVIDENCE"), **counted}))
+
+    def learned_until(self, endpoint_name: str) -> datetime | None:
+        """The end of the last window whose rows were kept."""
+        kept = self.kept_rows(endpoint_name)
+        return clock.parse(kept[-1]["window_end"]) if kept else None
 
     def exclude(self, endpoint_name: str, span: Window, why: str, at: datetime) -> None:
         """Nothing is learned any more from what was captured in that span."""
@@ -393,6 +424,10 @@ class Ledger:
 
 def _of(endpoint_name: str, what: str) -> Item:
     return {"pk": f"ENDPOINT#{endpoint_name}", "sk": what}
+
+
+def _month(at: datetime) -> str:
+    return f"MONTH#{at:%Y-%m}"
 
 
 def _episode(episode_id: str) -> Item:

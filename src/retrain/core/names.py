@@ -17,6 +17,8 @@ REQUESTS = {
     "restore": "Restoration Requested",
     "pause": "Pause Requested",
     "resume": "Resume Requested",
+    "exclude": "Exclusion Requested",
+    "evidence": "Evidence Sufficient",  # by the quality monitor
 }
 WINDOW_ANALYSED, EPISODE_CHANGED = "Window Analysed", "Episode Changed"  # news on the event bus
 

@@ -116,6 +116,7 @@ class Situation:
     rearm_at: datetime | None
     last_transition: int | None
     pause: Mapping[str, Any] | None = None
+    opened: int = 0  # episodes that were opened to train in the trigger's month
 
     @property
     def fence(self) -> int:

@@ -50,6 +50,7 @@ def opening() -> OpeningRules:
         enabled=setting("RETRAINING_ENABLED", _flag),
         window=setting("WINDOW_HOURS", _hours),
         max_event_age=setting("MAX_EVENT_AGE_HOURS", _hours),
+        monthly_episodes=setting("MONTHLY_EPISODES", int),
     )
 
 
@@ -156,6 +157,7 @@ def watching_quality() -> QualityWatchRules:
         endpoint_name=setting("ENDPOINT_NAME", _text),
         window=setting("WINDOW_HOURS", _hours),
         label_delay=setting("LABEL_DELAY_HOURS", _hours),
+        on_evidence=setting("RETRAIN_ON", _text) == "evidence",
     )
 
 

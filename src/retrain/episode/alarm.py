@@ -18,7 +18,7 @@ from retrain.core.telemetry import short
 from retrain.core.values import Trigger, moment
 from retrain.episode.afterthoughts import attempt
 from retrain.episode.opening import OpeningRules, open_episode
-from retrain.episode.requests import KINDS, Pause, keep_pause, recognise_request
+from retrain.episode.requests import KINDS, Exclusion, Pause, keep, recognise_request
 
 if TYPE_CHECKING:
     from retrain.aws.events import Bus
@@ -64,8 +64,8 @@ def answer(
         asked = recognise(event, rules)
         if isinstance(asked, str):
             return ignored(asked)
-        if isinstance(asked, Pause):
-            return keep_pause(asked, ledger, topic)
+        if isinstance(asked, Exclusion | Pause):
+            return keep(asked, ledger, topic)
         if isinstance(asked, Transition):
             ledger.note_transition(rules.endpoint_name, asked.alarm_arn, asked.at)
             return ignored(QUIET[asked.state])
@@ -76,7 +76,7 @@ def answer(
         return _refuse(event, refusal.code, refusal.detail, rejected, topic)
 
 
-def recognise(event: Any, rules: OpeningRules) -> Trigger | Pause | Transition | str:
+def recognise(event: Any, rules: OpeningRules) -> Trigger | Pause | Exclusion | Transition | str:
     """What the event asks for, the quiet state that an alarm of this stack changed to, or the reason to ignore it.
 
     Refused or MalformedEvent if it should not have come.

@@ -46,6 +46,7 @@ class OpeningRules:
     window: timedelta
     max_event_age: timedelta
     quality_alarm_arns: frozenset[str] = frozenset()
+    monthly_episodes: int = 31
 
     def __post_init__(self) -> None:
         if self.window <= timedelta(0) or self.max_event_age <= timedelta(0):
@@ -86,6 +87,8 @@ def open_episode(
         decided = decide(trigger, seen, rules)
         if decided.action == "count":
             ledger.count_occurrence(trigger, seen.lock["owner"])
+        if decided.reason == "budget_spent" and ledger.tell_budget_spent(trigger.endpoint_name, trigger.at):
+            _tell_budget(trigger, rules, topic)
         if decided.action in {"count", "ignore"}:
             return ignored(decided.reason)
         if decided.action == "start" and seen.episode:
@@ -125,7 +128,9 @@ def decide(trigger: Trigger, seen: Situation, rules: OpeningRules) -> Decision:
     if reason := next((reason for reason, applies in against.items() if applies), None):
         return Decision("ignore", reason)
     if seen.owner(trigger.at):
-        return Decision("count", "episode_open")
+        return Decision("ignore" if trigger.cause == "evidence" else "count", "episode_open")
+    if trigger.trains and seen.opened >= rules.monthly_episodes:
+        return Decision("ignore", "budget_spent")
     window, report_uri = _window(trigger, seen, rules)
     return Decision("open", window=window, report_uri=report_uri, text=_why(trigger, seen))
 
@@ -192,6 +197,8 @@ def _start(
 def _tell(trigger: Trigger, item: Mapping[str, Any], topic: Topic) -> None:
     """People know what opened an episode, and where its report is."""
     what = "an alarm fired, retraining begins" if trigger.kind == "alarm" else f"{trigger.asked} was asked for"
+    if trigger.cause == "evidence":
+        what = "enough labels came, retraining begins"
     lines = [
         f"Endpoint {trigger.endpoint_name}: {what}.",
         "",
@@ -203,3 +210,13 @@ def _tell(trigger: Trigger, item: Mapping[str, Any], topic: Topic) -> None:
     ]
     subject = f"{trigger.endpoint_name}: {what}"
     attempt("notify", lambda: topic.publish(subject, "\n".join(lines)))
+
+
+def _tell_budget(trigger: Trigger, rules: OpeningRules, topic: Topic) -> None:
+    """People know that no more episodes are opened this month; they are told once."""
+    text = (
+        f"Endpoint {trigger.endpoint_name}: {rules.monthly_episodes} episodes were opened in {trigger.at:%B %Y}, the "
+        "month's budget (MonthlyEpisodes). The next one begins in the next month, or when the budget is raised.\n"
+        f"What would have begun one: {trigger.text}"
+    )
+    attempt("notify", lambda: topic.publish(f"{trigger.endpoint_name}: the month's budget is spent", text))

@@ -37,7 +37,19 @@ class Pause:
     until: datetime | None = None
 
 
-def recognise_request(event: Mapping[str, Any], kind: str, endpoint_name: str) -> Trigger | Pause:
+@dataclass(frozen=True)
+class Exclusion:
+    """What a person called bad, and why: a span of time, or the window of an episode."""
+
+    endpoint_name: str
+    at: datetime
+    by: str
+    reason: str
+    span: Window | None = None
+    episode_id: str = ""
+
+
+def recognise_request(event: Mapping[str, Any], kind: str, endpoint_name: str) -> Trigger | Pause | Exclusion:
     """What is asked for; Refused("unknown_endpoint") if it is not for this stack, MalformedEvent without a reason."""
     detail = event.get("detail")
     if not isinstance(detail, Mapping):
@@ -48,6 +60,15 @@ def recognise_request(event: Mapping[str, Any], kind: str, endpoint_name: str) -
     at = moment(event, "time")
     if kind == "bootstrap":
         return Trigger(endpoint_name, "bootstrap", at, "the first model of this endpoint", bootstrap=True)
+    if kind == "evidence":
+        rows, window = detail.get("rows"), _window(detail)
+        if window is None or window[1] > at or not isinstance(rows, int):
+            raise MalformedEvent("evidence is a number of rows, and a window that is over")
+        text, fields = (
+            f"{rows} labelled rows that nobody has learned from",
+            {"asked": "retrain", "asked_by": "evidence"},
+        )
+        return Trigger(endpoint_name, "evidence", at, text, asked="retrain", window=window, fields=fields)
     by = _text(detail, "by") or "unknown"
     if kind == "resume":
         return Pause(endpoint_name, at, by)
@@ -56,6 +77,8 @@ def recognise_request(event: Mapping[str, Any], kind: str, endpoint_name: str) -
         raise MalformedEvent(f"a {names.REQUESTS[kind]} needs detail.reason")
     if kind == "pause":
         return Pause(endpoint_name, at, by, reason, moment(detail, "until") if detail.get("until") else None)
+    if kind == "exclude":
+        return Exclusion(endpoint_name, at, by, reason, _window(detail), _text(detail, "episode"))
     fields = {"asked": kind, "asked_by": by}
     if kind == "rollback":
         fields["target"] = _text(detail, "target")
@@ -63,6 +86,11 @@ def recognise_request(event: Mapping[str, Any], kind: str, endpoint_name: str) -
             raise MalformedEvent("a Rollback Requested needs detail.target, the episode whose model shall serve again")
     text = f"{kind}, asked for by {by}: {reason}"
     return Trigger(endpoint_name, kind, at, text, asked=kind, window=_window(detail), fields=fields)
+
+
+def keep(asked: Pause | Exclusion, ledger: Ledger, topic: Topic) -> dict[str, Any]:
+    """What was asked for, and opens no episode, is in the ledger, and people were told."""
+    return keep_pause(asked, ledger, topic) if isinstance(asked, Pause) else exclude(asked, ledger, topic)
 
 
 def keep_pause(pause: Pause, ledger: Ledger, topic: Topic) -> dict[str, Any]:
@@ -78,6 +106,25 @@ def keep_pause(pause: Pause, ledger: Ledger, topic: Topic) -> dict[str, Any]:
     subject = f"{pause.endpoint_name}: retraining is {said}"
     attempt("notify", lambda: topic.publish(subject, f"{subject}, by {pause.by}.\n\n{more}"))
     return {"action": "done", "status": said}
+
+
+def exclude(asked: Exclusion, ledger: Ledger, topic: Topic) -> dict[str, Any]:
+    """Nothing is learned any more from what was captured in that span, or in that episode's window; people know it."""
+    span = asked.span
+    if asked.episode_id:
+        item = ledger.episode(asked.episode_id)
+        if item is None or item["endpoint_name"] != asked.endpoint_name or item["window_start"] == item["window_end"]:
+            raise Refused("unknown_episode", f"{asked.episode_id} has no window that could be excluded")
+        span = clock.parse(item["window_start"]), clock.parse(item["window_end"])
+    if span is None:
+        raise MalformedEvent("an Exclusion Requested needs detail.episode, or detail.window_start and window_end")
+    ledger.exclude(asked.endpoint_name, span, f"{asked.reason} ({asked.by})", asked.at)
+    said = f"{clock.render(span[0])} to {clock.render(span[1])}"
+    subject = f"{asked.endpoint_name}: a window was excluded"
+    text = f"Nothing captured from {said} is learned from any more.\n\nAsked for by {asked.by}: {asked.reason}"
+    attempt("notify", lambda: topic.publish(subject, text))
+    logger.info("excluded", start=clock.render(span[0]), end=clock.render(span[1]))
+    return {"action": "done", "status": f"excluded from {said}"}
 
 
 def _window(detail: Mapping[str, Any]) -> Window | None:

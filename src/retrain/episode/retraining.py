@@ -93,6 +93,7 @@ def start_retraining(
     if champion is None and not episode.bootstrap:
         raise Refused("no_champion", f"{episode.endpoint_name} has no champion to challenge; request a bootstrap")
     require_ready(episode, sagemaker.endpoint(episode.endpoint_name), champion)
+    item = _grown(step, item, ledger)
     spans = exclusions(ledger, episode.endpoint_name)
     captures, labels = _evidence(step, item, store, spans)
     if not labels and not episode.bootstrap:
@@ -132,6 +133,16 @@ def start_retraining(
     ledger.note(episode, pipeline_execution_arn=arn, pipeline_started_at=clock.render(step.now), waiting_for="")
     logger.info("pipeline started", pipeline_execution_arn=arn, captures=len(captures), labels=len(labels))
     return {"status": "started", "pipeline_execution_arn": arn}
+
+
+def _grown(step: Step, item: dict[str, Any], ledger: Ledger) -> dict[str, Any]:
+    """The episode, whose window has grown by what was labelled since, where it was found to have too few rows."""
+    known = ledger.evidence(step.episode.endpoint_name).get("until", "")
+    if not _attempt(item) or known <= item["window_end"]:
+        return item
+    ledger.note(step.episode, window_end=known)
+    logger.info("the window has grown", window_end=known, before=item["window_end"])
+    return {**item, "window_end": known}
 
 
 def rows_folder(episode: Episode) -> str:
@@ -188,7 +199,7 @@ def _wait_for_labels(
 ) -> dict[str, Any]:
     """The ledger knows that the episode waits for labels. Raises the refusal if it is another, or they are overdue."""
     overdue = step.fields.get("overdue") or step.now - clock.parse(item["opened_at"]) >= rules.labels
-    if refusal.code != "labels_insufficient" or step.episode.bootstrap or overdue:
+    if refusal.code not in {"labels_insufficient", "too_few_rows"} or step.episode.bootstrap or overdue:
         raise refusal
     ledger.note(step.episode, waiting_for="labels", waiting_since=clock.render(step.now), **noted)
     logger.info("waiting for labels", detail=str(refusal))

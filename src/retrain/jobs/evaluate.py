@@ -78,6 +78,9 @@ def evaluate(options: argparse.Namespace) -> str:
         max_bad_share=spec.dataset.max_bad_share,
         label_delay_hours=spec.monitor.label_delay_hours,
         false_alarms_per_year=spec.monitor.false_alarms_per_year,
+        evidence_rows=spec.least_rows,
+        evidence_coverage=spec.dataset.min_label_coverage,
+        cycle_hours=spec.dataset.cycle_hours,
     )
     tolerance = spec.monitor.quality_tolerance
     main = learn_main(spec.metric, scored.truth, scored.challenger, timed(holdout).numbers(TIME))

@@ -36,6 +36,7 @@ what comes out, and how a better model is told from a worse one. A complete file
     min_category_rows = 20     # a category with fewer training rows is treated like one never seen
     seed = 7
     [dataset]
+    cycle_hours = 24.0         # of traffic that labels have to cover before they begin an episode: a day, a week
     min_rows = 1000            # labelled rows that a drift window must have; [gate] min_rows of them must be held out
     min_label_coverage = 0.8   # share of the window's rows whose label has arrived
     max_bad_share = 0.05       # share of unreadable lines and values
@@ -105,6 +106,7 @@ what comes out, and how a better model is told from a worse one. A complete file
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -165,6 +167,7 @@ class TrainingOptions:
 class DatasetOptions:
     """What a drift dataset must have, and how it is split."""
 
+    cycle_hours: float = _limited(24.0, 0.0, 8784.0)
     min_rows: int = _limited(1000, 10, 10**9)
     min_label_coverage: float = _limited(0.8, *_SHARE)
     max_bad_share: float = _limited(0.05, *_SHARE)
@@ -235,6 +238,11 @@ class Spec:
     def direction(self) -> str:
         """`min` or `max`: where the main metric's better values are."""
         return "max" if self.metric in HIGHER_IS_BETTER else "min"
+
+    @property
+    def least_rows(self) -> int:
+        """Labelled rows of a window that are enough: to train on, and to hold out as many as the gate asks for."""
+        return max(self.dataset.min_rows, math.ceil(self.gate.min_rows / self.dataset.holdout_share))
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from retrain.episode.seals import read_sealed
 from retrain.quality.verdict import (
     QualityAnalysis,
     QualityBaseline,
+    QualityRules,
     judge_quality,
     pairs_of,
     read_baseline,
@@ -52,6 +53,7 @@ class QualityWatchRules:
     endpoint_name: str
     window: timedelta
     label_delay: timedelta
+    on_evidence: bool = False  # whether enough labels begin an episode
 
     def __post_init__(self) -> None:
         if self.window <= timedelta(0):
@@ -113,6 +115,7 @@ def watch_quality(
     cloudwatch.put_metrics(metrics)
     ledger.mark_published(endpoint, now, of="QUALITY")
     announce_window(report_uri, str(baseline_uri), endpoint, bus)
+    _weigh_evidence(analysis, baseline.rules, champion, rules=rules, ledger=ledger, bus=bus)
     logger.info("quality analysed", **_digest(analysis), files=len(captures), label_files=len(labels))
     count("QualityWindow", reason=analysis.verdict.value)
     return {"status": analysis.verdict.value, "report_uri": report_uri}
@@ -122,6 +125,36 @@ def _silence(endpoint: str, now: datetime, *, unlabelled: bool) -> dict[str, Any
     """The metric that the quality silence alarm watches: 1 where answers are old enough for labels and none has one."""
     dimensions = [{"Name": "Endpoint", "Value": endpoint}]
     return {"MetricName": WITHOUT_LABELS, "Dimensions": dimensions, "Value": float(unlabelled), "Timestamp": now}
+
+
+def _weigh_evidence(
+    analysis: QualityAnalysis,
+    needed: QualityRules,
+    champion: Mapping[str, Any],
+    *,
+    rules: QualityWatchRules,
+    ledger: Ledger,
+    bus: Bus,
+) -> None:
+    """The labelled rows of the window count as evidence, once; where there is enough, the alarm handler hears of it.
+
+    Enough are the rows that dataset and gate ask for, over a whole cycle of traffic, since the last window that was
+    learned from. It is told with every analysis until an episode has learned from them.
+    """
+    endpoint = rules.endpoint_name
+    begun = ledger.learned_until(endpoint) or clock.parse(champion["since"])
+    counted = ledger.evidence(endpoint)
+    until, rows = begun, 0
+    if counted and clock.parse(counted["since"]) == begun:
+        until, rows = clock.parse(counted["until"]), int(counted["rows"])
+    if analysis.window[0] >= until and (analysis.label_coverage or 0.0) >= needed.evidence_coverage:
+        until, rows = analysis.window[1], rows + analysis.labelled
+        ledger.count_evidence(endpoint, begun, until, rows)
+    enough = needed.evidence_rows is not None and rows >= needed.evidence_rows
+    if rules.on_evidence and enough and until - begun >= timedelta(hours=needed.cycle_hours):
+        window = {"window_start": clock.render(begun), "window_end": clock.render(until)}
+        bus.put(names.REQUESTS["evidence"], {"endpoint_name": endpoint, **window, "rows": rows})
+        logger.info("enough labelled rows to learn from", rows=rows, window=window)
 
 
 def _analyse(

@@ -66,6 +66,8 @@ def add_to(commands: Any) -> None:
     pause = asking("pause", "no alarm, calendar or event opens an episode")
     pause.add_argument("--until", metavar="TIME", help="a time, or how long: 90m, 12h, 3d; else until resumed")
     asking("resume", "episodes are opened again", reason=False)
+    exclude = asking("exclude", "nothing is learned any more from a bad window")
+    exclude.add_argument("window", metavar="EPISODE|START/END", help="an episode's, or two times with a slash between")
     add("stop", _stop, "the open episode ends; its pipeline is stopped").add_argument(
         "--reason", required=True, metavar="TEXT", help="kept with the episode"
     )
@@ -144,6 +146,8 @@ def _ask(options: argparse.Namespace) -> int:
         if options.request == "retrain":
             for name, text in (("window_start", options.start), ("window_end", options.end)):
                 detail[name] = clock.render(clock.parse(text)) if text else ""
+        if options.request == "exclude":
+            detail |= requests.bad_window(options.window)
     except ValueError as error:
         raise Refused("malformed_event", f"{error}: write a time with its zone, 2026-11-22T14:00:00Z") from error
     if options.request == "rollback":

@@ -59,6 +59,20 @@ def version_to_return_to(deployed: Deployment, version: str | None) -> str:
     raise NotDeployed(f"no version {version or 'before the champion'} served here: those that did are {known}")
 
 
+def bad_window(text: str) -> dict[str, str]:
+    """What a request to exclude says of its window. ValueError for two times that are none.
+
+    >>> bad_window("2026-11-01T00:00:00Z/2026-11-02T00:00:00Z")
+    {'window_start': '2026-11-01T00:00:00Z', 'window_end': '2026-11-02T00:00:00Z'}
+    >>> bad_window("flights-20130401-000012-3f07d80c")
+    {'episode': 'flights-20130401-000012-3f07d80c'}
+    """
+    start, slash, end = text.partition("/")
+    if not slash:
+        return {"episode": text}
+    return {"window_start": clock.render(clock.parse(start)), "window_end": clock.render(clock.parse(end))}
+
+
 def moment_of(text: str, now: datetime) -> datetime:
     """A time, or how long from now: 90m, 12h, 3d. ValueError if it is neither.
 

@@ -55,6 +55,9 @@ class QualityRules:
     max_bad_share: float = 0.05  # of lines that can't be read, and of labelled rows whose label or answer is unusable
     label_delay_hours: float | None = None  # until labels are known; None: the deployment says it
     false_alarms_per_year: float = 0.1  # of a model whose quality has not changed
+    evidence_rows: int | None = None  # labelled rows that are enough to train on and to judge by; None: nobody said it
+    evidence_coverage: float = 0.8  # share of the rows that have to be labelled among them
+    cycle_hours: float = 24.0  # of traffic, which they have to cover
 
     def __post_init__(self) -> None:
         if (delay := self.label_delay_hours) is not None and (not _is_number(delay) or delay < 0):

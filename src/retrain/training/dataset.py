@@ -111,6 +111,13 @@ class Read:
     bad_labels: Quarantine = field(default_factory=Quarantine)
 
 
+def _needed(spec: Spec) -> str:
+    return (
+        f"at least {spec.least_rows} are needed: [dataset] min_rows are {spec.dataset.min_rows}, and of "
+        f"{spec.dataset.holdout_share:.0%} held out [gate] min_rows asks for {spec.gate.min_rows}. Take a longer window"
+    )
+
+
 def kinds(spec: Spec) -> dict[str, str]:
     """The kind of every column of a dataset's files: features, label, and the dataset's own that training needs."""
     label = "numeric" if spec.task == "regression" else "categorical"
@@ -176,20 +183,16 @@ def drift_dataset(
             f"{spec.dataset.min_label_coverage:.0%} are needed); {read.bad_labels.lines} label records were read",
         )
     known = np.flatnonzero(answered)
-    if len(known) < spec.dataset.min_rows:
-        raise Refused("too_few_rows", f"{len(known)} labelled rows, at least {spec.dataset.min_rows} are needed")
+    if len(known) < spec.least_rows:
+        raise Refused("too_few_rows", f"{len(known)} labelled rows, {_needed(spec)}")
     new, times = table.take(known), times[known]
     _check_classes(spec, new)
     unchecked = _check_suspicions(spec, captures, joined, new, reference.rows)
     sane = _sane(spec, new, reference.rows, bad_rows)
     new, times = _own_columns(new.take(sane), original=0.0), times[sane]
     new = new.having(TIME, times.astype(np.float64))
-    if (held := int(len(new) * spec.dataset.holdout_share)) < spec.gate.min_rows:
-        raise Refused(
-            "too_few_rows",
-            f"of {len(new)} labelled rows {held} would be held out ([dataset] holdout_share), and [gate] min_rows asks "
-            f"for {spec.gate.min_rows}: take a longer window",
-        )
+    if int(len(new) * spec.dataset.holdout_share) < spec.gate.min_rows:
+        raise Refused("too_few_rows", f"{len(new)} labelled rows without outliers, {_needed(spec)}")
     first, second = _cuts(spec, times)
     share = spec.dataset.original_share
     old = _sample(reference.rows, spec.dataset.max_reference_rows, share).without(HELD)
