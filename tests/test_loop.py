@@ -82,13 +82,13 @@ def test_one_episode_for_each_drift_alarm(summary: dict[str, Any]) -> None:
 def test_no_challenger_is_promoted_that_was_worse_on_the_rows_the_gate_saw(summary: dict[str, Any]) -> None:
     for window in summary["windows"]:
         if window["outcome"] == "promoted":
-            assert window["gate"]["interval"][0] > 0, window
+            assert window["gate"]["difference"] > 0, window
 
 
 def test_november_or_december_keeps_the_champion_unless_the_challenger_won(summary: dict[str, Any]) -> None:
     late = [window for window in summary["windows"] if window["name"] in {"November", "December"}]
     kept = [window for window in late if window["outcome"] == "champion_kept"]
-    won = [window for window in late if window["outcome"] == "promoted" and window["gate"]["interval"][0] > 0]
+    won = [window for window in late if window["outcome"] == "promoted" and window["gate"]["difference"] > 0]
     calm = [window for window in late if window["verdict"] != "DRIFTED"]
     assert kept or len(won) + len(calm) == len(late)
 

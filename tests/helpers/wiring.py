@@ -184,6 +184,7 @@ HEARD = {
     "alarm-quality": {"AlarmHandler"},
     "bootstrap-requested": {"AlarmHandler"},
     "retraining-requested": {"AlarmHandler"},
+    "evidence-sufficient": {"AlarmHandler"},
     "episode-changed": {"ReportWriter"},
     "execution-aborted": {"EpisodeCloser"},
     "execution-failed": {"EpisodeCloser"},
