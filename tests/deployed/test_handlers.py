@@ -197,6 +197,8 @@ def with_fence(event: dict[str, Any], episode: Episode) -> dict[str, Any]:
         ("rollback-requested", {"action": "opened"}),
         ("adoption-requested", {"action": "opened"}),
         ("restoration-requested", {"action": "opened"}),
+        ("evidence-sufficient", {"action": "opened"}),
+        ("exclusion-requested", {"action": "done"}),
         ("pause-requested", {"action": "done", "status": "paused"}),
         ("resume-requested", {"action": "done", "status": "resumed"}),
     ],

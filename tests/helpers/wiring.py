@@ -424,6 +424,8 @@ def alarms_follow_their_parameters(wiring: Wiring) -> None:
         "33",
         "9",
     )
+    # A roll-out bakes for minutes: its alarm has to look at each of them.
+    assert of_type(wiring.flights, "AWS::CloudWatch::Alarm")["EndpointLatencyAlarm"]["Period"] == 60
     without = wiring.resources(QualitySilenceHours="0", RollbackLatencyMilliseconds="0")
     assert not {"QualitySilenceAlarm", "EndpointLatencyAlarm"} & set(without)
 

@@ -13,6 +13,7 @@ import pytest
 from control_plane import crowned, in_service, opened, trigger
 
 from retrain.core.errors import InvalidSettings
+from retrain.model.spec import CANDIDATES
 from retrain.pipeline.publishing import (
     WATCHED_FOR_SILENCE,
     PublishingSettings,
@@ -81,7 +82,7 @@ def test_code_and_pipeline_are_published(name: str, call: Any, store: Any, sagem
 def test_what_is_published_trains_the_candidates_as_the_settings_say(call: Any, sagemaker: Any) -> None:
     call("custom-resource-create", lambda: replace(SETTINGS, candidate_jobs="each", spot=True))
     jobs = [step for step in json.loads(sagemaker.pipelines["flights-retrain"])["Steps"] if step["Type"] == "Training"]
-    assert len(jobs) == 4
+    assert len(jobs) == len(CANDIDATES)
     assert all(job["Arguments"]["EnableManagedSpotTraining"] for job in jobs)
 
 

@@ -159,7 +159,11 @@ def _compare_categories(baseline: CategoricalBaseline, column: CategoricalProfil
     before, now, other = baseline.counts, column.counts, (0, column.rest)
     if not before:
         return _Compared(new_categories=None)
-    new: int | None = len(now.keys() - before.keys())
+    unseen = now.keys() - before.keys()
+    excess = distances.unseen_excess(
+        before, baseline.rest, sum(now[name] for name in unseen) + column.rest, column.present
+    )
+    new: int | None = len(unseen)
     p_value, others = distances.chi_square_p_value(before, now, sampled=True), 0.0
     if baseline.rest:  # of which categories nobody knows: the window's others may be the same ones
         before, now = distances.told_apart(before, baseline.rest, now, column.present)
@@ -170,7 +174,7 @@ def _compare_categories(baseline: CategoricalBaseline, column: CategoricalProfil
     bins = np.array([[*(counts.get(name, 0) for name in names), rest] for counts, rest in both], dtype=np.float64)
     bins = bins[:, bins.any(axis=0)]
     return _Compared(
-        difference=distances.categorical_distance(before, now, other),
+        difference=max(distances.categorical_distance(before, now, other), excess) if column.present else math.nan,
         p_value=p_value,
         psi=distances.psi(*bins),
         jensen_shannon=distances.jensen_shannon(*bins),

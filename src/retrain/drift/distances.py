@@ -28,6 +28,7 @@ from retrain.model.values import Numbers
 C_ALPHA = 1.8  # Deequ's default, for ALPHA: Knuth, The Art of Computer Programming 2, 3.3.1, eq. (15)
 BINS = 10
 _CLEARLY = 4  # standard deviations of a count
+_NAMELESS = 0.05  # share of a baseline whose categories it does not name: beyond, those it names came first by chance
 _RARE = 1.37  # what chance adds to Jensen-Shannon's divergence where a bin expects few values, at most (at 1.2 of them)
 _SMALL_CATEGORY, _SMALL_SHARE, _SMALL_OF_TWO = 5, 0.2, 10  # Yates, Moore, McCabe 1999; Cochran 1952
 
@@ -95,6 +96,23 @@ def categorical_distance(
         return math.nan
     names = baseline.keys() | window.keys()
     return max((abs(window.get(name, 0) / n - baseline.get(name, 0) / m) for name in names), default=0.0)
+
+
+def unseen_excess(baseline: Mapping[str, int], rest: int, unseen: int, count: int) -> float:
+    """How much larger the share of values is that the baseline does not name (`unseen` of the window's `count`) than the
+    baseline leads to expect; 0 where it names too few of its values (`rest` are of others) to say.
+
+    To the model all of them are one category, the unknown one, however many names they have. What is expected is what
+    the baseline does not name itself, and its share of categories that it saw once (Good, Biometrika 40, 1953).
+
+    >>> unseen_excess({"a": 60, "b": 38, "c": 1, "d": 1}, 0, unseen=90, count=100)
+    0.88
+    """
+    total = sum(baseline.values()) + rest
+    if not count or rest > _NAMELESS * total:
+        return 0.0
+    once = sum(value for value in baseline.values() if value == 1)
+    return max(0.0, unseen / count - (rest + once) / total)
 
 
 def told_apart(
