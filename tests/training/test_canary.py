@@ -10,7 +10,7 @@ from houses import END, MODEL, START, requests, table
 from retrain.capture.ground_truth import Labels
 from retrain.core.errors import Refused
 from retrain.model.read_spec import parse_spec
-from retrain.model.table import category, concat
+from retrain.model.table import category
 from retrain.training.dataset import Read, bootstrap_dataset, drift_dataset
 from retrain.training.history import reference_of
 

@@ -99,7 +99,7 @@ def categorical_distance(
 
 
 def unseen_excess(baseline: Mapping[str, int], rest: int, unseen: int, count: int) -> float:
-    """How much larger the share of values is that the baseline does not name (`unseen` of the window's `count`) than the
+    """How much larger the share of values that the baseline does not name (`unseen` of `count`) is than the
     baseline leads to expect; 0 where it names too few of its values (`rest` are of others) to say.
 
     To the model all of them are one category, the unknown one, however many names they have. What is expected is what
