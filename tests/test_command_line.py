@@ -9,7 +9,6 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,6 @@ from capture_records import captures_of, line
 
 from retrain.__main__ import main
 from retrain.drift.baseline import baseline_of, read_statistics
-from retrain.model.monitor_options import MonitorOptions
 from retrain.report.drift_page import quantile, render_drift
 
 SRC = Path(__file__).parents[1] / "src"
@@ -579,17 +577,6 @@ class TestPage:
         one, other = (read_statistics(document).features["age"].steps for document in (exact, coarse))
         for share in (0.1, 0.5, 0.9):
             assert quantile(one, share) == pytest.approx(quantile(other, share), abs=1.5)
-
-
-def test_every_option_of_the_section_monitor_is_documented_with_its_default() -> None:
-    page = (SRC.parent / "docs" / "bring-your-own-model.md").read_text()
-    documented = dict(
-        re.findall(r"^\| `(\w+)` \| (.+?) \| ", page.split("### The section `[monitor]`")[1], re.MULTILINE)
-    )
-    assert list(documented) == [option.name for option in fields(MonitorOptions)]
-    for option in fields(MonitorOptions):
-        if isinstance(option.default, (int, float, str)):
-            assert documented[option.name].strip('`"') == str(option.default)
 
 
 def test_only_the_report_writer_imports_what_draws() -> None:

@@ -1,7 +1,7 @@
 """Writes README.md beside it, the index of decisions, from the decisions themselves: `make decisions`.
 
-A decision is a file `NNNN-what-is-decided.md`: a title, a line with date and state (accepted, or superseded by NNNN),
-and a page. One that no longer holds is not rewritten: a new one says so, and its state names that.
+A decision is a file `NNNN-what-is-decided.md`: a title, a line with date and state (accepted, or superseded by NNNN, in
+part or as a whole), and a page. One that no longer holds is not rewritten: a new one says so, and its state names that.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _lines(folder: Path) -> Iterator[str]:
         if not (said := _TITLE.match(text)):
             raise ValueError(f"{file.name} does not begin with `# {file.name[:4]} TITLE`")
         line = said[2] or ""
-        date, state = re.search(r"\d{4}-\d\d-\d\d", line), re.search(r"superseded by \d{4}", line)
+        date, state = re.search(r"\d{4}-\d\d-\d\d", line), re.search(r"(?:in part )?superseded by \d{4}", line)
         title = said[1][:1].upper() + said[1][1:]
         day, stands = date[0] if date else "", state[0] if state else "accepted"
         yield f"| {file.name[:4]} | [{title}]({file.name}) | {day} | {stands} |"
