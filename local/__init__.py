@@ -116,6 +116,11 @@ class LocalAws:
         found: list[str] = self._get("/_local/violations")["violations"]
         return found
 
+    def calls(self) -> list[dict[str, Any]]:
+        """What was asked for under roles since the state was fresh, and whether their policies allowed it."""
+        found: list[dict[str, Any]] = self._get("/_local/calls")["calls"]
+        return found
+
     def _get(self, path: str) -> Any:
         with urllib.request.urlopen(self.url + path, timeout=30) as response:  # noqa: S310
             return json.load(response)

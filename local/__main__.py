@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from local import REGION, environment
+from local import REGION, authorization, environment
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -51,6 +51,7 @@ async def _serve(port: int, root: Path, wait_scale: float, bind: str | None) -> 
     from local.clock import clock
     from local.gateway import Gateway
     from local.sagemaker import SageMaker
+    from local.sagemaker.store import Access
     from local.wire import Wire
     from local.xray import XRay
 
@@ -58,25 +59,35 @@ async def _serve(port: int, root: Path, wait_scale: float, bind: str | None) -> 
     os.environ["AWS_XRAY_DAEMON_ADDRESS"] = f"127.0.0.1:{xray.port}"
     session: Any = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=REGION)  # noqa: S106
     url = f"http://127.0.0.1:{port}"
-    clients: dict[str, object] = {}
+    clients: dict[tuple[str, str], object] = {}
     making = threading.Lock()
 
-    def aws(service: str) -> object:
+    def client(service: str, role: str) -> object:
         with making:
-            if service not in clients:
+            if (service, role) not in clients:
                 config = Config(max_pool_connections=32, s3={"addressing_style": "path"})
-                clients[service] = session.client(service, endpoint_url=url, config=config)
-            return clients[service]
+                given = {name.lower(): value for name, value in environment_of(role).items()}
+                clients[service, role] = session.client(service, endpoint_url=url, config=config, **given)
+            return clients[service, role]
+
+    def environment_of(role: str) -> dict[str, str]:
+        return ministack.session(role, "SageMaker") if role else {}
+
+    def require(role: str, operation: str, params: dict[str, Any]) -> None:
+        platform.require(role, authorization.of_sagemaker(operation, params))
 
     def put_event(source: str, detail_type: str, detail: dict[str, Any], resources: list[str]) -> None:
         platform.put_event(source, detail_type, detail, resources)
 
-    sagemaker = SageMaker(aws=aws, put_event=put_event, clock=clock, root=root / "sagemaker")
+    sagemaker = SageMaker(
+        access=Access(client, environment_of, require), put_event=put_event, clock=clock, root=root / "sagemaker"
+    )
     wires = {"sagemaker": Wire("sagemaker", sagemaker.handle), "xray": Wire("xray", xray.handle)}
     platform = ministack.Platform(clock, wires, xray, root / "runtime")
     kept = root / "state"
     clock.load(kept / "clock.json")
     xray.load(kept / "xray.json")
+    platform.record.load(kept / "calls.json")
 
     def ready() -> None:
         sagemaker.load(kept / "sagemaker.json")
@@ -89,6 +100,7 @@ async def _serve(port: int, root: Path, wait_scale: float, bind: str | None) -> 
         if gateway.ready:  # otherwise it would save less than there was
             sagemaker.save(kept / "sagemaker.json")
         xray.save(kept / "xray.json")
+        platform.record.save(kept / "calls.json")
         clock.save(kept / "clock.json")
 
 

@@ -87,8 +87,11 @@ class Gateway:
         elif path == "/_local/violations":
             faults = [fault for wire in self.platform.wires.values() for fault in wire.violations]
             content = {"violations": faults}
+        elif path == "/_local/calls":
+            content = {"calls": self.platform.record.calls()}
         else:
-            status, content = 404, {"error": f"no {path}; there are /_local/clock, /_local/ready, /_local/violations"}
+            known = "/_local/clock, /_local/ready, /_local/violations, /_local/calls"
+            status, content = 404, {"error": f"no {path}; there are {known}"}
         await _answer(send, status, {"Content-Type": "application/json"}, json.dumps(content).encode())
 
     def _decide(self) -> None:

@@ -1,6 +1,6 @@
 """All that is known here about MiniStack's inside: what it lacks is put in, its clock and its alarms are replaced.
 
-Pinned to one version. Nothing else in this folder imports `ministack`.
+Pinned to one version. Nothing else in this folder imports `ministack`, but for its evaluator in policies.py.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs
 
-from local import ACCOUNT, REGION, alarms, cloudformation
+from local import ACCOUNT, REGION, alarms, authorization, cloudformation, reference
+from local.authorization import Check, Record
 from local.clock import Clock
 from local.metering import Meter, embedded_metrics
 from local.pinned import require_names
-from local.wire import Wire, model
+from local.wire import ApiError, Wire, model
 from local.xray import XRay
 
 SERVICES = (
@@ -49,6 +50,10 @@ DATA_EVENTS = {
 _trace_header: contextvars.ContextVar[str | None] = contextvars.ContextVar("trace_header", default=None)
 _invocation: contextvars.ContextVar[str | None] = contextvars.ContextVar("invocation", default=None)
 _target: contextvars.ContextVar[dict[str, Any]] = contextvars.ContextVar("target")
+_rule: contextvars.ContextVar[str] = contextvars.ContextVar("rule", default="")
+_machine_role: contextvars.ContextVar[str] = contextvars.ContextVar("machine_role", default="")
+_denied: contextvars.ContextVar[Check | None] = contextvars.ContextVar("denied", default=None)
+_request: contextvars.ContextVar[tuple[bytes, str]] = contextvars.ContextVar("request", default=(b"", ""))
 
 
 def prepare(port: int, state: Path, wait_scale: float) -> None:
@@ -70,6 +75,8 @@ def prepare(port: int, state: Path, wait_scale: float) -> None:
         # AWS retries an asynchronous invocation after one minute, then after two.
         LAMBDA_ASYNC_RETRY_BASE_SECONDS=str(60 * wait_scale),
         LAMBDA_EXECUTOR="local",
+        # Policies count: every function, job and endpoint acts under its role, whoever holds the key `test` as root.
+        AUTH="true",
         LOG_LEVEL=os.environ.get("LOG_LEVEL", "WARNING"),
         AWS_ACCESS_KEY_ID="test",
         AWS_SECRET_ACCESS_KEY="test",  # noqa: S106 - any secret is right
@@ -98,10 +105,12 @@ class Platform:
         self.app = app.app
         self.clock, self.wires, self.xray = clock, wires, xray
         self.meter = Meter(clock.time)
+        self.record = Record()
         self._previous: dict[str, dict[str, Any]] = {}
         self._interrupted: list[dict[str, Any]] = []
         self._ticking = threading.Lock()
         self._use_clock()
+        self._use_policies()
         self._use_schedules()
         self._use_alarms()
         self._use_lambda(runtime)
@@ -133,6 +142,67 @@ class Platform:
         eventbridge._now_ts = clock.time
         stepfunctions.now_iso = lambda: _iso(clock.now())
         stepfunctions.datetime = Datetime
+
+    # Policies -----------------------------------------------------------------------------------------------------
+
+    def _use_policies(self) -> None:
+        """Requests are authorized as AWS does: SageMaker's, too, with every condition key, and with the keys' use."""
+        from ministack import app
+        from ministack.core import iam_actions, iam_evaluator
+
+        iam_actions.SERVICE_TO_IAM_NAMESPACE["sagemaker"] = "sagemaker"
+        # This is plain HTTP on the loopback in place of TLS.
+        iam_evaluator._request_origin = contextvars.ContextVar("origin", default=("127.0.0.1", True))
+        app.pin_request_origin = lambda *_: None
+        extract, enforce = iam_actions.extract_iam_action, iam_evaluator.enforce
+        answer = iam_actions.access_denied_response
+
+        def extract_action(*asked: Any) -> str | None:
+            _, _, _, headers, body, _ = asked
+            _request.set((body, headers.get("content-type", "")))
+            found: str | None = extract(*asked)
+            return found
+
+        def enforce_all(key: str, action: str, service: str, region: str, resource_arn: str = "*", **named: Any) -> Any:
+            role = _role_of(key)
+            if not role:  # the account's root, or somebody unknown
+                return enforce(key, action, service, region, resource_arn=resource_arn, **named)
+            for check in _checks(action, service, resource_arn, named.get("service_context") or {}):
+                of = "kms" if check.action.startswith("kms:") else service
+                context = dict(check.context)
+                denied = enforce(key, check.action, of, region, resource_arn=check.resource, service_context=context)
+                self.record.note(role, check, allowed=not denied)
+                if denied:
+                    _denied.set(check)
+                    return denied
+            return None
+
+        def denied_response(service: str, action: str, principal: str, *rest: Any, **named: Any) -> Any:
+            if (check := _denied.get()) and not named.get("resource_policy_arn"):
+                _denied.set(None)
+                action, named["resource_arn"] = check.action, check.resource
+                named["message"] = iam_actions.identity_denial_message(
+                    check.action, principal, check.resource, named.get("explicit_deny", False)
+                )
+            return answer(service, action, principal, *rest, **named)
+
+        iam_actions.extract_iam_action = extract_action
+        iam_actions.access_denied_response = denied_response
+        iam_evaluator.enforce = enforce_all
+
+    def require(self, role_arn: str, checks: list[Check]) -> None:
+        """The role is allowed all of that; ApiError if not. For what a service does under a role by itself."""
+        for check in checks:
+            allowed = _allowed(role_arn, check)
+            self.record.note(role_arn.rpartition("/")[2], check, allowed=allowed)
+            if not allowed:
+                who = f"arn:aws:sts::{ACCOUNT}:assumed-role/{role_arn.rpartition('/')[2]}/SageMaker"
+                raise ApiError(
+                    "AccessDeniedException",
+                    f"User: {who} is not authorized to perform: {check.action} on resource: {check.resource} because "
+                    f"no identity-based policy allows the {check.action} action",
+                    403,
+                )
 
     def _use_schedules(self) -> None:
         from ministack.services import eventbridge
@@ -223,7 +293,12 @@ class Platform:
             cloudwatch._evaluate_parent_alarms(alarm)
 
         def dispatch(alarm: dict[str, Any], old: str, new: str, reason: str) -> None:
-            notify(alarm, old, new, reason)
+            heard = {
+                key: [arn for arn in alarm[key] if _may_publish(arn, alarm["AlarmArn"])]
+                for key in ("AlarmActions", "OKActions", "InsufficientDataActions")
+                if alarm.get(key)
+            }
+            notify({**alarm, **heard}, old, new, reason)
             if not {"MetricName", "Metrics", "AlarmRule"} & alarm.keys():
                 return
             arn = alarm["AlarmArn"]
@@ -315,22 +390,24 @@ class Platform:
         invoke = eventbridge._invoke_target
 
         def invoke_target(target: dict[str, Any], event: Any, rule: Any, view: Any = None) -> None:
-            token = _target.set(target)
+            tokens = _target.set(target), _rule.set(str((rule or {}).get("Arn", "")))
             try:
                 invoke(target, event, rule, view)
             finally:
-                _target.reset(token)
+                _target.reset(tokens[0])
+                _rule.reset(tokens[1])
 
         def dispatch(arn: str, payload: str) -> None:
             func, config, _ = lambda_svc._get_func_record_for_ref(arn)
-            if func and config:
+            if func and config and _service_may("events", "lambda:InvokeFunction", "lambda", arn, _rule.get()):
                 record = lambda_svc._execution_record_for_config(func, config)
                 for setting in ("event_invoke_config", "event_invoke_configs"):
                     if setting in func:
                         record.setdefault(setting, func[setting])
                 lambda_svc.invoke_async_with_retry(record, json.loads(payload))
                 return
-            if letters := (_target.get({}).get("DeadLetterConfig") or {}).get("Arn"):
+            letters = (_target.get({}).get("DeadLetterConfig") or {}).get("Arn")
+            if letters and _service_may("events", "sqs:SendMessage", "sqs", letters, _rule.get()):
                 eventbridge._dispatch_to_sqs(eventbridge.parse_arn(letters), payload, {})
 
         eventbridge._invoke_target = invoke_target
@@ -348,6 +425,7 @@ class Platform:
             sfn._emit_execution_status_event,
         )
         task, callback, fail = sfn._execute_task, sfn._invoke_with_callback, sfn._fail_execution
+        call = sfn._call_lambda
         headers: dict[str, str] = {}
 
         def start_execution(data: dict[str, Any]) -> Any:
@@ -367,6 +445,7 @@ class Platform:
             )
             _trace_header.set(header)
             execution = sfn._executions[arn]
+            _machine_role.set(sfn._state_machines[execution["stateMachineArn"]].get("roleArn", ""))
             definition = json.loads(sfn._state_machines[execution["stateMachineArn"]]["definition"])
             limit = definition.get("TimeoutSeconds", 99_999_999) * (sfn._SFN_WAIT_SCALE or 1)
             timer = threading.Timer(min(limit, threading.TIMEOUT_MAX), time_out, (execution,))
@@ -396,6 +475,14 @@ class Platform:
                 seconds = sfn._jsonata_state_field(state, "TimeoutSeconds", "number", given, context)
                 state = {**state, "TimeoutSeconds": seconds}
             return task(state, given, execution, context)
+
+        def call_lambda(function: str, event: Any) -> Any:
+            arn = function if function.startswith("arn:") else f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{function}"
+            try:
+                self.require(_machine_role.get(), [Check("lambda:InvokeFunction", arn)])
+            except ApiError as error:
+                raise sfn._ExecutionError("Lambda.AWSLambdaException", error.message) from None
+            return call(function, event)
 
         def invoke_with_callback(resource: str, given: dict[str, Any], token: str, state: dict[str, Any]) -> Any:
             if not resource.startswith("arn:aws:states:::lambda:invoke"):
@@ -436,6 +523,7 @@ class Platform:
         sfn._start_execution = start_execution
         sfn._run_execution = run_execution
         sfn._execute_task = execute_task
+        sfn._call_lambda = call_lambda
         sfn._fail_execution = fail_execution
         sfn._invoke_with_callback = invoke_with_callback
         sfn._emit_execution_status_event = tell_status
@@ -460,6 +548,9 @@ class Platform:
 
         async def sagemaker(_method: str, _path: str, headers: dict[str, str], body: bytes, _query: Any) -> Any:
             operation = headers.get("x-amz-target", "").rpartition(".")[2]
+            for role in authorization.roles_in(json.loads(body or b"{}")):
+                if not assumable(role, "sagemaker.amazonaws.com"):
+                    return _no_such_role(role)
             return await asyncio.to_thread(self.wires["sagemaker"].call_json, operation, body)
 
         async def xray(_method: str, path: str, _headers: dict[str, str], body: bytes, _query: Any) -> Any:
@@ -548,6 +639,141 @@ class Platform:
 
         cloudtrail.get_state, cloudtrail.load_persisted_state = trail_state, load_trails
         eventbridge.get_state, eventbridge.load_persisted_state = rule_state, load_rules
+
+
+def _no_such_role(role: str) -> tuple[int, dict[str, str], bytes]:
+    said = (
+        f"Could not assume role {role}. Please ensure that the role exists and allows principal "
+        "'sagemaker.amazonaws.com' to assume the role."
+    )
+    body = json.dumps({"__type": "ValidationException", "message": said}).encode()
+    return 400, {"Content-Type": "application/x-amz-json-1.1", "x-amzn-ErrorType": "ValidationException"}, body
+
+
+def _may_publish(target: str, alarm: str) -> bool:
+    return not target.startswith("arn:aws:sns:") or _service_may("cloudwatch", "sns:Publish", "sns", target, alarm)
+
+
+def _role_of(access_key: str) -> str:
+    """The name of the role whose session the key belongs to; "" if it is no role's."""
+    from ministack.services import sts
+
+    arn = str((sts._sessions.get(access_key) or {}).get("Arn", ""))
+    return arn.split("/")[1] if ":assumed-role/" in arn else ""
+
+
+def _checks(action: str, service: str, resource: str, context: dict[str, Any]) -> list[Check]:
+    body, content_type = _request.get()
+    if service == "sagemaker":
+        return authorization.of_sagemaker(action.partition(":")[2], json.loads(body or b"{}"))
+    if reference.known(action) and reference.granted_on_everything_only(action):
+        resource = "*"
+    own = [Check(action, resource, {**context, **more}) for more in authorization.contexts(action, body, content_type)]
+    return own + authorization.key_uses(action, _key_of(service, resource))
+
+
+def _key_of(service: str, resource: str) -> str | None:
+    """The ARN of the customer's key that the resource is encrypted with."""
+    from ministack.services import dynamodb, kms, s3, sns, sqs
+
+    found: Any = None
+    if service == "s3":
+        said = s3._bucket_encryption.get(resource.rpartition(":")[2].split("/")[0], "")
+        found = (re.findall(r"<KMSMasterKeyID>(.*?)</KMSMasterKeyID>", said) or [None])[0]
+    elif service == "sns":
+        found = (sns._topic_by_arn_any_scope(resource) or {}).get("attributes", {}).get("KmsMasterKeyId")
+    elif service == "sqs":
+        found = (sqs._queue_by_arn(resource) or {}).get("attributes", {}).get("KmsMasterKeyId")
+    elif service == "dynamodb":
+        table = dynamodb._tables.get(resource.rpartition("/")[2]) or {}
+        found = (table.get("SSEDescription") or {}).get("KMSMasterKeyArn")
+    key = kms._resolve_key(found) if found else None
+    return str(key["Arn"]) if key else None
+
+
+def _allowed(role_arn: str, check: Check) -> bool:
+    """Whether the role's policies allow that, and its boundary and the resource's own policy do, too."""
+    from ministack.core import iam_evaluator as iam
+
+    key = session(role_arn, "Service")["AWS_ACCESS_KEY_ID"]
+    principal = iam.resolve_principal(key, ACCOUNT)
+    asked = iam.EvalContext(
+        principal_arn=principal.arn,
+        principal_type="AssumedRole",
+        principal_account=ACCOUNT,
+        action=check.action,
+        resource_arn=check.resource,
+        region=REGION,
+        service_context={name.lower(): value for name, value in check.context.items()},
+        principal_keys=principal.keys,
+    )
+    return bool(iam.evaluate(asked, principal.policies or [], *principal.limits).decision == "Allow")
+
+
+def session(role_arn: str, name: str) -> dict[str, str]:
+    """The environment of a process that acts under the role."""
+    from ministack.core import lambda_runtime
+
+    function = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}"
+    made: dict[str, str] = lambda_runtime.execution_credentials(
+        {"FunctionArn": function, "FunctionName": name, "Role": role_arn}
+    )
+    return made
+
+
+def assumable(role_arn: str, service: str) -> bool:
+    """Whether there is such a role, and the service may assume it for this account."""
+    from ministack.core import iam_evaluator as iam
+    from ministack.services import iam as roles
+
+    role = roles._roles.get_scoped(ACCOUNT, None, role_arn.rpartition("/")[2])
+    if role is None:
+        return False
+    asked = iam.EvalContext(
+        principal_arn=f"arn:aws:iam::{ACCOUNT}:root",
+        principal_type="Service",
+        principal_account=ACCOUNT,
+        action="sts:AssumeRole",
+        resource_arn=role_arn,
+        region=REGION,
+        service_context={"aws:sourceaccount": ACCOUNT},
+    )
+    return bool(
+        iam.evaluate_resource_policy(
+            {"Statement": [{**item, "Resource": "*"} for item in _statements(role["AssumeRolePolicyDocument"])]},
+            asked,
+            service=service,
+        ).decision
+        == "Allow"
+    )
+
+
+def _service_may(caller: str, action: str, service: str, resource: str, source: str) -> bool:
+    """Whether the resource's own policy, and that of its key, let the AWS service do that on behalf of `source`."""
+    from ministack.core import iam_evaluator as iam
+
+    for check in (Check(action, resource), *authorization.key_uses(action, _key_of(service, resource))):
+        found = iam._resource_policy("kms" if check.action.startswith("kms:") else service, check.resource)
+        asked = iam.EvalContext(
+            principal_arn="*",
+            principal_type="Service",
+            principal_account="",
+            action=check.action,
+            resource_arn=check.resource,
+            region=REGION,
+            service_context={"aws:sourcearn": source, "aws:sourceaccount": ACCOUNT, "aws:sourceowner": ACCOUNT},
+        )
+        policy = found[0] if found else None
+        if iam.evaluate_resource_policy(policy, asked, service=f"{caller}.amazonaws.com").decision != "Allow":
+            logging.getLogger("local").error("%s may not %s on %s for %s", caller, check.action, resource, source)
+            return False
+    return True
+
+
+def _statements(document: Any) -> list[dict[str, Any]]:
+    read = json.loads(document) if isinstance(document, str) else document
+    statements = read["Statement"]
+    return statements if isinstance(statements, list) else [statements]
 
 
 def end_workers() -> None:

@@ -6,6 +6,7 @@ candidate is trained by a job of its own, on a spot instance; a schedule of Mode
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 from a_line import MODEL, month
+from e2e import denials
 
 from demo.replay import Answer, Replay, WindowResult
 from demo.stack import Stack, wait_for
@@ -39,6 +41,10 @@ def stack(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Stack:
     aws.client("s3").create_bucket(Bucket="initial")
     for file in folder.iterdir():
         aws.client("s3").upload_file(str(file), "initial", f"first/{file.name}")
+    trust = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    aws.client("iam").create_role(
+        RoleName="monitors", AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    )
     aws.client("sagemaker").create_monitoring_schedule(
         MonitoringScheduleName="hourly", MonitoringScheduleConfig=native_schedule("flights")
     )
@@ -56,6 +62,7 @@ def stack(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Stack:
                 "WindowHours": "744",
                 "CooldownHours": "1",
                 "ApprovalMode": "registry",
+                "NotificationEmail": "elsewhere",
                 "CandidateJobs": "each",
                 "TrainingUseSpot": "true",
                 "NativeMonitoringSchedule": "hourly",
@@ -173,6 +180,10 @@ def test_drift_that_model_monitors_schedule_sees_opens_an_episode(stack: Stack) 
     opened = wait_for("the alarm to open an episode", lambda: stack.episodes()[before:], seconds=30)
     assert ["NativeDriftAlarm" in str(episode["cause"]) for episode in opened] == [True]
     wait_for("the episode to end", lambda: stack.episodes()[before]["status"] == "CLOSED", seconds=300)
+
+
+def test_every_call_of_the_application_was_allowed(stack: Stack) -> None:
+    assert denials(stack, "episodes") == []
 
 
 class LateLabels(Replay):

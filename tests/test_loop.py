@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from e2e import denials
 
 from demo import flights
 from demo.__main__ import GOAL, improvement, shortcomings
@@ -209,6 +210,10 @@ def test_a_window_of_corrupt_captures_is_undecided_and_retrains_nothing(aws: Loc
     assert (analysis["verdict"], analysis["reason"]) == ("UNDECIDED", "capture_corrupt")
     assert int(analysis["bad_rows"]) == 800
     assert len(stack.episodes()) == before
+
+
+def test_every_call_of_the_application_was_allowed(aws: LocalAws) -> None:
+    assert denials(_stack(aws), "loop") == []
 
 
 def _july(rows: int) -> list[Row]:

@@ -17,7 +17,7 @@ from local.sagemaker.models import Models
 from local.sagemaker.monitoring import Monitoring
 from local.sagemaker.pipelines import Pipelines
 from local.sagemaker.registry import Registry
-from local.sagemaker.store import Resource, Store
+from local.sagemaker.store import Access, Resource, Store
 from local.wire import ApiError, model
 
 
@@ -26,7 +26,7 @@ class SageMaker:
 
     def __init__(
         self,
-        aws: Callable[[str], Any],
+        access: Access,
         put_event: Callable[[str, str, dict[str, Any], list[str]], None],
         clock: Clock,
         root: Path,
@@ -34,7 +34,7 @@ class SageMaker:
     ) -> None:
         if wait_scale is None:  # as the state machines wait
             wait_scale = float(os.environ.get("SFN_WAIT_SCALE", "1"))
-        self.store = Store(aws, put_event, clock, root, ACCOUNT, REGION)
+        self.store = Store(access, put_event, clock, root, ACCOUNT, REGION)
         self.jobs = Jobs(self.store)
         self.registry = Registry(self.store)
         self.models = Models(self.store, self.registry)

@@ -22,8 +22,8 @@ class Capture:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        # By folder: when its first record came, and the lines.
-        self._pending: dict[str, tuple[datetime, list[str]]] = {}
+        # By folder and the role that writes it: when its first record came, and the lines.
+        self._pending: dict[tuple[str, str], tuple[datetime, list[str]]] = {}
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._closed = False
@@ -34,16 +34,17 @@ class Capture:
     def record(
         self,
         config: dict[str, Any],
-        place: str,
+        place: tuple[str, str],
         asked: tuple[bytes, str],
         answered: tuple[bytes, str],
         inference_id: str | None = None,
         *,
         attributes: str | None = None,
     ) -> None:
-        """The invocation will be in S3, if the config wants it. `place` is endpoint/variant."""
+        """The invocation will be in S3, if the config wants it. `place` is endpoint/variant, and its role."""
         if not config.get("EnableCapture") or random.random() * 100 >= config["InitialSamplingPercentage"]:  # noqa: S311
             return
+        where, role = place
         now: datetime = self.store.clock.now()
         modes = {option["CaptureMode"] for option in config["CaptureOptions"]}
         kinds = config.get("CaptureContentTypeHeader", {})
@@ -58,9 +59,9 @@ class Capture:
         if attributes:
             metadata["customAttributes"] = [attributes]
         line = json.dumps({"captureData": data, "eventMetadata": metadata, "eventVersion": "0"}, separators=(",", ":"))
-        folder = f"{config['DestinationS3Uri'].rstrip('/')}/{place}/{now:%Y/%m/%d/%H}"
+        folder = f"{config['DestinationS3Uri'].rstrip('/')}/{where}/{now:%Y/%m/%d/%H}"
         with self._lock:
-            _, lines = self._pending.setdefault(folder, (now, []))
+            _, lines = self._pending.setdefault((folder, role), (now, []))
             lines.append(line)
             if len(lines) >= FLUSH_RECORDS:
                 self._wake.set()
@@ -72,20 +73,20 @@ class Capture:
                 pending, self._pending = self._pending, {}
             try:
                 while pending:
-                    folder = next(iter(pending))
-                    self._write(folder, *pending[folder])
-                    del pending[folder]
+                    place = next(iter(pending))
+                    self._write(*place, *pending[place])
+                    del pending[place]
             finally:
                 with self._lock:
-                    for folder, (began, lines) in pending.items():
-                        _, later = self._pending.get(folder, (began, []))
-                        self._pending[folder] = began, lines + later
+                    for place, (began, lines) in pending.items():
+                        _, later = self._pending.get(place, (began, []))
+                        self._pending[place] = began, lines + later
 
-    def _write(self, folder: str, began: datetime, lines: list[str]) -> None:
+    def _write(self, folder: str, role: str, began: datetime, lines: list[str]) -> None:
         bucket, key = files.split(folder)
         name = f"{began:%M-%S}-{began.microsecond // 1000:03}-{uuid.uuid4()}.jsonl"
         body = ("\n".join(lines) + "\n").encode()
-        self.store.aws("s3").put_object(Bucket=bucket, Key=f"{key}/{name}", Body=body)
+        self.store.aws("s3", role).put_object(Bucket=bucket, Key=f"{key}/{name}", Body=body)
 
     def _keep_flushing(self) -> None:
         while not self._closed:

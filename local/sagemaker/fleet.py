@@ -39,14 +39,16 @@ class StartError(Exception):
 class ModelServer:
     """The process of one variant. After the constructor it answers; `drain` ends it when its last request is done."""
 
-    def __init__(self, s3: Any, root: Path, variant: str, model_uri: str, environment: dict[str, str]) -> None:
+    def __init__(
+        self, s3: Any, root: Path, variant: str, model_uri: str, environment: dict[str, str], *, role: str = ""
+    ) -> None:
         root.mkdir(parents=True, exist_ok=True)
         bucket, key = files.split(model_uri)
         try:
             packed = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
         except s3.exceptions.NoSuchKey:
             raise StartError(f"Could not find model data at {model_uri}.") from None
-        self.variant = variant
+        self.variant, self.role = variant, role
         self.folder = Path(tempfile.mkdtemp(dir=root))
         self._model = self.folder / "model"
         try:

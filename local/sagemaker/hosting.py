@@ -173,6 +173,7 @@ class Hosting:
         traffic = self._traffic[endpoint["EndpointName"]]
         alarms = [item["AlarmName"] for item in deployment.get("AutoRollbackConfiguration", {}).get("Alarms", [])]
         policy = deployment.get("BlueGreenUpdatePolicy", {})
+        role = self.models.role(config["ProductionVariants"][0]["ModelName"])
         green: Fleet | None = None
         try:
             self._stage(endpoint, "Creating", "Provisioning the new fleet.")
@@ -184,10 +185,10 @@ class Hosting:
                 with self._switch:
                     traffic.share = share
                 self._stage(endpoint, "Baking", f"Baking for {wait:g} seconds with {share:.0%} of the traffic.")
-                self._bake(wait, alarms)
+                self._bake(wait, alarms, role)
             seconds = policy.get("TerminationWaitInSeconds", 0)
             self._stage(endpoint, "Baking", f"Baking for {seconds:g} seconds (TerminationWaitInSeconds).")
-            self._bake(seconds, alarms)
+            self._bake(seconds, alarms, role)
         except ClosedError:
             return
         except (StartError, AlarmError) as error:
@@ -225,12 +226,12 @@ class Hosting:
             endpoint["PendingDeploymentSummary"] = {**pending, "ProductionVariants": variants}
         self._tell(endpoint, "SageMaker Endpoint Deployment State Change")
 
-    def _bake(self, seconds: float, alarms: list[str]) -> None:
+    def _bake(self, seconds: float, alarms: list[str], role: str) -> None:
         """`seconds` (scaled) went by without an alarm; AlarmError if one went off."""
         deadline = time.monotonic() + seconds * self.wait_scale
         while True:
             if alarms:
-                found = self.store.aws("cloudwatch").describe_alarms(AlarmNames=alarms, StateValue="ALARM")
+                found = self.store.aws("cloudwatch", role).describe_alarms(AlarmNames=alarms, StateValue="ALARM")
                 if fired := [item["AlarmName"] for item in found["MetricAlarms"]]:
                     raise AlarmError(f"Rolled back: alarm {', '.join(fired)} is in ALARM.")
             left = deadline - time.monotonic()
@@ -247,11 +248,13 @@ class Hosting:
             try:
                 uri, environment = self.models.artifact(variant["ModelName"])
                 folder = self.store.root / "fleets"
-                servers[name] = ModelServer(self.store.aws("s3"), folder, name, uri, environment)
+                role = self.models.role(variant["ModelName"])
+                servers[name] = ModelServer(self.store.aws("s3", role), folder, name, uri, environment, role=role)
             except StartError as error:
                 for server in servers.values():
                     server.end()
-                logs.keep(self.store.aws("logs"), _group(endpoint["EndpointName"]), f"{name}/failed", error.log)
+                said = self.store.aws("logs", role)
+                logs.keep(said, _group(endpoint["EndpointName"]), f"{name}/failed", error.log)
                 raise
         return Fleet(config, servers)
 
@@ -308,7 +311,7 @@ class Hosting:
         attributes = headers.get("x-amzn-sagemaker-custom-attributes")
         capture = fleet.config.get("DataCaptureConfig", {})
         sides = (body, content_type), (content, kind)
-        self.capture.record(capture, f"{name}/{variant}", *sides, inference_id, attributes=attributes)
+        self.capture.record(capture, (f"{name}/{variant}", server.role), *sides, inference_id, attributes=attributes)
         return 200, {"Content-Type": kind, "x-Amzn-Invoked-Production-Variant": variant}, content
 
     def _model_error(self, name: str, status: int, said: str) -> tuple[int, dict[str, str], bytes]:
@@ -331,7 +334,8 @@ class Hosting:
         """What the fleet's containers have printed since the last time is in CloudWatch Logs."""
         for variant, server in fleet.servers.items():
             if text := server.said():
-                logs.keep(self.store.aws("logs"), _group(name), f"{variant}/{server.folder.name}", text)
+                stream = f"{variant}/{server.folder.name}"
+                logs.keep(self.store.aws("logs", server.role), _group(name), stream, text)
 
     def _fleets(self) -> list[tuple[str, Fleet]]:
         """Every fleet, with the name of its endpoint."""

@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from local.sagemaker import logs
 from local.sagemaker import s3 as files
 from local.sagemaker.container import Container, Ended
@@ -69,7 +71,9 @@ class Jobs:
                     return
                 for source in job.get("ProcessingInputs", []):
                     if wanted := source.get("S3Input"):
-                        files.download(self.store.aws("s3"), wanted, container.path(wanted["LocalPath"]))
+                        files.download(
+                            self.store.aws("s3", job["RoleArn"]), wanted, container.path(wanted["LocalPath"])
+                        )
                 for output in job.get("ProcessingOutputConfig", {}).get("Outputs", []):
                     container.path(output["S3Output"]["LocalPath"]).mkdir(parents=True, exist_ok=True)
                 (container.ml / "output").mkdir(exist_ok=True)
@@ -79,18 +83,19 @@ class Jobs:
                 app = job["AppSpecification"]
                 command = [*app.get("ContainerEntrypoint", []), *app.get("ContainerArguments", [])]
                 seconds = job.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", DEFAULT_SECONDS)
-                ended = container.run(command, job.get("Environment", {}), seconds)
-                self._log("ProcessingJobs", name, ended)
+                environment = {**job.get("Environment", {}), **self.store.access.environment(job["RoleArn"])}
+                ended = container.run(command, environment, seconds)
+                self._log("ProcessingJobs", job, name, ended)
                 message = container.ml / "output" / "message"
                 if message.exists():
                     job["ExitMessage"] = message.read_text(errors="replace")[:MESSAGE_LIMIT]
                 if ended.code == 0:
                     for output in job.get("ProcessingOutputConfig", {}).get("Outputs", []):
                         made = container.path(output["S3Output"]["LocalPath"])
-                        files.upload(self.store.aws("s3"), made, output["S3Output"]["S3Uri"])
+                        files.upload(self.store.aws("s3", job["RoleArn"]), made, output["S3Output"]["S3Uri"])
                 self._end(job, "ProcessingJob", ended, job.get("ExitMessage", ""))
-            except files.NoObjectsError as error:
-                self._fail(job, "ProcessingJob", str(error))
+            except (files.NoObjectsError, ClientError) as error:
+                self._fail(job, "ProcessingJob", _said(error))
             except Exception as error:  # noqa: BLE001 - the platform's own faults end the job, as AWS's do
                 self._fail(job, "ProcessingJob", f"InternalServerError: {error!r}")
             finally:
@@ -136,19 +141,19 @@ class Jobs:
                 with ThreadPoolExecutor(len(hosts)) as instances:
                     ran = list(instances.map(self._run_instance, containers, itertools.repeat(job)))
                 for number, ended in enumerate(ran, 1):
-                    self._log("TrainingJobs", name, ended, number)
+                    self._log("TrainingJobs", job, name, ended, number)
                 ended = next((one for one in ran if one.code or one.overdue), ran[0])
                 failure = containers[ran.index(ended)].ml / "output" / "failure"
                 reason = failure.read_text(errors="replace")[:MESSAGE_LIMIT] if failure.exists() else ""
                 if ended.code == 0:
                     artifact = job["ModelArtifacts"]["S3ModelArtifacts"]
-                    self._keep([container.ml / "model" for container in containers], artifact)
+                    self._keep(job, [container.ml / "model" for container in containers], artifact)
                     outputs = [container.ml / "output" / "data" for container in containers]
                     if any(any(output.iterdir()) for output in outputs):
-                        self._keep(outputs, artifact.replace("model.tar.gz", "output.tar.gz"))
+                        self._keep(job, outputs, artifact.replace("model.tar.gz", "output.tar.gz"))
                 self._end(job, "TrainingJob", ended, reason)
-            except files.NoObjectsError as error:
-                self._fail(job, "TrainingJob", str(error))
+            except (files.NoObjectsError, ClientError) as error:
+                self._fail(job, "TrainingJob", _said(error))
             except Exception as error:  # noqa: BLE001 - the platform's own faults end the job, as AWS's do
                 self._fail(job, "TrainingJob", f"InternalServerError: {error!r}")
             finally:
@@ -169,7 +174,7 @@ class Jobs:
         channels = {}
         for channel in job.get("InputDataConfig", []):
             target = container.ml / "input" / "data" / channel["ChannelName"]
-            files.download(self.store.aws("s3"), channel["DataSource"]["S3DataSource"], target)
+            files.download(self.store.aws("s3", job["RoleArn"]), channel["DataSource"]["S3DataSource"], target)
             channels[channel["ChannelName"]] = {
                 "TrainingInputMode": "File",
                 "S3DistributionType": "FullyReplicated",
@@ -180,7 +185,7 @@ class Jobs:
             kept = container.path(checkpoints.get("LocalPath", CHECKPOINTS))
             kept.mkdir(parents=True)
             with contextlib.suppress(files.NoObjectsError):  # there are none yet
-                files.download(self.store.aws("s3"), {"S3Uri": checkpoints["S3Uri"]}, kept)
+                files.download(self.store.aws("s3", job["RoleArn"]), {"S3Uri": checkpoints["S3Uri"]}, kept)
         config = container.ml / "input" / "config"
         (config / "hyperparameters.json").write_text(json.dumps(job.get("HyperParameters", {})))
         (config / "inputdataconfig.json").write_text(json.dumps(channels))
@@ -192,6 +197,7 @@ class Jobs:
         toolkit = str(Path(sys.executable).parent / "train")
         environment = {
             **job.get("Environment", {}),
+            **self.store.access.environment(job["RoleArn"]),
             "SAGEMAKER_BASE_DIR": "/opt/ml",
             "SAGEMAKER_REGION": self.store.region,
             "TRAINING_JOB_NAME": job["TrainingJobName"],
@@ -199,13 +205,13 @@ class Jobs:
         ended = container.run([toolkit], environment, job["StoppingCondition"]["MaxRuntimeInSeconds"])
         if checkpoints := job.get("CheckpointConfig"):
             folder = container.path(checkpoints.get("LocalPath", CHECKPOINTS))
-            files.upload(self.store.aws("s3"), folder, checkpoints["S3Uri"])
+            files.upload(self.store.aws("s3", job["RoleArn"]), folder, checkpoints["S3Uri"])
         if ended.code:
             for other in self._running.get(job["TrainingJobName"], []):
                 other.stop()
         return ended
 
-    def _keep(self, folders: list[Path], uri: str) -> None:
+    def _keep(self, job: Resource, folders: list[Path], uri: str) -> None:
         """What the folders hold lies together at the URI as a tar.gz."""
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as tar:
@@ -213,7 +219,7 @@ class Jobs:
                 for file in sorted(folder.rglob("*")):
                     tar.add(file, arcname=file.relative_to(folder).as_posix(), recursive=False)
         bucket, key = files.split(uri)
-        self.store.aws("s3").put_object(Bucket=bucket, Key=key, Body=packed.getvalue())
+        self.store.aws("s3", job["RoleArn"]).put_object(Bucket=bucket, Key=key, Body=packed.getvalue())
 
     # Both -------------------------------------------------------------------------------------------------------------
 
@@ -293,8 +299,10 @@ class Jobs:
         self._running.pop(job[f"{what}Name"], None)
         job[f"{what}Status"] = status  # last: whoever waits for it reads the rest
 
-    def _log(self, group: str, name: str, ended: Ended, number: int = 1) -> None:
-        logs.keep(self.store.aws("logs"), f"{logs.GROUP}/{group}", f"{name}/algo-{number}", ended.output)
+    def _log(self, group: str, job: Resource, name: str, ended: Ended, number: int = 1) -> None:
+        logs.keep(
+            self.store.aws("logs", job["RoleArn"]), f"{logs.GROUP}/{group}", f"{name}/algo-{number}", ended.output
+        )
 
     def stop_all(self) -> None:
         """No job process is left, and none begins any more."""
@@ -314,6 +322,11 @@ class Jobs:
 def _resources(current: str, hosts: list[str]) -> str:
     """resourceconfig.json of an instance; a host name that is not known would be looked up for minutes."""
     return json.dumps({"current_host": current, "hosts": hosts, "network_interface_name": "lo"})
+
+
+def _said(error: files.NoObjectsError | ClientError) -> str:
+    """What the job's FailureReason says of data that could not be moved."""
+    return str(error) if isinstance(error, files.NoObjectsError) else f"ClientError: {error}"
 
 
 def settled(status: Any) -> bool:

@@ -48,7 +48,7 @@ class Models:
         if package := model.get("PrimaryContainer", {}).get("ModelPackageName"):
             self.registry.describe_model_package({"ModelPackageName": package})
         if uri := model.get("PrimaryContainer", {}).get("ModelDataUrl"):
-            self._check_data(uri)
+            self._check_data(uri, model.get("ExecutionRoleArn", ""))
         self.store.add("models", name, model, "model")
         self.store.kinds["tags"][model["ModelArn"]] = {"Tags": params.get("Tags", [])}
         return pick(model, "ModelArn")
@@ -67,9 +67,9 @@ class Models:
         del self.store.kinds["models"][self.model(params["ModelName"])["ModelName"]]
         return {}
 
-    def _check_data(self, uri: str) -> None:
+    def _check_data(self, uri: str, role: str) -> None:
         bucket, key = files.split(uri)
-        s3 = self.store.aws("s3")
+        s3 = self.store.aws("s3", role)
         try:
             s3.get_object(Bucket=bucket, Key=key)["Body"].close()
         except s3.exceptions.NoSuchKey:
@@ -130,3 +130,7 @@ class Models:
             registered = described["InferenceSpecification"]["Containers"][0]
             uri, environment = registered["ModelDataUrl"], {**registered.get("Environment", {}), **environment}
         return str(uri), dict(environment)
+
+    def role(self, name: str) -> str:
+        """The role that the model's container acts under."""
+        return str(self.model(name).get("ExecutionRoleArn", ""))

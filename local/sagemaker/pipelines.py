@@ -89,7 +89,9 @@ class Pipelines:
             place = params.get("PipelineDefinitionS3Location")
             if not place:
                 raise ApiError("ValidationException", "Either PipelineDefinition or its S3 location is needed.")
-            body = self.store.aws("s3").get_object(Bucket=place["Bucket"], Key=place["ObjectKey"])["Body"]
+            body = self.store.aws("s3", params.get("RoleArn", "")).get_object(
+                Bucket=place["Bucket"], Key=place["ObjectKey"]
+            )["Body"]
             text = body.read().decode()
         try:
             definition = json.loads(text)
@@ -189,7 +191,11 @@ class Pipelines:
             execution["LastModifiedTime"] = self.store.clock.now()
             running = [step for step in execution["_steps"] if step["StepStatus"] == "Executing"]
         self._tell_execution(execution, "Executing")
+        role = str(self._pipeline(execution["PipelineArn"])["RoleArn"])
         for step in running:
+            for kind in ("ProcessingJob", "TrainingJob"):
+                if kind in step.get("Metadata", {}):
+                    self.store.access.require(role, f"Stop{kind}", {f"{kind}Name": step["_job"]})
             self.end_job(step)
         return pick(execution, "PipelineExecutionArn")
 
@@ -280,6 +286,8 @@ class Run:
     def __init__(self, pipelines: Pipelines, execution: Resource) -> None:
         self.pipelines, self.execution = pipelines, execution
         self.store = pipelines.store
+        pipeline = execution["PipelineArn"].rpartition("/")[2]
+        self.role = str(self.store.kinds["pipelines"][pipeline]["RoleArn"])
         self.results: dict[str, Any] = {}
         self.definitions: dict[str, Any] = {}
 
@@ -352,9 +360,14 @@ class Run:
         name = f"pipelines-{identity}-{definition['Name'][:24]}-{uuid.uuid4().hex[:10]}"
         arguments = {**self.value(definition["Arguments"]), f"{what}Name": name}
         _check(f"Create{what}", arguments)
+        # Every job of a pipeline is tagged with it, and asked about under the pipeline's role.
+        tags = [{"Key": "sagemaker:pipeline-execution-arn", "Value": self.execution["PipelineExecutionArn"]}]
+        self._require(f"Create{what}", {**arguments, "Tags": tags})
+        self._require(f"Describe{what}", arguments)
         step["_job"] = name
         step["Metadata"] = {what: {"Arn": create(arguments)[f"{what}Arn"]}}
         if self.execution["PipelineExecutionStatus"] != "Executing":
+            self._require(f"Stop{what}", arguments)
             self.pipelines.end_job(step)
         jobs = self.store.kinds["processing_jobs" if what == "ProcessingJob" else "training_jobs"]
         while not settled(jobs[name][f"{what}Status"]):
@@ -364,9 +377,13 @@ class Run:
             raise StepError(f"ClientError: {job.get('FailureReason') or job[f'{what}Status']}")
         return shown(job)
 
+    def _require(self, operation: str, params: Resource) -> None:
+        self.store.access.require(self.role, operation, params)
+
     def _registermodel(self, definition: dict[str, Any], step: Resource) -> Any:
         arguments = self.value(definition["Arguments"])
         _check("CreateModelPackage", arguments)
+        self._require("CreateModelPackage", arguments)
         arn = self.pipelines.registry.create_model_package(arguments, self.execution["PipelineExecutionArn"])[
             "ModelPackageArn"
         ]
@@ -378,6 +395,7 @@ class Run:
         name = f"pipelines-{identity}-{definition['Name'][:24]}-{uuid.uuid4().hex[:10]}"
         arguments = {**self.value(definition["Arguments"]), "ModelName": name}
         _check("CreateModel", arguments)
+        self._require("CreateModel", arguments)
         step["Metadata"] = {"Model": {"Arn": self.pipelines.models.create_model(arguments)["ModelArn"]}}
         return self.pipelines.models.describe_model({"ModelName": name})
 
@@ -459,7 +477,7 @@ class Run:
         outputs = self.results[step]["ProcessingOutputConfig"]["Outputs"]
         output = next(item for item in outputs if item["OutputName"] == declared["OutputName"])
         bucket, key = files.split(f"{output['S3Output']['S3Uri'].rstrip('/')}/{declared['FilePath']}")
-        found = json.loads(self.store.aws("s3").get_object(Bucket=bucket, Key=key)["Body"].read())
+        found = json.loads(self.store.aws("s3", self.role).get_object(Bucket=bucket, Key=key)["Body"].read())
         for token in _tokens(query["Path"]):
             found = found[token]
         return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,11 +37,24 @@ class Now(Protocol):
     def now(self) -> datetime: ...
 
 
+@dataclass(frozen=True)
+class Access:
+    """How SageMaker acts under a role that it was given, on the rest of the embedded AWS.
+
+    `client(service, role)` is a boto3 client with the role's credentials, `environment(role)` has them for a process;
+    `require(role, operation, params)` raises ApiError where the role may not call that operation of SageMaker.
+    """
+
+    client: Callable[[str, str], Any]
+    environment: Callable[[str], Mapping[str, str]]
+    require: Callable[[str, str, Resource], None]
+
+
 @dataclass
 class Store:
     """All resources by kind and name, the account they belong to, and the ways to the rest of the embedded AWS."""
 
-    aws: Callable[[str], Any]
+    access: Access
     put_event: Callable[[str, str, dict[str, Any], list[str]], None]
     clock: Now
     root: Path
@@ -49,6 +62,10 @@ class Store:
     region: str
     lock: threading.RLock = field(default_factory=threading.RLock)
     kinds: dict[str, dict[str, Resource]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
+
+    def aws(self, service: str, role: str) -> Any:
+        """A client of the service that acts under the role."""
+        return self.access.client(service, role)
 
     def arn(self, resource: str) -> str:
         """The ARN of a SageMaker resource, say `endpoint/e`."""

@@ -16,6 +16,7 @@ from typing import Any
 from local.clock import Clock
 from local.sagemaker import SageMaker
 from local.sagemaker.fleet import ModelServer
+from local.sagemaker.store import Access
 from local.wire import Wire
 
 START = datetime(2013, 3, 1, 5, 0, tzinfo=UTC)
@@ -123,7 +124,8 @@ class House:
         """SageMaker runs, and knows nothing."""
         clients = {"s3": self.s3, "logs": self.logs, "cloudwatch": self.alarms}
         told = lambda *event: self.events.append(event)  # noqa: E731
-        self.sagemaker = SageMaker(clients.__getitem__, told, self.clock, self.root / "sagemaker")
+        access = Access(lambda service, _role: clients[service], lambda _role: {}, lambda *_: None)
+        self.sagemaker = SageMaker(access, told, self.clock, self.root / "sagemaker")
         self.wire = Wire("sagemaker", self.sagemaker.handle)
 
     def reopen(self) -> None:

@@ -11,7 +11,14 @@ from typing import Any
 
 from local import LocalAws
 
-ROLE_POLICY = json.dumps({"Version": "2012-10-17", "Statement": []})
+SERVICES = [f"{name}.amazonaws.com" for name in ("lambda", "sagemaker", "states")]
+TRUST = {"Effect": "Allow", "Principal": {"Service": SERVICES}, "Action": "sts:AssumeRole"}
+EVERYTHING = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+
+
+def policy(*statements: dict[str, Any]) -> str:
+    """A policy document of the statements."""
+    return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
 
 
 class Bench:
@@ -20,10 +27,18 @@ class Bench:
     def __init__(self, aws: LocalAws) -> None:
         self.aws = aws
         self.client = aws.client
-        self.role = aws.client("iam").create_role(RoleName="bench", AssumeRolePolicyDocument=ROLE_POLICY)["Role"]["Arn"]
+        self.role = self.make_role("bench", EVERYTHING)
+
+    def make_role(self, name: str, *statements: dict[str, Any], trust: dict[str, Any] = TRUST) -> str:
+        """The ARN of a new role that may do what the statements say."""
+        iam = self.client("iam")
+        arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=policy(trust))["Role"]["Arn"]
+        if statements:
+            iam.put_role_policy(RoleName=name, PolicyName="own", PolicyDocument=policy(*statements))
+        return str(arn)
 
     def function(self, name: str, code: str, **settings: Any) -> str:
-        """The ARN of a new function of `code`, whose entry is `handler`."""
+        """The ARN of a new function of `code`, whose entry is `handler`; rules may invoke it."""
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w") as archive:
             archive.writestr("app.py", code)
@@ -37,6 +52,9 @@ class Bench:
         )
         functions = self.client("lambda")
         self.eventually(lambda: functions.get_function(FunctionName=name)["Configuration"]["State"] == "Active")
+        functions.add_permission(
+            FunctionName=name, StatementId="rules", Action="lambda:InvokeFunction", Principal="events.amazonaws.com"
+        )
         return str(created["FunctionArn"])
 
     def invoke(self, name: str, payload: Any) -> Any:
@@ -44,10 +62,14 @@ class Bench:
         return json.load(self.client("lambda").invoke(FunctionName=name, Payload=json.dumps(payload))["Payload"])
 
     def queue(self, name: str) -> tuple[str, str]:
-        """URL and ARN of a new queue."""
+        """URL and ARN of a new queue, to which rules and topics may send."""
         url = self.client("sqs").create_queue(QueueName=name)["QueueUrl"]
         attributes = self.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
-        return url, str(attributes["QueueArn"])
+        arn = str(attributes["QueueArn"])
+        senders = {"Service": ["events.amazonaws.com", "sns.amazonaws.com"]}
+        sending = {"Effect": "Allow", "Principal": senders, "Action": "sqs:SendMessage", "Resource": arn}
+        self.client("sqs").set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy(sending)})
+        return url, arn
 
     def listen(self, name: str, **rule: Any) -> str:
         """The URL of a new queue that gets what the rule matches."""

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from stand_ins import IMAGE, packed
 from workbench import Bench
 
-from local import LocalAws
+from local import REGION, LocalAws
 
 NIGHT = datetime(2013, 3, 1, 3, 30, tzinfo=UTC)
 PROGRAM = """
@@ -217,7 +220,9 @@ def test_invocations_are_metrics_of_the_endpoint(own: Bench) -> None:
 def test_a_call_that_botocore_does_not_know_is_listed_as_a_violation(own: Bench) -> None:
     assert own.aws.violations() == []
     headers = {"X-Amz-Target": "SageMaker.DescribeWeather", "Content-Type": "application/x-amz-json-1.1"}
-    request = urllib.request.Request(own.aws.url, data=b"{}", headers=headers)
+    asked = AWSRequest("POST", own.aws.url, data=b"{}", headers=headers)
+    SigV4Auth(Credentials("test", "test"), "sagemaker", REGION).add_auth(asked)
+    request = urllib.request.Request(own.aws.url, data=b"{}", headers=dict(asked.headers))
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(request)
     assert refused.value.code == 400
