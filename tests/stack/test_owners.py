@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from platform import machine
 from typing import Any
@@ -85,7 +86,9 @@ def test_functions_that_were_built_for_another_processor_are_refused_in_words(aw
 def test_an_endpoint_that_exists_is_not_taken_over(aws: LocalAws, stack: Stack) -> None:
     sagemaker = aws.client("sagemaker")
     container = {"Image": "000000000000.dkr.ecr.us-east-1.amazonaws.com/by:hand"}
-    role = "arn:aws:iam::000000000000:role/by-hand"
+    trust = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    role = aws.client("iam").create_role(RoleName="by-hand", AssumeRolePolicyDocument=document)["Role"]["Arn"]
     sagemaker.create_model(ModelName="by-hand", PrimaryContainer=container, ExecutionRoleArn=role)
     variant = {"VariantName": "AllTraffic", "ModelName": "by-hand", "InstanceType": "ml.m5.large"}
     sagemaker.create_endpoint_config(
