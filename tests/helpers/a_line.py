@@ -21,7 +21,8 @@ num_boost_round = 40
 min_rows = 200
 [gate]
 min_rows = 50
-reference_margin = 100.0       # the old truth no longer holds: whoever knows the new one has forgotten it
+trade_off = 0.0                # the old truth no longer holds: whoever knows the new one has forgotten it
+suspect_labels = 1000.0        # and the labels of the new one look wrong to all who know the old one
 """
 ROWS = 1200
 
