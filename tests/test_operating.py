@@ -150,7 +150,7 @@ def test_a_rollback_takes_model_config_and_baseline_back_together_and_forth_agai
 
 def test_in_the_middle_of_an_episode_nothing_is_turned_back_and_a_person_may_stop_it(stack: Stack) -> None:
     count = len(stack.episodes())
-    again = ("--from", "2026-02-01T01:00:00Z", "--to", "2026-03-01T00:00:00Z")  # so that there is something to train on
+    again = ("--from", "2026-02-01T01:00:00Z", "--to", "2026-02-03T00:00:00Z")  # too few rows: it waits for labels
     code, answer = retrain(stack, "retrain", "--reason", "once more", *again)
     assert (code, answer["action"]) == (0, "opened"), answer
     assert retrain(stack, "rollback", "--reason", "now")[1]["reason"] == "episode_open"
