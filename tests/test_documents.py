@@ -103,3 +103,8 @@ def test_no_docstring_begins_with_the_same() -> None:
         and (ast.get_docstring(node) or "").startswith("The same")
     ]
     assert found == []
+
+
+def test_every_event_has_its_line_which_an_end_to_end_test_asks_for() -> None:
+    lines = re.findall(r"^\| `([a-z-]+\.json)` \|", (ROOT / "events" / "README.md").read_text(), re.M)
+    assert lines == sorted(file.name for file in (ROOT / "events").glob("*.json"))

@@ -214,7 +214,7 @@ def test_every_event_leads_to_what_its_readme_says(stack: Stack, file: str, func
 
 def end_of(stack: Stack, deployed: Deployment, answer: dict[str, Any]) -> None:
     """The episode that was opened has ended: what trains was stopped, what rolls out went through."""
-    if stack.item(f"EPISODE#{answer['episode_id']}", "EPISODE")["trigger"] in {"alarm", "retrain"}:
+    if stack.item(f"EPISODE#{answer['episode_id']}", "EPISODE")["trigger"] in {"alarm", "evidence", "retrain"}:
         deployed.executions.stop(answer["execution_arn"], "seen enough")
 
     def over() -> bool:

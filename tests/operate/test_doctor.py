@@ -8,6 +8,7 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
+from retrain.__main__ import main
 from retrain.operate import doctor, words
 
 IMAGE = "000000000000.dkr.ecr.eu-west-1.amazonaws.com/sagemaker-xgboost:3.2-0"
@@ -94,3 +95,11 @@ def test_quotas_below_twice_the_fleet_and_a_missing_image_are_errors() -> None:
 def test_the_worst_is_said_first() -> None:
     said = list(words.findings([doctor.Finding("a", "ok", "fine"), doctor.Finding("b", "error", "bad", "mend it")]))
     assert said == ["error    b: bad", "         → mend it", "ok       a: fine"]
+
+
+@pytest.mark.parametrize("given", ["WindowHours", "=24", "Window Hours=24"])
+def test_a_parameter_that_cannot_be_read_is_bad_input(given: str, capsys: Any) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["doctor", "--account", "CooldownHours=6", given])
+    assert ended.value.code == 3
+    assert f"{given} is no PARAMETER=VALUE" in capsys.readouterr().err

@@ -52,6 +52,7 @@ def add_to(commands: Any) -> None:
     examined.add_argument(
         "--account",
         nargs="*",
+        type=_parameter,
         metavar="PARAMETER=VALUE",
         help="of the account, before a stack with these parameters is deployed",
     )
@@ -127,10 +128,16 @@ def _trace(options: argparse.Namespace) -> int:
     return WELL
 
 
+def _parameter(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name.isalnum() and equals):
+        raise argparse.ArgumentTypeError(f"{text} is no PARAMETER=VALUE, as WindowHours=24 is")
+    return name, value
+
+
 def _doctor(options: argparse.Namespace) -> int:
     if options.account is not None:
-        parameters = dict(item.split("=", 1) for item in options.account if "=" in item)
-        found = doctor.examine_account(_clients(options), parameters)
+        found = doctor.examine_account(_clients(options), dict(options.account))
     else:
         found = doctor.examine(_deployed(options))
     _say(options, found, words.findings(found))

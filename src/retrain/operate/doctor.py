@@ -16,11 +16,12 @@ from typing import Any
 from retrain.aws.calls import classified
 from retrain.core import clock, names
 from retrain.core.errors import RetrainError
+from retrain.model.spec import DatasetOptions
 from retrain.operate.deployment import Clients, Deployment
 
 HOURS_A_MONTH = 730
-LEAST_COVERAGE = 0.8  # model.toml's [dataset] min_label_coverage, unless it says another
-# AWS's list prices in us-east-1, November 2026, in dollars: an hour of an instance, a month of the others.
+LEAST_COVERAGE = DatasetOptions.min_label_coverage  # unless model.toml says another
+# Dollars, typed in from memory and checked against no price list: an hour of an instance, a month of the others.
 HOURLY = {
     "ml.m5.large": 0.115,
     "ml.m5.xlarge": 0.23,
@@ -125,10 +126,11 @@ def interval(schedule: str) -> float | None:
 
 
 def cost(parameters: Mapping[str, str]) -> Finding:
-    """What a month costs while nothing drifts, by AWS's list prices of us-east-1; episodes, storage and requests apart.
+    """What a month costs while nothing drifts, by prices that nobody checked; episodes, storage and requests apart.
 
-    >>> cost({"EndpointInstanceType": "ml.m5.large", "MetricFeatures": "20"}).text
-    'about 106 dollars a month: endpoint 83.95, metrics 20.70, monitors 0.23 a run-second each, alarms 0.70, key 1.00'
+    >>> cost({"EndpointInstanceType": "ml.m5.large", "MetricFeatures": "20"}).text.split("; ")[0]
+    'about 106 dollars a month, by unchecked prices (endpoint 83.95, metrics 20.70, monitors 0.23 a run-second each, \
+alarms 0.70, key 1.00)'
     """
     kind, count = parameters.get("EndpointInstanceType", "ml.m5.large"), _number(parameters, "EndpointInstanceCount", 1)
     metrics = (3 * (_number(parameters, "MetricFeatures", 20) + 1) + 6) * METRIC
@@ -140,8 +142,9 @@ def cost(parameters: Mapping[str, str]) -> Finding:
     endpoint = f"{known * hours:.2f}" if known else f"{hours:.0f} hours of {kind}"
     total = (known or 0) * hours + metrics + 7 * ALARM + KEY
     text = (
-        f"about {total:.0f} dollars a month: endpoint {endpoint}, metrics {metrics:.2f}, monitors {monitors:.2f} a "
-        f"run-second each, alarms {7 * ALARM:.2f}, key {KEY:.2f}"
+        f"about {total:.0f} dollars a month, by unchecked prices (endpoint {endpoint}, metrics {metrics:.2f}, monitors "
+        f"{monitors:.2f} a run-second each, alarms {7 * ALARM:.2f}, key {KEY:.2f}); the AWS Pricing Calculator knows "
+        "your region's"
     )
     return Finding("cost", "ok", text)
 
