@@ -1,4 +1,4 @@
-"""How often the gate promotes a challenger where nothing has drifted: dataset, training and gate on stationary rows.
+"""How often the gate that proves promotes where nothing has drifted: dataset, training and gate on stationary rows.
 
     PYTHONPATH=src:. python -m benchmarks.false_promotions [--replays 50]
 
@@ -12,7 +12,8 @@ when the challenger is truly better by less than the margin.
 The gate's interval is two-sided at 95 %, so its lower bound may lie above the true difference in 2.5 % of all
 judgements. Fifty replays can't measure that, so each replay's two models are also judged on ten more holdouts, drawn
 from the fresh rows: `bound too high` is the share of these whose lower bound exceeds the truth, and `by rows` what that
-share would be if rows told nothing of their neighbours (`spans = 1`).
+share would be if rows told nothing of their neighbours (`spans = 1`). `half an interval` is half its width, the median,
+as a share of the champion's error: what `python -m retrain power` goes by where there is no evaluation.
 
 Where rows are shuffled one by one, they don't. So the flights are also shuffled by the day: the days come in any order,
 so that again nothing drifts, but the flights of a day share its weather.
@@ -53,6 +54,7 @@ HOLDOUTS = 10
 START = datetime(2026, 1, 1, tzinfo=UTC)
 # Old rows beside a window's: fewer than any champion has seen, so that every challenger gets as many.
 EQUAL = "[dataset]\nmax_reference_rows = 3000\n"
+PROOF = '[gate]\npolicy = "proof"\n'  # what insures promotes luck too, on purpose
 
 SYNTHETIC = """
 [model]
@@ -84,6 +86,7 @@ class Replay:
     by_rows: int  # the same, with the interval of the rows alone
     truth: float  # how much better the challenger is on the fresh rows, in the metric's unit
     margin: float
+    half: float  # of the interval on the challenger's own holdout, a share of the champion's shortfall there
 
 
 def main() -> None:
@@ -92,11 +95,20 @@ def main() -> None:
     replays = options.parse_args().replays
     print(machine.described("xgboost-cpu", "numpy"))
     print(f"{replays} replays each, {ROWS} rows a window, holdout {ROWS // 5} rows, margin 1 %\n")
-    names = "table", "champion", "promoted", "falsely", "truly better by (median)", "bound too high", "by rows"
-    print(f"| {' | '.join((*names, 'kept because', 's'))} |\n|{' --- |' * (len(names) + 2)}")
+    names = (
+        "table",
+        "champion",
+        "promoted",
+        "falsely",
+        "truly better by (median)",
+        "bound too high",
+        "by rows",
+        "half an interval",
+    )
+    print(f"| {' | '.join((*names, 'half an interval', 'kept because', 's'))} |\n|{' --- |' * (len(names) + 3)}")
     total: dict[str, list[Replay]] = {"equal": [], "grown": []}
     for name, (model, draw) in tables().items():
-        spec = parse_spec(model + EQUAL)
+        spec = parse_spec(model + EQUAL + PROOF)
         began = time.monotonic()
         found: dict[str, list[Replay]] = {"equal": [], "grown": []}
         for seed in range(replays):
@@ -144,7 +156,11 @@ def _judged(
         promoted, reasons = decision.decision == "promote", tuple(reason.code for reason in decision.reasons)
     except Refused as refusal:
         promoted, reasons = False, (refusal.code,)
-    return Replay(promoted, reasons, high, by_rows, difference, spec.gate.margin * shortfall(spec.direction, old))
+    seen = evidence.holdout
+    assert seen is not None
+    half = (seen.high - seen.low) / 2 / shortfall(spec.direction, seen.champion)
+    margin = spec.gate.margin * shortfall(spec.direction, old)
+    return Replay(promoted, reasons, high, by_rows, difference, margin, half)
 
 
 def _compared(spec: Spec, truth: Numbers, champion: Numbers, challenger: Numbers, spans: int) -> Comparison:
@@ -234,6 +250,7 @@ def _report(name: str, kind: str, results: Sequence[Replay], seconds: float | No
         sum(count) / (HOLDOUTS * len(results)) for count in zip(*((r.high, r.by_rows) for r in results), strict=True)
     )
     better = np.median([replay.truth / replay.margin for replay in results]) if results else float("nan")
+    half = np.median([replay.half for replay in results]) if results else float("nan")
     counts: dict[str, int] = {}
     for replay in results:
         for reason in replay.reasons:
@@ -241,7 +258,7 @@ def _report(name: str, kind: str, results: Sequence[Replay], seconds: float | No
     kept = ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items(), key=lambda item: -item[1]))
     print(
         f"| {name} | {kind} | {len(promoted)} of {len(results)} | {falsely} ({falsely / len(results):.1%}) | "
-        f"{better:+.2f} margins | {high:.1%} | {by_rows:.1%} | {kept or '-'} | "
+        f"{better:+.2f} margins | {high:.1%} | {by_rows:.1%} | {half:.1%} | {kept or '-'} | "
         f"{'' if seconds is None else f'{seconds:.0f}'} |",
         flush=True,
     )

@@ -457,8 +457,8 @@ def main() -> None:
     seeds = SEEDS[: options.seeds]
     if options.quick:
         names, seeds = ["flights", "delays", "stops", "cards", "abrupt", "rolling", "harmless", "noise"], SEEDS[:1]
-    jobs: list[Callable[[], list[dict[str, Any]]]] = [partial(measured, name, seed) for seed in seeds for name in names]
-    jobs += [partial(attacked, name, seeds[0]) for name in names if name in ATTACKED]
+    jobs = [partial(_once, options.parts, measured, name, seed) for seed in seeds for name in names]
+    jobs += [partial(_once, options.parts, attacked, name, seeds[0]) for name in names if name in ATTACKED]
     document: dict[str, Any] = {"machine": machine.described("xgboost-cpu", "numpy") + ".", "runs": [], "attacks": []}
     for found in _run(jobs, options.processes):
         document["attacks" if "kind" in found[0] else "runs"] += found
@@ -471,6 +471,21 @@ def main() -> None:
     if options.write:
         options.write.parent.mkdir(parents=True, exist_ok=True)
         options.write.write_text(report + "\n", encoding="utf-8")
+
+
+def _once(
+    parts: Path | None, what: Callable[[str, int], list[dict[str, Any]]], name: str, seed: int
+) -> list[dict[str, Any]]:
+    """What was found, which is read from the folder of parts where an earlier run has left it there."""
+    file = parts / f"{what.__name__}-{name}-{seed}.json" if parts else None
+    if file and file.exists():
+        known: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
+        return known
+    found = what(name, seed)
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(found) + "\n", encoding="utf-8")
+    return found
 
 
 ATTACKED = ("flights", "baseball", "loans", "delays", "abrupt")
@@ -669,6 +684,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, choices=range(1, len(SEEDS) + 1), default=3, help="how many seeds (3)")
     parser.add_argument("--quick", action="store_true", help="half of the tables and worlds, one seed")
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), help="(as many as cores)")
+    parser.add_argument("--parts", type=Path, metavar="DIR", help="where each part is left, and is not run again")
     parser.add_argument("--verbose", action="store_true", help="every window of every run")
     parser.add_argument("--write", type=Path, help="the document to write")
     parser.add_argument("--json", type=Path, help="where every number goes")

@@ -32,10 +32,11 @@ from retrain.drift.constraints import Constraints, read_constraints
 from retrain.drift.learning import with_chance
 from retrain.drift.sides import told_apart, with_answer
 from retrain.drift.verdict import Verdict
+from retrain.gate.power import USUAL, power_table, read_precision
 from retrain.model.kinds import IDENTIFIER, Column, look
 from retrain.model.monitor_options import MonitorOptions
 from retrain.model.read_spec import read_spec
-from retrain.model.spec import METRICS
+from retrain.model.spec import METRICS, GateOptions
 from retrain.model.tables_on_disk import TableFile, open_table
 from retrain.model.times import read_times
 from retrain.model.values import Numbers
@@ -125,6 +126,17 @@ def _parser() -> argparse.ArgumentParser:
     drift.add_argument("--start", type=_moment, metavar="TIME", help="first moment of the window, 2026-11-22T14:00:00Z")
     drift.add_argument("--end", type=_moment, metavar="TIME", help="first moment after the window")
     drift.set_defaults(command=_drift)
+    power = commands.add_parser("power", help="how likely a gate promotes a better challenger, and a worse one")
+    power.add_argument("--evaluation", type=Path, metavar="FILE", help="an episode's evaluation.json")
+    power.add_argument(
+        "--interval",
+        type=float,
+        metavar="SHARE",
+        help=f"half the gain's interval on {USUAL.rows} rows, of the champion's error ({USUAL.half_width:g})",
+    )
+    power.add_argument("--model", type=Path, metavar="model.toml", help="whose [gate] margin and spans apply")
+    power.add_argument("--rows", type=int, nargs="+", default=[200, 800, 3200, 12800], metavar="ROWS", help="held out")
+    power.set_defaults(command=_power)
     operate.add_to(commands)
     return parser
 
@@ -295,6 +307,25 @@ def _drift(options: argparse.Namespace) -> int:
     name = "drift.html" if options.html else "analysis.json"
     show(documents["analysis"], source, f"More in {options.out / name}")
     return EXIT_CODES[analysis.verdict]
+
+
+def _power(options: argparse.Namespace) -> int:
+    gate = read_spec(options.model).gate if options.model else GateOptions()
+    holdout, source = USUAL, f"flights whose days are in random order ({USUAL.rows} rows)"
+    if options.evaluation:
+        try:
+            holdout = read_precision(json.loads(options.evaluation.read_text(encoding="utf-8")))
+        except (ValueError, Refused) as error:
+            raise Refused("schema_mismatch", f"{options.evaluation}: {error}") from error
+        source = f"{options.evaluation} ({holdout.rows} rows)"
+    elif options.interval is not None:
+        holdout, source = replace(USUAL, half_width=options.interval), f"--interval, on {USUAL.rows} rows"
+    if not holdout.half_width > 0 or min(options.rows) < 1:
+        raise Refused("schema_mismatch", "--interval and --rows have to be more than 0")
+    print("Of 100 challengers that are truly better by so much of the champion's error, so many are promoted.")
+    print(f"Margin of proof {gate.margin:.1%}; interval of {source}, narrowing with the root of the rows.\n")
+    print("\n".join(power_table(holdout, gate, options.rows)))
+    return 0
 
 
 def _read_baseline(folder: Path) -> tuple[Statistics, Constraints]:

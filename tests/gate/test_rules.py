@@ -16,7 +16,6 @@ from retrain.gate.rules import (
     Segment,
     assurance,
     judge,
-    power,
     segment_confidence,
     segment_limit,
 )
@@ -205,15 +204,6 @@ def test_what_a_promotion_shows_and_what_it_does_not():
     shown, unproven = assurance(vague, INSURED)
     assert "losing 4 times as much on old rows as is gained" in unproven
     assert unproven[-1] == "being no better than the champion (with 95% confidence -0.5 to 2.5)"
-
-
-@given(st.floats(0, 0.5), st.floats(0, 0.5), st.floats(0.001, 1), st.floats(1, 100))
-def test_proof_is_likelier_the_better_the_challenger_and_the_more_rows_there_are(gain, more, width, times):
-    chance = power(gain, width, OPTIONS)
-    assert 0 <= chance <= power(gain + more, width, OPTIONS) <= 1
-    if gain > OPTIONS.margin:
-        assert chance <= power(gain, width, OPTIONS, times) + 1e-12
-    assert power(0.0, width, OPTIONS) <= 0.025
 
 
 @pytest.mark.parametrize(

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
 from retrain.gate.comparison import Comparison
 from retrain.gate.evidence import Scored
+from retrain.gate.power import GAINS, Precision, power
 from retrain.gate.rules import (
-    GAINS,
     Decision,
     Evidence,
     assurance,
     given_up,
-    power,
     segment_confidence,
     segment_limit,
     shortfall,
@@ -118,8 +117,10 @@ def _power(spec: Spec, evidence: Evidence) -> dict[str, float] | None:
     short = shortfall(evidence.direction, holdout.champion) if holdout else 0.0
     if holdout is None or not short > 0 or not math.isfinite(holdout.high - holdout.low):
         return None
+    proof = replace(spec.gate, policy="proof")
     half = (holdout.high - holdout.low) / 2 / short
-    return {f"{gain:g}": round(power(gain, half, spec.gate), 4) for gain in GAINS}
+    seen = Precision(evidence.holdout_rows, half, proof.spans, proof.confidence)
+    return {f"{gain:g}": round(power(gain, seen, proof), 4) for gain in GAINS}
 
 
 def _compared(comparison: Comparison | None) -> dict[str, Any]:

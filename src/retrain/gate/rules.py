@@ -7,8 +7,8 @@ A gate can be one of two things, `[gate] policy`. As **insurance** it keeps cata
 through that is better on the holdout at all: with the few hundred rows of one window most challengers that are better
 can't be shown to be, and waiting for proof costs more than the drift does (docs/decisions/0055). Insured against are
 answers that are not sane, labels that are suspect, and giving up more of the old than is gained. As **proof** it
-promotes only what is better beyond doubt: the lower bound of the gain's interval exceeds a margin. `power` says how
-often that lets a better challenger through.
+promotes only what is better beyond doubt: the lower bound of the gain's interval exceeds a margin. `retrain.gate.power`
+says how often either lets a better challenger through, and a worse one.
 
 Margins are shares of what the champion is short of perfect (`shortfall`): of its error, or of what its score lacks to
 1. A score of 0.99 and one of 0.999 are a hundredth apart by their value, and by a factor of ten in what goes wrong.
@@ -27,8 +27,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from scipy.special import ndtr, ndtri, stdtrit
-
 from retrain.core.errors import Refused
 from retrain.gate.comparison import Comparison
 from retrain.model.spec import GATE_RULES, GateOptions
@@ -42,7 +40,6 @@ _SWITCHED = {
 }
 _MEASURED = {"biased": "bias", "miscalibrated": "calibration_error"}
 FEWEST_OF_A_CLASS = 10  # rows of either class below which an AUC says nothing
-GAINS = (0.01, 0.03, 0.10)  # true gains, as shares of the champion's shortfall, of which `power` is told
 _FINEST = 3  # rows: of n that are all right, as many in n may be wrong elsewhere (the rule of three, 95 %)
 
 
@@ -455,26 +452,6 @@ RULES: tuple[Rule, ...] = (
     Rule("biased", False, _biased),
     Rule("miscalibrated", False, _miscalibrated),
 )
-
-
-def power(gain: float, half_width: float, options: GateOptions, rows_factor: float = 1.0) -> float:
-    """How likely proof promotes a challenger that is truly better by `gain`, a share of the champion's shortfall.
-
-    Parameters
-    ----------
-    half_width : of the interval that was found on some holdout, as a share of the champion's shortfall there
-    rows_factor : how many times as many rows there would be; an interval narrows with their root
-
-    The measured difference is taken as normal about the true one (Cohen 1988, chapter 1); it has to exceed the margin
-    by half the interval.
-
-    >>> round(power(0.03, 0.05, GateOptions(spans=1)), 2), round(power(0.10, 0.05, GateOptions(spans=1)), 2)
-    (0.12, 0.94)
-    """
-    tail = (1.0 + options.confidence) / 2.0
-    width = half_width / math.sqrt(rows_factor)
-    error = width / float(stdtrit(options.spans - 1, tail) if options.spans > 1 else ndtri(tail))
-    return float(ndtr((gain - options.margin - width) / error)) if error > 0 else float(gain > options.margin)
 
 
 def assurance(evidence: Evidence, options: GateOptions) -> tuple[list[str], list[str]]:
