@@ -137,21 +137,46 @@ def simulate(carried: Mapping[str, Role], calls: Iterable[Call]) -> Simulation:
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a role has a grant that no recorded call uses."""
+    """Why roles have grants that no recorded call uses, and which tests make such calls.
+
+    `resources` are the ends of the grants' resources; without them the actions are meant on whatever they are granted.
+    """
 
     roles: frozenset[str]
     actions: frozenset[str]
     why: str
+    resources: frozenset[str] = frozenset({""})
+    tests: tuple[str, ...] = ()
 
     def covers(self, grant: Grant) -> bool:
         """Whether the grant is one of those."""
-        return grant.role in self.roles and grant.action in self.actions
+        ours = grant.role in self.roles and grant.action in self.actions
+        return ours and grant.resource.endswith(tuple(self.resources))
+
+    def absent(self, there: Iterable[Grant]) -> list[str]:
+        """What it explains, although nobody grants it."""
+        named = [(role, action, end) for role in self.roles for action in self.actions for end in self.resources]
+        known = [(grant.role, grant.action, grant.resource) for grant in there if self.covers(grant)]
+        return [
+            f"{role} {action} {end}".rstrip()
+            for role, action, end in sorted(named)
+            if not any(known_as[:2] == (role, action) and known_as[2].endswith(end) for known_as in known)
+        ]
 
 
 def reasons() -> list[Reason]:
     """Those in unused.toml."""
     read = tomllib.loads(UNUSED.read_text())["grant"]
-    return [Reason(frozenset(item["roles"]), frozenset(item["actions"]), item["why"]) for item in read]
+    return [
+        Reason(
+            frozenset(item["roles"]),
+            frozenset(item["actions"]),
+            item["why"],
+            frozenset(item.get("resources", [""])),
+            tuple(item.get("tests", [])),
+        )
+        for item in read
+    ]
 
 
 def as_recorded() -> dict[str, Role]:

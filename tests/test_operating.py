@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from a_line import MODEL, month
+from e2e import denials
 
 from demo.replay import Answer, Replay, WindowResult
 from demo.stack import Stack, wait_for
@@ -240,6 +241,10 @@ def test_no_such_stack_is_bad_input(stack: Stack) -> None:
     code, said = retrain(stack, "status", "--stack", "nowhere")
     assert code == 3
     assert "there is no stack nowhere in this account and region" in said
+
+
+def test_every_call_of_the_application_was_allowed(stack: Stack) -> None:
+    assert denials(stack, "operating") == []
 
 
 def quiet(*_: object) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from machine import written
 from wiring import CHECKS, Wiring, changed, with_another_machine
 
-from local.policies import Grant, Role, allows, as_list, as_recorded, grants, reasons, recorded
+from local.policies import Role, allows, as_list, as_recorded, grants, reasons, recorded
 from local.template import source
 
 Resource = dict[str, Any]
@@ -53,15 +53,15 @@ def killer(wiring: Wiring, mutant: Mutant) -> str | None:
 # Policies ------------------------------------------------------------------------------------------------------------
 
 
-def policy_mutants() -> Iterator[tuple[str, set[Grant], Callable[[], str | None]]]:
-    """Each action, and each resource, of each role's statements taken away: the grants that go, and what misses them.
+def policy_mutants() -> Iterator[tuple[str, Callable[[], str | None]]]:
+    """Each action, and each resource, of each role's statements taken away, and what misses it.
 
     What misses them is a recorded call that is denied now, or the reason of a grant that no call uses.
     """
     carried, calls, explained = as_recorded(), recorded(), reasons()
     for role in carried.values():
         own = [call for call in calls if call.role == role.name]
-        needed = [grant for grant in grants(role) if any(reason.covers(grant) for reason in explained)]
+        others = [grant for other in carried.values() if other is not role for grant in grants(other)]
         for at, statement in enumerate(role.statements):
             for field in ("Action", "Resource"):
                 for item in as_list(statement[field]):
@@ -70,15 +70,16 @@ def policy_mutants() -> Iterator[tuple[str, set[Grant], Callable[[], str | None]
                     left = [*role.statements[:at], *kept, *role.statements[at + 1 :]]
                     without = Role(role.name, role.trust, role.managed, left)
 
-                    def missed(without: Role = without, own: list[Any] = own, needed: list[Any] = needed) -> str | None:
+                    def missed(without: Role = without, own: list[Any] = own, others: list[Any] = others) -> str | None:
                         for call in own:
                             if not allows(without, call):
                                 return f"{call.action} on {call.resource}"
-                        there = set(grants(without))
-                        return next((f"a reason names {grant.action}" for grant in needed if grant not in there), None)
+                        there = [*others, *grants(without)]
+                        return next(
+                            (f"a reason names {name}" for each in explained for name in each.absent(there)), None
+                        )
 
-                    gone = set(grants(role)) - set(grants(without))
-                    yield f"{role.name}: {field} {item} of statement {at}", gone, missed
+                    yield f"{role.name}: {field} {item} of statement {at}", missed
 
 
 # The state machine ---------------------------------------------------------------------------------------------------
@@ -315,7 +316,7 @@ def survivors(of: str, sample: int | None = None, seed: int = 0) -> tuple[int, l
     if of == "policies":
         every = list(policy_mutants())
         chosen = every if sample is None else draw.sample(every, sample)
-        return len(chosen), [name for name, _, missed in chosen if missed() is None]
+        return len(chosen), [name for name, missed in chosen if missed() is None]
     wiring = Wiring(source(), written())
     mutants = wiring_mutants(wiring)
     picked = mutants if sample is None else draw.sample(mutants, sample)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from retrain.aws.sagemaker import SageMaker
     from retrain.aws.sns import Topic
 
+RUNBOOK = "docs/runbook.md"  # has a section for every reason
 LONGEST_DETAIL = 1500
 LONGEST_CALL = timedelta(minutes=5)  # no function that changes the endpoint runs for longer
 
@@ -226,6 +228,7 @@ def message(episode_id: str, item: Mapping[str, Any]) -> tuple[str, str]:
         "failed": f"{what} FAILED",
     }.get(str(outcome), str(outcome))
     lines = [f"Endpoint {endpoint}: {said}.", ""]
+    known = {**item, "pk": episode_id, "runbook": f"{RUNBOOK}, {item.get('reason') or outcome}"}
     for label, key in (
         ("Episode", "pk"),
         ("Opened", "opened_at"),
@@ -244,9 +247,9 @@ def message(episode_id: str, item: Mapping[str, Any]) -> tuple[str, str]:
         ("Execution", "execution_arn"),
         ("Report", "page_uri"),
         ("", "page_url"),
+        ("What to do", "runbook"),
     ):
-        value = episode_id if key == "pk" else item.get(key)
-        if value:
+        if value := known.get(key):
             lines.append(f"{label:14} {value}")
     return f"{endpoint}: {said}"[:100], "\n".join(lines)
 
@@ -265,6 +268,10 @@ def _message(cause: str) -> str:
 
 
 def _snake(name: str) -> str:
-    """A class name in the ledger's spelling: `PipelineFailed` becomes `pipeline_failed`."""
-    words = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name.replace(".", ""))
-    return words.strip("_") or "unknown"
+    """An error's name in the ledger's spelling.
+
+    >>> _snake("PipelineFailed"), _snake("Lambda.AWSLambdaException")
+    ('pipeline_failed', 'lambda_aws_lambda_exception')
+    """
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+|[A-Z]", name)
+    return "_".join(word.lower() for word in words) or "unknown"

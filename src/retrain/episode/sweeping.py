@@ -16,7 +16,7 @@ from retrain.core.errors import EndpointBusy, MalformedEvent, RetrainError
 from retrain.core.telemetry import logger
 from retrain.core.values import Ending, moment
 from retrain.episode.afterthoughts import attempt
-from retrain.episode.closing import Closer, ended, episode_of
+from retrain.episode.closing import RUNBOOK, Closer, ended, episode_of
 from retrain.episode.opening import LEASE_FOR
 from retrain.episode.rollout import CHANGING
 from retrain.episode.seals import broken_seals
@@ -132,7 +132,9 @@ def _compare_with_ledger(now: datetime, sweeper: Sweeper) -> str:
     if reason:
         telemetry.count("Serving", reason=reason)
         logger.error("what serves is not what the ledger says", serving=reason, detail=detail)
-        text = f"{detail}.\n\nNo episode can be rolled out until that is mended. This is told once."
+        text = (
+            f"{detail}.\n\nNo episode can be rolled out until that is mended: {RUNBOOK}, {reason}. This is told once."
+        )
         if not attempt("notify", lambda: closer.topic.publish(f"{endpoint_name}: {reason}", text)):
             return reason  # the next sweep tells
     closer.ledger.record_serving(endpoint_name, {"reason": reason, "detail": detail}, now)
