@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from retrain.drift.baseline import baseline_of
+from retrain.drift.constraints import OPTIONS_KEY
 from retrain.model.monitor_options import MonitorOptions
 
 pytestmark = pytest.mark.slow  # every test starts processes
@@ -233,3 +234,107 @@ def test_several_instances_with_a_share_each_are_refused(root: Path) -> None:
     code, message = run(root, wanted(root))
     assert code == 1
     assert "several instances" in message
+
+
+# -- Model Monitor's own words for which side, and which value of an answer, is compared ------------------------------
+
+
+def answered(root: Path, answers: list[Any], kind: str = "JSON") -> None:
+    """The hour's captures have those answers, one to each of the calm rows."""
+    records = []
+    for row, answer in zip(rows(0.0, len(answers)), answers, strict=True):
+        asked = json.loads(record(row))
+        data = json.dumps(answer) if kind == "JSON" else answer
+        asked["captureData"]["endpointOutput"] = {"data": data, "encoding": kind}
+        records.append(json.dumps(asked))
+    file = root / "endpoint" / "flights" / "AllTraffic" / "2026" / "11" / "22" / "14" / "a.jsonl"
+    file.write_text("\n".join(records) + "\n")
+
+
+def native_baseline(root: Path, table: list[list[str]], features: dict[str, str]) -> None:
+    """A baseline as Model Monitor writes it: of one row of columns, none of which it calls the prediction."""
+    statistics, constraints = baseline_of(table, features, MonitorOptions())
+    del constraints["monitoring_config"][OPTIONS_KEY]
+    (root / "baseline" / "statistics.json").write_text(json.dumps(statistics))
+    (root / "baseline" / "constraints.json").write_text(json.dumps(constraints))
+
+
+def scores(count: int = 1_200, shift: float = 0.0) -> list[float]:
+    return [round((number * 37 % 100) / 200 + shift, 4) for number in range(count)]
+
+
+def sides(*names: str) -> dict[str, str]:
+    return {"dataset_format": json.dumps({"sagemakerCaptureJson": {"captureIndexNames": list(names)}})}
+
+
+def prediction(root: Path) -> dict[str, Any]:
+    return dict(found(root, "analysis")["prediction"])
+
+
+@pytest.mark.parametrize(("shift", "verdict"), [(0.0, "STABLE"), (0.4, "DRIFTED")])
+def test_a_schedule_on_the_answers_alone_compares_them_and_nothing_else(root: Path, shift: float, verdict: str) -> None:
+    native_baseline(root, [[str(score)] for score in scores(2000)], {"score": "numeric"})
+    answered(root, [[score] for score in scores(shift=shift)])
+    assert run(root, wanted(root, **sides("endpointOutput")))[0] == 0
+    analysis = found(root, "analysis")
+    assert (analysis["verdict"], [feature["name"] for feature in analysis["features"]]) == (verdict, ["score"])
+
+
+def test_a_schedule_on_the_questions_alone_does_not_look_at_answers(root: Path) -> None:
+    answered(root, [["nonsense"] for _ in range(1_200)])
+    assert run(root, wanted(root, **sides("endpointInput")))[0] == 0
+    assert found(root, "analysis")["verdict"] == "STABLE"
+
+
+def test_a_schedule_on_both_sides_takes_the_answer_from_the_column_that_model_monitor_puts_first(root: Path) -> None:
+    table = [[str(score), *row] for score, row in zip(scores(2000), rows(0, 2000), strict=True)]
+    native_baseline(root, table, {"score": "numeric", **FEATURES})
+    answered(root, [[score] for score in scores(shift=0.4)])
+    assert run(root, wanted(root, **sides("endpointInput", "endpointOutput")))[0] == 0
+    analysis = found(root, "analysis")
+    assert {feature["name"] for feature in analysis["features"]} == set(FEATURES)
+    assert prediction(root)["verdict"] == "DRIFTED"
+
+
+@pytest.mark.parametrize(
+    ("said", "answers", "kind"),
+    [
+        ({"probability_attribute": "1"}, [f"0,{score}\n" for score in scores()], "CSV"),
+        ({"inference_attribute": "1"}, [f"0,{score}\n" for score in scores()], "CSV"),
+        ({"probability_attribute": "score"}, [{"label": 0, "score": score} for score in scores()], "JSON"),
+        (
+            {"inference_attribute": "label", "probability_attribute": "score"},
+            [{"label": 0, "score": score} for score in scores()],
+            "JSON",
+        ),
+    ],
+)
+def test_which_value_of_an_answer_is_compared_is_said_as_model_monitor_has_it(
+    root: Path, said: dict[str, str], answers: list[Any], kind: str
+) -> None:
+    table = [[str(score), *row] for score, row in zip(scores(2000), rows(0, 2000), strict=True)]
+    native_baseline(root, table, {"score": "numeric", **FEATURES})
+    answered(root, answers, kind)
+    assert run(root, wanted(root, **sides("endpointInput", "endpointOutput"), **said))[0] == 0
+    assert (prediction(root)["verdict"], prediction(root)["distance"]) == ("STABLE", pytest.approx(0.0, abs=0.01))
+
+
+@pytest.mark.parametrize("said", [{"probability_attribute": "chance"}, {"probability_attribute": "2"}, {}])
+def test_an_answer_without_the_value_that_was_named_or_with_two_and_none_named_has_no_distance(
+    root: Path, said: dict[str, str]
+) -> None:
+    table = [[*row, str(score)] for score, row in zip(scores(2000), rows(0, 2000), strict=True)]
+    native_baseline(root, table, {**FEATURES, "score": "numeric"})
+    answered(root, [{"label": 0, "score": score} for score in scores()])
+    code, message = run(root, wanted(root, **sides("endpointInput", "endpointOutput"), **said))
+    assert code == 0, message
+    assert found(root, "analysis")["verdict"] != "DRIFTED"
+    assert (found(root, "analysis")["prediction"] or {}).get("distance") is None
+
+
+@pytest.mark.parametrize("names", ["endpointInput", [], ["endpointMiddle"]])
+def test_sides_that_there_are_not_are_refused_by_name(root: Path, names: Any) -> None:
+    said = {"dataset_format": json.dumps({"sagemakerCaptureJson": {"captureIndexNames": names}})}
+    code, message = run(root, wanted(root, **said))
+    assert code != 0
+    assert "captureIndexNames" in message

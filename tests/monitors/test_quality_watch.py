@@ -35,6 +35,8 @@ def world(ledger: Any, store: Any, cloudwatch: Any, bus: Any) -> Any:
     """A champion whose rmse may be 10 at most, and ways to ask it things, to learn the truth, and to look back."""
 
     class World:
+        answer, encoding = "{}\n", "CSV"
+
         def __init__(self) -> None:
             self.random = np.random.default_rng(5)
             self.truth: dict[str, float] = {}
@@ -47,8 +49,8 @@ def world(ledger: Any, store: Any, cloudwatch: Any, bus: Any) -> Any:
             for number in range(count):
                 identity = f"{hour}-{name}-{number}"
                 self.truth[identity] = float(self.random.normal(100, 20))
-                answer = f"{self.truth[identity] + self.random.normal(0, error)}\n"
-                output = {"mode": "OUTPUT", "observedContentType": "text/csv", "data": answer, "encoding": "CSV"}
+                answer = self.answer.format(self.truth[identity] + self.random.normal(0, error))
+                output = {"mode": "OUTPUT", "data": answer, "encoding": self.encoding}
                 year, month, day, begun = hour.split("/")
                 metadata = {"eventId": identity, "inferenceTime": f"{year}-{month}-{day}T{begun}:30:00Z"}
                 records.append(
@@ -127,6 +129,21 @@ def test_answers_as_good_as_ever_are_stable(world: Any) -> None:
     world.learn()
     assert world.look()["status"] == "STABLE"
     assert 0.5 < world.published("quality_max")[0] < 1
+
+
+def test_of_several_values_the_one_that_the_model_s_owner_named_is_judged_a_sample_too(
+    world: Any, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.answer, world.encoding = '{{"version": 7, "price": {}}}\n', "JSON"
+    monkeypatch.setattr(quality_monitor, "MOST_ROWS", 500)
+    world.ask(800, error=8)
+    world.learn()
+    assert world.look()["status"] == "UNDECIDED", "nobody said which value it is"
+    demands = constraints_of("regression", [Demand("rmse", 10.0, GREATER)])
+    own = {**asdict(QualityRules(prediction="price")), "classes": []}
+    store.put("old/quality/constraints.json", json.dumps({**demands, "drift_retrain": own}))
+    world.ask(1, error=8, name="b")
+    assert world.look("2013-04-01T01:00:00Z")["status"] == "STABLE"
 
 
 def test_without_enough_labels_nothing_but_their_coverage_is_published(world: Any) -> None:

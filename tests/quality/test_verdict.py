@@ -10,7 +10,9 @@ import pytest
 from capture_records import captures_of, label
 
 from retrain.capture import ground_truth, records
+from retrain.capture.ground_truth import Labelled
 from retrain.capture.quarantine import Quarantine
+from retrain.capture.records import Capture
 from retrain.core.errors import NoBaseline
 from retrain.drift.analysis import analyse
 from retrain.drift.baseline import baseline_of
@@ -223,6 +225,21 @@ class TestPairs:
     def test_what_cannot_be_used_is_counted_by_reason(self, task, pair, reason):
         pairs = read_pairs(task, [pair], CLASSES[task])
         assert (dict(pairs.bad), len(pairs.truth)) == ({reason: 1}, 0)
+
+    @pytest.mark.parametrize(
+        ("prediction", "names", "answer", "taken"),
+        [
+            (None, None, ["0", "0.25"], ["0", "0.25"]),
+            (1, None, ["0", "0.25"], ["0.25"]),
+            ("score", ("label", "score"), ["0", "0.25"], ["0.25"]),
+            ("chance", ("label", "score"), ["0", "0.25"], ()),
+            (2, None, ["0", "0.25"], ()),
+            (1, None, [], ()),
+        ],
+    )
+    def test_of_several_values_the_one_that_the_owner_named_is_the_answer(self, prediction, names, answer, taken):
+        capture = Capture("1", WINDOW[0], [[]], [answer] if answer else [], answer_names=names)
+        assert list(pairs_of([Labelled(capture, ("1",))], prediction)) == [("1", taken)]
 
     def test_too_many_of_them_are_undecided(self):
         pairs = read_pairs("regression", [*regression(900, 5), *[("x", ["1"])] * 100])

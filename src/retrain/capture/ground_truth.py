@@ -79,7 +79,8 @@ def draw(captures: Iterable[Capture], most_rows: int) -> Sample:
         place = int.from_bytes(sha256(capture.id.encode()).digest()[:8]) / 2**64
         if place >= share:
             continue
-        drawn.append(Capture(capture.id, capture.time, [_NOTHING] * width, capture.outputs))
+        nothing = [_NOTHING] * width
+        drawn.append(Capture(capture.id, capture.time, nothing, capture.outputs, answer_names=capture.answer_names))
         places.append(place)
         kept += width
         while kept > most_rows and len(drawn) > 1:

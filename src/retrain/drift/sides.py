@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from types import MappingProxyType
 
+from retrain.capture.answers import Answers
 from retrain.capture.payload import Row
-from retrain.capture.quarantine import Quarantine
+from retrain.capture.quarantine import Quarantine, UnreadableError
 from retrain.capture.records import Capture, read
 from retrain.drift.baseline import PREDICTION, CategoricalBaseline, FeatureBaseline, Statistics
 from retrain.drift.profile import category_of
@@ -42,12 +44,7 @@ def told_apart(statistics: Statistics, captures: Captures) -> Statistics:
     if statistics.prediction is not None or len(columns) < 2:
         return statistics
     looked_at = islice((item for source, lines in captures for item in _read(source, lines)), _LOOKED_AT)
-    pairs = [
-        (row, answer[0] if len(answer) == 1 else statistics.answers.prediction(answer, capture.answer_names))
-        for capture in looked_at
-        for row, answer in zip(capture.rows, capture.outputs, strict=False)
-        if len(answer) == 1 or statistics.answer is not None
-    ]
+    pairs = [pair for capture in looked_at for pair in _answered(capture, statistics.answers)]
     if not pairs or any(len(row) != len(columns) - 1 for row, _ in pairs):
         return statistics
     first, last = (_fit(columns, pairs, place) for place in (0, len(columns) - 1))
@@ -81,17 +78,28 @@ def _read(source: str, lines: Iterable[bytes | str]) -> Iterator[Capture]:
     return read(lines, source, Quarantine())
 
 
+def _answered(capture: Capture, answers: Answers) -> Iterator[tuple[Row, str]]:
+    """Each row with its prediction; rows whose answer can't be told are left to the intake, which counts them."""
+    for row, answer in zip(capture.rows, capture.outputs, strict=False):
+        with suppress(UnreadableError):
+            yield row, answer[0] if len(answer) == 1 else answers.prediction(answer, capture.answer_names)
+
+
 def _fit(columns: Sequence[FeatureBaseline], pairs: Sequence[tuple[Row, str]], place: int) -> float:
-    """Share of the values that their columns know, if the answer's is at that place."""
+    """Share of the values that their columns know, if the answer's is at that place; an answer may be out of range."""
     rows = [[*row[:place], answer, *row[place:]] for row, answer in pairs]
-    known = sum(_knows(column, text) for row in rows for column, text in zip(columns, row, strict=True))
+    known = sum(
+        _knows(column, text, anywhere=index == place)
+        for row in rows
+        for index, (column, text) in enumerate(zip(columns, row, strict=True))
+    )
     return known / (len(rows) * len(columns))
 
 
-def _knows(column: FeatureBaseline, text: str) -> bool:
+def _knows(column: FeatureBaseline, text: str, *, anywhere: bool) -> bool:
     if isinstance(column, CategoricalBaseline):
         return not column.counts or category_of(text) in column.counts
     value = parse_number(text)
     if value is None:
         return False
-    return column.steps is None or bool(column.steps.points[0] <= value <= column.steps.points[-1])
+    return anywhere or column.steps is None or bool(column.steps.points[0] <= value <= column.steps.points[-1])

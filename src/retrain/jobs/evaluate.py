@@ -81,6 +81,7 @@ def evaluate(options: argparse.Namespace) -> str:
         evidence_rows=spec.least_rows,
         evidence_coverage=spec.dataset.min_label_coverage,
         cycle_hours=spec.dataset.cycle_hours,
+        prediction=spec.monitor.prediction,
     )
     tolerance = spec.monitor.quality_tolerance
     main = learn_main(spec.metric, scored.truth, scored.challenger, timed(holdout).numbers(TIME))

@@ -170,7 +170,8 @@ def _analyse(
     wanted = {drawn.id for drawn in sample.drawn}
     known = ground_truth.read(labels, bad_labels, now, wanted) if wanted else ground_truth.Labels()
     joined = list(ground_truth.join(sample.drawn, known, bad_labels, coverage))
-    pairs = read_pairs(baseline.task, pairs_of(joined), baseline.classes, times_of(joined))
+    answered = pairs_of(joined, baseline.rules.prediction)
+    pairs = read_pairs(baseline.task, answered, baseline.classes, times_of(joined))
     analysis = judge_quality(
         pairs,
         coverage.rows,

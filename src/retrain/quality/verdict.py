@@ -24,7 +24,9 @@ from typing import Any
 
 import numpy as np
 
+from retrain.capture.answers import Answers
 from retrain.capture.ground_truth import Labelled
+from retrain.capture.quarantine import UnreadableError
 from retrain.core.clock import render
 from retrain.core.errors import NoBaseline
 from retrain.core.window import HOUR, Window
@@ -58,6 +60,7 @@ class QualityRules:
     evidence_rows: int | None = None  # labelled rows that are enough to train on and to judge by; None: nobody said it
     evidence_coverage: float = 0.8  # share of the rows that have to be labelled among them
     cycle_hours: float = 24.0  # of traffic, which they have to cover
+    prediction: str | int | None = None  # which of an answer's values it is: name or index; None: the answer itself
 
     def __post_init__(self) -> None:
         if (delay := self.label_delay_hours) is not None and (not _is_number(delay) or delay < 0):
@@ -259,13 +262,23 @@ class QualityAnalysis:
         return found
 
 
-def pairs_of(labelled: Iterable[Labelled]) -> Iterator[Pair]:
-    """Label and answer of every row; a row without an answer gives an empty one, for it has to be counted."""
+def pairs_of(labelled: Iterable[Labelled], prediction: str | int | None = None) -> Iterator[Pair]:
+    """Label and answer of every row; a row without an answer gives an empty one, for it has to be counted.
+
+    The answer is its value of the name or at the index `prediction`, or all of it. One without such a value is empty.
+    """
+    answers = Answers(prediction)
     for item in labelled:
-        outputs = item.capture.outputs
+        outputs, names = item.capture.outputs, item.capture.answer_names
         fits = len(outputs) == len(item.labels)
         for index, label in enumerate(item.labels):
-            yield label, outputs[index] if fits else ()
+            answer: Sequence[str] = outputs[index] if fits else ()
+            if answer and prediction is not None:
+                try:
+                    answer = [answers.prediction(list(answer), names)]
+                except UnreadableError:
+                    answer = ()
+            yield label, answer
 
 
 def times_of(labelled: Iterable[Labelled]) -> list[float]:
