@@ -61,6 +61,13 @@ def test_an_expired_lease_is_taken_over_and_its_dead_episode_closed(ledger: Ledg
     assert ledger.lock("flights")["fence"] == 2
 
 
+def test_a_lease_is_over_at_its_last_second_for_whoever_looks_and_whoever_writes(ledger: Ledger) -> None:
+    ledger.open(trigger(), WINDOW, lease_until=NOW + timedelta(hours=1))
+    heir, early = trigger(NOW + timedelta(hours=1)), trigger(NOW + timedelta(hours=1, seconds=-1))
+    assert [ledger.situation(one).owner(one.at) is None for one in (early, heir)] == [False, True]
+    assert [said(ledger.open(one, WINDOW, LATER)) for one in (early, heir)] == ["lock_taken", "opened"]
+
+
 def test_an_expired_episode_that_wakes_up_is_fenced(ledger: Ledger) -> None:
     sleeper = opened(ledger)
     much_later = NOW + timedelta(days=12)

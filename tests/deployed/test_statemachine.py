@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from samcli.yamlhelper import yaml_parse
+from scenarios import TRANSIENT
 
 from retrain.core import errors
 from retrain.episode.opening import LOCK_FOR
@@ -19,19 +20,7 @@ MACHINE = json.loads((ROOT / "statemachine" / "retrain.asl.json").read_text())
 STATES: dict[str, dict[str, Any]] = MACHINE["States"]
 TASKS = {name: state for name, state in STATES.items() if state["Type"] == "Task"}
 OURS = {name for name, item in inspect.getmembers(errors, inspect.isclass) if issubclass(item, errors.RetrainError)}
-# What Lambda may answer without having run the function, of which AWS asks to retry all; what it says of a process
-# that crashed or ran out of its time; and a state that did. Functions may run again: their effects are idempotent.
-LAMBDA = {
-    "Lambda.ClientExecutionTimeoutException",
-    "Lambda.ServiceException",
-    "Lambda.AWSLambdaException",
-    "Lambda.SdkClientException",
-    "Lambda.TooManyRequestsException",
-    "Lambda.Unknown",
-    "Runtime.ExitError",
-    "Sandbox.Timedout",
-    "States.Timeout",
-}
+LAMBDA = set(TRANSIENT)
 
 
 def following(state: dict[str, Any]) -> set[str]:

@@ -8,31 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from control_plane import ALARM, CLOSING, NOW, crowned, opened, opening_rules, step, trigger
+from control_plane import ALARM, CLOSING, NOW, crowned, opened, step, trigger
 
 from retrain.core.clock import render
 from retrain.core.errors import Throttled
 from retrain.core.values import Episode
-from retrain.episode import alarm
 
 EVENTS = Path(__file__).parents[2] / "events"
-
-
-@pytest.fixture
-def ask(ledger: Any, machine: Any, rejected: Any, topic: Any, store: Any, bus: Any) -> Any:
-    def answer(event: Any, **changes: Any) -> dict[str, Any]:
-        return alarm.answer(
-            event,
-            rules=opening_rules(**changes),
-            ledger=ledger,
-            machine=machine,
-            rejected=rejected,
-            topic=topic,
-            store=store,
-            bus=bus,
-        )
-
-    return answer
 
 
 def event(name: str = "alarm-drift", at: str | None = None, **changes: Any) -> dict[str, Any]:

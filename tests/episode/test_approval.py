@@ -12,70 +12,27 @@ from typing import Any
 import pytest
 from control_plane import (
     ALARM,
-    APPROVAL,
     GATE,
     MODEL,
     NOW,
     PACKAGE,
     REGISTRY,
     RUN,
-    crowned,
     evaluated,
     opened,
-    step,
     trigger,
 )
 
 from retrain.core.clock import parse
 from retrain.core.errors import AwsRejected, InvalidSettings, MalformedEvent, NoArtifact, Refused, Throttled
-from retrain.episode.approval import ApprovalRules, hear_decision, judge_challenger, request_approval
+from retrain.episode.approval import ApprovalRules
 
 EVENTS = Path(__file__).parents[2] / "events"
 
 
 @pytest.fixture
-def episode(ledger: Any, store: Any, sagemaker: Any) -> Any:
-    """Its pipeline succeeded with a good challenger."""
-    crowned(ledger)
-    episode = opened(ledger)
-    ledger.note(episode, pipeline_execution_arn=RUN)
-    evaluated(store, sagemaker, episode)
-    sagemaker.registers(episode.episode_id)
-    return episode
-
-
-@pytest.fixture
-def judge(ledger: Any, store: Any, sagemaker: Any, bus: Any) -> Any:
-    def call(episode: Any, rules: Any = APPROVAL) -> dict[str, Any]:
-        asked = step(episode, "judge")
-        return judge_challenger(asked, rules=rules, ledger=ledger, store=store, sagemaker=sagemaker, bus=bus)
-
-    return call
-
-
-@pytest.fixture
-def request_(ledger: Any, sagemaker: Any, callbacks: Any, topic: Any) -> Any:
-    def call(episode: Any, token: Any = "token") -> dict[str, Any]:
-        asked = step(episode, "request_approval", task_token=token)
-        return request_approval(
-            asked, rules=REGISTRY, ledger=ledger, sagemaker=sagemaker, callbacks=callbacks, topic=topic
-        )
-
-    return call
-
-
-@pytest.fixture
-def hear(ledger: Any, sagemaker: Any, callbacks: Any, topic: Any) -> Any:
-    def call(name: str = "registry-approved", **detail: Any) -> dict[str, Any]:
-        event = json.loads((EVENTS / f"{name}.json").read_text())
-        event["detail"].update(detail)
-        if status := event["detail"].get("ModelApprovalStatus"):
-            sagemaker.package["ModelApprovalStatus"] = status
-        return hear_decision(
-            event, rules=REGISTRY, ledger=ledger, sagemaker=sagemaker, callbacks=callbacks, topic=topic
-        )
-
-    return call
+def episode(challenged: Any) -> Any:
+    return challenged
 
 
 def test_a_better_challenger_is_approved_by_the_automatic_policy(

@@ -16,7 +16,6 @@ from retrain.aws.ledger import Ledger
 from retrain.core import clock
 from retrain.core.errors import Throttled
 from retrain.core.values import Situation, Trigger
-from retrain.episode import alarm
 from retrain.episode.opening import decide
 
 EVENTS = Path(__file__).parents[2] / "events"
@@ -121,33 +120,21 @@ def counted(dynamodb: Any) -> Counted:
 
 
 @pytest.fixture
-def ask(counted: Counted, machine: Any, rejected: Any, topic: Any, store: Any, bus: Any) -> Any:
+def seen(counted: Counted) -> Ledger:
+    """A ledger of which every call is counted, with a champion and an analysis."""
     ledger = Ledger(counted, "ledger")
     crowned(ledger)
     ledger.record_analysis("flights", analysis(NOW - DAY, NOW), NOW)
     counted.calls.clear()
-
-    def answer(event: Any) -> dict[str, Any]:
-        return alarm.answer(
-            event,
-            rules=opening_rules(),
-            ledger=ledger,
-            machine=machine,
-            rejected=rejected,
-            topic=topic,
-            store=store,
-            bus=bus,
-        )
-
-    return answer
+    return ledger
 
 
 def event(name: str = "alarm-drift", **changes: Any) -> dict[str, Any]:
     return {**json.loads((EVENTS / f"{name}.json").read_text()), **changes}
 
 
-def test_opening_an_episode_takes_three_calls_of_dynamodb(ask: Any, counted: Counted, topic: Any) -> None:
-    assert ask(event())["action"] == "opened"
+def test_opening_an_episode_takes_three_calls_of_dynamodb(ask: Any, seen: Ledger, counted: Counted, topic: Any) -> None:
+    assert ask(event(), seen)["action"] == "opened"
     assert counted.calls == {"transact_get_items": 1, "transact_write_items": 2}  # read, open, mark as started
     [(_, told)] = topic.messages
     assert f"Window   {clock.render(NOW - DAY)} to {clock.render(NOW)}" in told
@@ -162,10 +149,12 @@ def test_opening_an_episode_takes_three_calls_of_dynamodb(ask: Any, counted: Cou
         (event("alarm-unknown"), {}),
     ],
 )
-def test_what_opens_nothing_takes_less(again: Any, calls: dict[str, int], ask: Any, counted: Counted) -> None:
-    ask(event())
+def test_what_opens_nothing_takes_less(
+    again: Any, calls: dict[str, int], ask: Any, seen: Ledger, counted: Counted
+) -> None:
+    ask(event(), seen)
     counted.calls.clear()
-    ask(again)
+    ask(again, seen)
     assert counted.calls == calls
 
 
@@ -196,25 +185,14 @@ def meddling(dynamodb: Any, times: int) -> Ledger:
     return Ledger(Meddled(dynamodb, times, act), "ledger")
 
 
-def opened_on(ledger: Ledger, machine: Any, rejected: Any, topic: Any, store: Any, bus: Any) -> dict[str, Any]:
-    rules = opening_rules()
-    return alarm.answer(
-        event(), rules=rules, ledger=ledger, machine=machine, rejected=rejected, topic=topic, store=store, bus=bus
-    )
-
-
-def test_a_situation_that_changed_is_looked_at_again(
-    dynamodb: Any, machine: Any, rejected: Any, topic: Any, store: Any, bus: Any
-) -> None:
+def test_a_situation_that_changed_is_looked_at_again(dynamodb: Any, ask: Any) -> None:
     ledger = meddling(dynamodb, 2)
-    answer = opened_on(ledger, machine, rejected, topic, store, bus)
+    answer = ask(event(), ledger)
     assert answer["action"] == "opened"
     assert (ledger.episode(answer["episode_id"]) or {})["fence"] == 3
 
 
-def test_a_situation_that_never_rests_is_throttling(
-    dynamodb: Any, machine: Any, rejected: Any, topic: Any, store: Any, bus: Any
-) -> None:
+def test_a_situation_that_never_rests_is_throttling(dynamodb: Any, machine: Any, ask: Any) -> None:
     with pytest.raises(Throttled, match="changes too quickly"):
-        opened_on(meddling(dynamodb, 99), machine, rejected, topic, store, bus)
+        ask(event(), meddling(dynamodb, 99))
     assert machine.starts == 0

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from control_plane import APPROVAL, PACKAGE, REGISTRY, RUN, FakeBus, crowned, evaluated, opened, step
+from control_plane import APPROVAL, REGISTRY
 
 from retrain.core import clock
 from retrain.core.errors import InvalidSettings
-from retrain.episode.approval import hear_decision, judge_challenger, request_approval
 from retrain.episode.policy import ApprovalPolicy, OfficeHours, unmet
 
-APPROVED = json.loads((Path(__file__).parents[2] / "events" / "registry-approved.json").read_text())
 GATE = {"champion": 20.0, "challenger": 18.0, "interval": [1.0, 3.0]}
 MONDAY = clock.parse("2026-11-23T09:00:00Z")
 HOURS = OfficeHours.of("Mon-Fri 08-17 UTC")
@@ -61,38 +57,19 @@ def test_a_policy_that_makes_no_sense_is_invalid(changes: Any) -> None:
         ApprovalPolicy(**changes)
 
 
-@pytest.fixture
-def episode(ledger: Any, store: Any, sagemaker: Any) -> Any:
-    crowned(ledger)
-    found = opened(ledger)
-    ledger.note(found, pipeline_execution_arn=RUN)
-    evaluated(store, sagemaker, found)
-    sagemaker.registers(found.episode_id)
-    return found
-
-
-@pytest.fixture
-def judge(episode: Any, ledger: Any, store: Any, sagemaker: Any) -> Any:
-    def call(rules: Any) -> dict[str, Any]:
-        asked = step(episode, "judge")
-        return judge_challenger(asked, rules=rules, ledger=ledger, store=store, sagemaker=sagemaker, bus=FakeBus())
-
-    return call
-
-
 def test_a_challenger_outside_the_policy_is_put_to_people_who_learn_why(
-    judge: Any, episode: Any, ledger: Any, sagemaker: Any, callbacks: Any, topic: Any
+    judge: Any, request_: Any, challenged: Any, sagemaker: Any, topic: Any
 ) -> None:
     rules = replace(APPROVAL, policy=ApprovalPolicy(least_gain=0.9))
-    assert judge(rules) == {"decision": "await"}
-    asked = step(episode, "request_approval", task_token="token")
-    request_approval(asked, rules=rules, ledger=ledger, sagemaker=sagemaker, callbacks=callbacks, topic=topic)
+    assert judge(challenged, rules) == {"decision": "await"}
+    request_(challenged, rules=rules)
     assert "Because        the gain's lower bound is 35.00%" in topic.messages[-1][1]
     assert sagemaker.package["ModelApprovalStatus"] == "PendingManualApproval"
 
 
-def test_a_challenger_within_the_policy_is_approved_by_it(judge: Any, sagemaker: Any) -> None:
-    assert judge(replace(APPROVAL, policy=ApprovalPolicy(least_gain=0.3))) == {"decision": "approved"}
+def test_a_challenger_within_the_policy_is_approved_by_it(judge: Any, challenged: Any, sagemaker: Any) -> None:
+    rules = replace(APPROVAL, policy=ApprovalPolicy(least_gain=0.3))
+    assert judge(challenged, rules) == {"decision": "approved"}
     assert sagemaker.package["ModelApprovalStatus"] == "Approved"
 
 
@@ -100,35 +77,21 @@ class TestFourEyes:
     """Two people approve, one after the other, and they are two."""
 
     @pytest.fixture
-    def says(self, judge: Any, episode: Any, ledger: Any, sagemaker: Any, callbacks: Any, topic: Any) -> Any:
+    def says(self, judge: Any, request_: Any, hear: Any, challenged: Any) -> Any:
         rules = replace(REGISTRY, policy=ApprovalPolicy(eyes=2))
-        judge(rules)
-        asked = step(episode, "request_approval", task_token="token")
-        request_approval(asked, rules=rules, ledger=ledger, sagemaker=sagemaker, callbacks=callbacks, topic=topic)
+        judge(challenged, rules)
+        request_(challenged, rules=rules)
+        return lambda who, name="registry-approved": hear(name, who, rules)
 
-        def say(who: str, status: str = "Approved") -> dict[str, Any]:
-            arn = f"arn:aws:iam::000000000000:user/{who}"
-            sagemaker.package |= {
-                "ModelApprovalStatus": status,
-                "LastModifiedBy": {"IamIdentity": {"Arn": arn}},
-            }
-            event = {
-                **APPROVED,
-                "detail": {**APPROVED["detail"], "ModelPackageArn": PACKAGE, "ModelApprovalStatus": status},
-            }
-            return hear_decision(
-                event, rules=rules, ledger=ledger, sagemaker=sagemaker, callbacks=callbacks, topic=topic
-            )
-
-        return say
-
-    def test_the_second_one_decides(self, says: Any, episode: Any, ledger: Any, callbacks: Any, sagemaker: Any) -> None:
+    def test_the_second_one_decides(
+        self, says: Any, challenged: Any, ledger: Any, callbacks: Any, sagemaker: Any
+    ) -> None:
         assert says("ada") == {"action": "ignored", "reason": "first_of_two"}
         assert callbacks.outputs == []
         assert sagemaker.package["ModelApprovalStatus"] == "PendingManualApproval"
         assert says("bob")["decision"] == "approved"
         assert callbacks.outputs == [("token", {"decision": "approved"})]
-        by = ledger.episode(episode.episode_id)["decided_by"]
+        by = ledger.episode(challenged.episode_id)["decided_by"]
         assert by.endswith("user/ada and arn:aws:iam::000000000000:user/bob")
 
     def test_the_same_person_twice_is_one(self, says: Any, callbacks: Any, topic: Any) -> None:
@@ -139,5 +102,5 @@ class TestFourEyes:
 
     def test_one_may_reject(self, says: Any, callbacks: Any) -> None:
         says("ada")
-        assert says("bob", "Rejected")["decision"] == "rejected"
+        assert says("bob", "registry-rejected")["decision"] == "rejected"
         assert callbacks.outputs == [("token", {"decision": "rejected"})]

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from control_plane import CLOSING, NOW, FakeBus, crowned, opened, opening_rules, step
+from control_plane import CLOSING, NOW, FakeBus, crowned, opened, step
 
 from retrain.core.clock import render
 from retrain.core.values import Episode
-from retrain.episode import alarm
 from retrain.episode.closing import Closer, close_episode
 
 EVENTS = Path(__file__).parents[2] / "events"
@@ -20,23 +19,6 @@ LATER = render(NOW + timedelta(hours=3))
 
 
 ALARM = json.loads((EVENTS / "alarm-drift.json").read_text())
-
-
-@pytest.fixture
-def ask(ledger: Any, machine: Any, rejected: Any, topic: Any, store: Any, bus: Any) -> Any:
-    def answer(event: Any) -> dict[str, Any]:
-        return alarm.answer(
-            event,
-            rules=opening_rules(),
-            ledger=ledger,
-            machine=machine,
-            rejected=rejected,
-            topic=topic,
-            store=store,
-            bus=bus,
-        )
-
-    return answer
 
 
 def request_of(kind: str, at: str | None = None, **detail: Any) -> dict[str, Any]:

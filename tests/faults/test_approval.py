@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from control_plane import PACKAGE, in_service
-from whole_loop import Loop, event
+from control_plane import PACKAGE, REGISTRY, in_service
+from machine import TaskError, deployed, run, written
+from scenarios import GIVEN, SUBSTITUTIONS, Functions
+from whole_loop import Loop, event, person
+from wiring import Wiring, of_type
 
+from local.template import source
 from retrain.core.errors import Refused, Throttled
+from retrain.episode.policy import ApprovalPolicy
 
 MINUTE = timedelta(minutes=1)
 
@@ -32,6 +39,15 @@ def test_F42_F43_an_approval_that_nobody_gave_expires_and_is_too_late_afterwards
     assert loop.sagemaker.updates == []
 
 
+def test_F42_a_state_that_waited_in_vain_closes_the_episode_as_refused() -> None:
+    functions = Functions(Await_Approval=TaskError("States.Timeout"))
+    made = run(deployed(written(), SUBSTITUTIONS), GIVEN, functions)
+    assert made.entered.count("Await Approval") == 1, "nobody is asked twice"
+    [(_, said)] = [call for call in made.calls if call[0] == "Close Episode"]
+    assert (said["outcome"], said["reason"]) == ("refused", "approval_expired")
+    assert (made.status, made.error) == ("FAILED", "approval_expired")
+
+
 def test_F43_an_approval_that_the_machine_does_not_wait_for_is_expired(loop: Loop) -> None:
     episode = loop.judged()
     loop.ask(episode)
@@ -49,6 +65,71 @@ def test_F45_the_first_decision_is_final(loop: Loop) -> None:
     assert loop.hear("registry-rejected")["reason"] == "already_decided"
     assert loop.item(episode)["decision"] == "approved"
     assert "the first decision is final" in loop.topic.messages[-1][1]
+
+
+def test_F46_F48_nothing_of_the_stack_can_be_reached_by_a_link() -> None:
+    """Decision 95: there is no signed page, so there is nothing to forge, nor for a mail scanner to visit."""
+    wiring = Wiring(source(), written())
+    kinds = {item["Type"] for item in wiring.flights.values()}
+    assert not {kind for kind in kinds if re.search(r"::(Url|ApiGateway|ApiGatewayV2|CloudFront|ElasticLoad)", kind)}
+    for name, function in of_type(wiring.template["Resources"], "AWS::Serverless::Function").items():
+        assert "FunctionUrlConfig" not in function, name
+        assert not {"Api", "HttpApi"} & {event["Type"] for event in function.get("Events", {}).values()}, name
+
+
+def test_F48_the_links_that_people_get_only_show(loop: Loop) -> None:
+    loop.ask(loop.judged())
+    links = re.findall(r"https?://\S+", "".join(text for _, text in loop.topic.messages))
+    assert links
+    assert all(link.startswith("https://us-east-1.console.aws.amazon.com/s3/object/") for link in links)
+
+
+TWO = replace(REGISTRY, policy=ApprovalPolicy(eyes=2))
+
+
+@pytest.mark.parametrize(("registry", "decision"), [("Rejected", "rejected"), ("PendingManualApproval", None)])
+def test_F46_an_event_that_says_otherwise_than_the_registry_is_not_believed(
+    registry: str, decision: str | None, loop: Loop
+) -> None:
+    episode = loop.judged()
+    loop.ask(episode)
+    assert loop.hear("registry-approved", registry).get("decision") == decision
+    assert loop.item(episode).get("decision") == decision
+
+
+def test_F47_with_two_approvers_one_person_is_not_enough_however_often(loop: Loop) -> None:
+    episode = loop.judged(TWO)
+    loop.ask(episode)
+    for _ in range(2):
+        assert loop.hear("registry-approved", by="ada")["reason"] == "first_of_two"
+    assert loop.sagemaker.package["ModelApprovalStatus"] == "PendingManualApproval"
+    assert "It needs another person's approval" in loop.topic.messages[-1][1]
+    assert (loop.item(episode)["first_approval_by"], loop.item(episode).get("decision")) == (person("ada"), None)
+    with pytest.raises(Refused, match="rejected"):
+        loop.update(episode)
+
+
+def test_F47_two_people_decide_and_are_named(loop: Loop) -> None:
+    episode = loop.judged(TWO)
+    loop.ask(episode)
+    loop.hear("registry-approved", by="ada")
+    assert loop.hear("registry-approved", by="bob") == {"decision": "approved", "status": "passed_on"}
+    assert loop.item(episode)["decided_by"] == f"{person('ada')} and {person('bob')}"
+
+
+@pytest.mark.parametrize("operation", ["dynamodb.transact_write_items", "sagemaker.set_approval"])
+@pytest.mark.parametrize("after", [False, True])
+def test_F47_an_approver_function_that_dies_makes_no_second_person_of_the_first(
+    operation: str, after: bool, loop: Loop
+) -> None:
+    episode = loop.judged(TWO)
+    loop.ask(episode)
+    loop.breaks(operation, 1, after=after)
+    with pytest.raises(Throttled):
+        loop.hear("registry-approved", by="ada")
+    loop.hear("registry-approved", by="ada")
+    assert loop.item(episode)["first_approval_by"] == person("ada")
+    assert "decision" not in loop.item(episode)
 
 
 def test_F49_an_approval_outside_any_episode_is_told_and_deploys_nothing(loop: Loop) -> None:

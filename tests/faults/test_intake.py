@@ -11,7 +11,8 @@ from control_plane import ALARM, NOW, QUALITY_ALARM, trigger
 from whole_loop import Loop, event
 
 from retrain.core.errors import Throttled
-from retrain.core.window import HOUR
+from retrain.core.values import Episode
+from retrain.core.window import DAY, HOUR
 
 MINUTE = timedelta(minutes=1)
 
@@ -144,3 +145,18 @@ def test_F18_without_a_ledger_nothing_starts(operation: str, loop: Loop) -> None
 def test_F19_the_switch_that_is_off_ignores_every_alarm(loop: Loop) -> None:
     assert loop.alarm(event("alarm-drift"), enabled=False)["reason"] == "disabled"
     assert loop.machine.starts == 0
+
+
+def test_F19_a_month_whose_budget_is_spent_opens_nothing_more_and_tells_once(loop: Loop) -> None:
+    for number, at in enumerate((NOW, NOW + 3 * HOUR, NOW + 6 * HOUR)):
+        answer = loop.alarm(event("alarm-drift", at), monthly_episodes=1)
+        if number == 0:
+            episode = Episode(answer["episode_id"], "flights", loop.book.lock("flights")["fence"], bootstrap=False)
+            loop.close(episode, outcome="champion_kept")
+        else:
+            assert answer == {"action": "ignored", "reason": "budget_spent"}
+    assert [subject for subject, _ in loop.topic.messages if "budget" in subject] == [
+        "flights: the month's budget is spent"
+    ]
+    assert loop.machine.starts == 1
+    assert loop.alarm(event("alarm-drift", NOW + 31 * DAY), monthly_episodes=1)["action"] == "opened"

@@ -11,9 +11,19 @@ from control_plane import NOW, PACKAGE, ROLLOUT, in_service
 from whole_loop import Loop
 
 from retrain.core import clock
-from retrain.core.errors import Diverged, EndpointBroken, EndpointBusy, MalformedEvent, Refused, RolledBack, Throttled
+from retrain.core.errors import (
+    Diverged,
+    EndpointBroken,
+    EndpointBusy,
+    InvalidSettings,
+    MalformedEvent,
+    NameCollision,
+    Refused,
+    RolledBack,
+    Throttled,
+)
 from retrain.core.values import Step
-from retrain.episode.rollout import RolloutSettings, deployment_config
+from retrain.episode.rollout import deployment_config
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
@@ -42,6 +52,15 @@ def test_F55_an_endpoint_that_no_update_mends_is_left_alone(status: str | None, 
     loop.sagemaker.described = in_service("old-config", status) if status else None
     with pytest.raises(EndpointBroken):
         loop.update(episode)
+
+
+def test_F56_a_model_of_that_name_with_other_content_stops_the_roll_out_before_the_endpoint(loop: Loop) -> None:
+    episode = loop.approved()
+    loop.breaks("sagemaker.put_model", 1, error=NameCollision)
+    with pytest.raises(NameCollision):
+        loop.update(episode)
+    loop.close(episode, outcome="failed", error={"Error": "NameCollision", "Cause": "exists with another Containers"})
+    assert (loop.item(episode)["reason"], loop.sagemaker.updates) == ("name_collision", [])
 
 
 @pytest.mark.parametrize("operation", ["put_model", "put_endpoint_config", "update_endpoint"])
@@ -74,10 +93,22 @@ def test_F60_a_rollback_alarm_that_rings_already_forbids_the_start(loop: Loop) -
         loop.update(episode)
 
 
-def test_F61_one_instance_changes_all_at_once_and_two_begin_with_a_canary() -> None:
+def test_F61_with_auto_one_instance_changes_all_at_once_and_two_begin_with_a_canary() -> None:
     kinds = [deployment_config(ROLLOUT, instances)["BlueGreenUpdatePolicy"] for instances in (1, 2)]
     assert [kind["TrafficRoutingConfiguration"]["Type"] for kind in kinds] == ["ALL_AT_ONCE", "CANARY"]
-    assert isinstance(replace(ROLLOUT, bake_seconds=0), RolloutSettings)
+
+
+@pytest.mark.parametrize("strategy", ["canary", "linear"])
+def test_F61_what_one_instance_can_not_do_is_refused_when_it_is_asked_for_by_name(strategy: str) -> None:
+    with pytest.raises(InvalidSettings, match="needs two instances"):
+        replace(ROLLOUT, strategy=strategy)
+    assert replace(ROLLOUT, strategy=strategy, instance_count=2)
+
+
+def test_F61_how_the_endpoint_was_changed_is_told_to_sagemaker_by_name(loop: Loop) -> None:
+    loop.update(loop.approved())
+    [update] = loop.sagemaker.updates
+    assert update["deployment"]["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"]["Type"] == "ALL_AT_ONCE"
 
 
 def test_F62_an_endpoint_that_somebody_else_changed_is_left_alone(loop: Loop) -> None:
@@ -110,6 +141,21 @@ def test_F66_F68_an_episode_that_lost_its_lock_does_nothing_more(act: str, loop:
     with pytest.raises(Refused, match="fenced"):
         getattr(loop, act)(episode)
     assert loop.sagemaker.updates == []
+
+
+@pytest.mark.parametrize("act", ["start", "update"])
+def test_F66_what_costs_or_serves_is_only_begun_by_who_holds_the_lock_itself(act: str, loop: Loop) -> None:
+    """Also where the ledger was changed by hand, and the episode's own item still calls it open."""
+    episode = loop.opened() if act == "start" else loop.approved()
+    loop.dynamodb.update_item(
+        TableName="ledger",
+        Key={"pk": {"S": "ENDPOINT#flights"}, "sk": {"S": "LOCK"}},
+        UpdateExpression="SET fence = :more",
+        ExpressionAttributeValues={":more": {"N": str(episode.fence + 1)}},
+    )
+    with pytest.raises(Refused, match="fenced: the lock of flights"):
+        getattr(loop, act)(episode)
+    assert (len(loop.sagemaker.runs), loop.sagemaker.models) == (int(act == "update"), {})
 
 
 @pytest.mark.parametrize("name", ["execution-failed", "execution-timed-out", "execution-aborted"])
@@ -149,6 +195,24 @@ def test_F69_a_payload_with_fields_of_another_version_is_understood(loop: Loop) 
     assert Step.of(payload).episode == episode
     with pytest.raises(MalformedEvent):
         Step.of({**payload, "episode": {"episode_id": "a"}})
+
+
+def test_F69_a_champion_of_before_there_were_seals_can_be_challenged_and_replaced(loop: Loop) -> None:
+    assert "seals" not in (loop.book.champion("flights") or {}), "the loop's first champion is such a one"
+    episode = loop.run()
+    assert (loop.book.champion("flights") or {})["endpoint_config_name"] == episode.episode_id
+
+
+def test_F69_an_episode_that_was_judged_before_there_were_seals_ends_by_name(loop: Loop) -> None:
+    """Decision 95: what nobody sealed can't be shown to be what was judged."""
+    episode = loop.approved()
+    loop.dynamodb.update_item(
+        TableName="ledger",
+        Key={"pk": {"S": f"EPISODE#{episode.episode_id}"}, "sk": {"S": "EPISODE"}},
+        UpdateExpression="REMOVE seals",
+    )
+    with pytest.raises(Refused, match="artifact_tampered"):
+        loop.update(episode)
 
 
 def test_F70_a_lease_that_ran_out_is_over_although_its_item_is_still_there(loop: Loop) -> None:

@@ -45,8 +45,9 @@ WELL: dict[str, Any] = {
     "Switch Champion": {"status": "switched"},
     "Swap Native Baseline": {"status": "no_schedule"},
 }
-# What ends an attempt without an answer of ours, and is worth another one: AWS's list for Lambda, a process that
-# crashed or ran out of its time, and a state that did.
+# What ends an attempt without an answer of ours, and is worth another one: what Lambda may answer without having run
+# the function, of which AWS asks to retry all; what it says of a process that crashed or ran out of its time; and a
+# state that did. Functions may run again: their effects are idempotent.
 TRANSIENT = [
     "Lambda.ClientExecutionTimeoutException",
     "Lambda.ServiceException",

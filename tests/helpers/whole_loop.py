@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from control_plane import (
+    ACCOUNT,
     CLOSING,
     NOW,
     PATIENCE,
@@ -35,6 +36,7 @@ from retrain.core import clock
 from retrain.core.errors import Retryable, Throttled
 from retrain.core.values import Episode
 from retrain.episode import alarm, approval, closing, retraining, rollout, sweeping
+from retrain.episode.approval import ApprovalRules
 
 EVENTS = Path(__file__).parents[2] / "events"
 
@@ -47,6 +49,11 @@ def event(name: str, at: datetime | None = None, **changes: Any) -> dict[str, An
         if "state" in found["detail"]:
             found["detail"]["state"]["timestamp"] = clock.render(at)
     return {**found, **changes}
+
+
+def person(name: str) -> str:
+    """As the registry tells of who changed a package."""
+    return f"arn:aws:iam::{ACCOUNT}:user/{name}"
 
 
 class Faulty:
@@ -81,6 +88,7 @@ class Loop:
 
     def __init__(self, dynamodb: Any) -> None:
         self.calls: list[str] = []
+        self.approval = REGISTRY
         self.dynamodb = Faulty(dynamodb, "dynamodb", self.calls)
         self.ledger = Ledger(self.dynamodb, "ledger")
         self.book = Ledger(dynamodb, "ledger")  # for the test to look into
@@ -133,18 +141,21 @@ class Loop:
             step(episode, "pipeline", now, **fields), rules=PATIENCE, **self.of("sagemaker")
         )
 
-    def judge(self, episode: Episode, rules: Any = REGISTRY) -> dict[str, Any]:
-        return approval.judge_challenger(step(episode, "judge"), rules=rules, **self.of("store", "sagemaker", "bus"))
+    def judge(self, episode: Episode) -> dict[str, Any]:
+        return approval.judge_challenger(
+            step(episode, "judge"), rules=self.approval, **self.of("store", "sagemaker", "bus")
+        )
 
     def ask(self, episode: Episode, token: str = "token") -> dict[str, Any]:
         asked = step(episode, "request_approval", task_token=token)
-        return approval.request_approval(asked, rules=REGISTRY, **self.of("sagemaker", "callbacks", "topic"))
+        return approval.request_approval(asked, rules=self.approval, **self.of("sagemaker", "callbacks", "topic"))
 
-    def hear(self, name: str, status: str = "", **detail: Any) -> dict[str, Any]:
+    def hear(self, name: str, status: str = "", by: str = "ada", **detail: Any) -> dict[str, Any]:
         said = event(name)
         said["detail"].update(detail)
         self.sagemaker.package["ModelApprovalStatus"] = status or said["detail"]["ModelApprovalStatus"]
-        return approval.hear_decision(said, rules=REGISTRY, **self.of("sagemaker", "callbacks", "topic"))
+        self.sagemaker.package["LastModifiedBy"] = {"IamIdentity": {"Arn": person(by)}}
+        return approval.hear_decision(said, rules=self.approval, **self.of("sagemaker", "callbacks", "topic"))
 
     def update(self, episode: Episode, settings: Any = ROLLOUT) -> dict[str, Any]:
         asked = step(episode, "update")
@@ -173,8 +184,9 @@ class Loop:
 
     # Whole ways -------------------------------------------------------------------------------------------------------
 
-    def judged(self) -> Episode:
-        """An episode whose challenger was judged and waits for a person."""
+    def judged(self, rules: ApprovalRules = REGISTRY) -> Episode:
+        """An episode whose challenger was judged and waits for a person, or as the rules say."""
+        self.approval = rules
         episode = self.opened()
         self.start(episode)
         self.finish_pipeline(episode)
