@@ -70,6 +70,7 @@ ENVIRONMENT = {
     "LEDGER_TABLE": "ledger",
     "MAX_EVENT_AGE_HOURS": "24",
     "MONTHLY_EPISODES": "31",
+    "MONTHLY_DOLLARS": "100",
     "MODEL_PACKAGE_GROUP": "flights",
     "PIPELINE_NAME": "flights-retrain",
     "PIPELINE_TIMEOUT_HOURS": "12",

@@ -279,6 +279,8 @@ def test_no_more_episodes_begin_in_a_month_than_its_budget_and_people_are_told_o
         assert ask(late, monthly_episodes=2) == {"action": "ignored", "reason": "budget_spent"}
     told = [subject for subject, _ in topic.messages if "budget" in subject]
     assert told == ["flights: the month's budget is spent"]
+    [text] = [text for subject, text in topic.messages if "budget" in subject]
+    assert "2 episodes were opened (MonthlyEpisodes 2)" in text
     following = event("evidence-sufficient", time="2013-05-01T00:00:00Z")
     assert ask(following, monthly_episodes=2)["action"] == "opened"
 

@@ -63,6 +63,11 @@ def analysis(start: datetime, end: datetime) -> dict[str, Any]:
         (trigger(), {"rearm_at": NOW}, "open"),
         (trigger(), {"rearm_at": NOW + HOUR}, "cooldown"),
         (BOOTSTRAP, {"rearm_at": NOW + HOUR}, "open"),
+        # The month's budget, in episodes and in dollars, which a bootstrap does not count on.
+        (trigger(), {"opened": 30, "spent": 99.99}, "open"),
+        (trigger(), {"opened": 31}, "budget_spent"),
+        (trigger(), {"spent": 100.0}, "budget_spent"),
+        (BOOTSTRAP, {"opened": 31, "spent": 100.0}, "open"),
         # The lock.
         (trigger(), {"lock": held()}, "episode_open"),
         (BOOTSTRAP, {"lock": held()}, "episode_open"),

@@ -225,6 +225,42 @@ def test_too_few_labels_are_waited_for_and_the_pipeline_starts_anew(
     assert check(running) == {"status": "succeeded"}
 
 
+def job(kind: str, name: str, minutes: float, status: str = "Succeeded") -> dict[str, Any]:
+    ended = {"EndTime": NOW + timedelta(minutes=minutes)} if status != "Executing" else {}
+    return {"StepName": name, "StepStatus": status, "StartTime": NOW, "Metadata": {kind: {"Arn": "arn"}}, **ended}
+
+
+def test_what_the_jobs_cost_is_counted_on_the_episode_and_its_month_once_for_each_pipeline(
+    running: Any, start: Any, check: Any, ledger: Any, sagemaker: Any
+) -> None:
+    """By the prices of the instances that the pipeline was started with: both 0.23 dollars an hour."""
+    sagemaker.status = "Failed"
+    sagemaker.steps = [job("ProcessingJob", "BuildDriftDataset", 60, "Failed")]
+    sagemaker.texts = {"BuildDriftDataset": "labels_insufficient: 12 of 900 rows have a label"}
+    for _ in range(2):
+        check(running)
+    assert ledger.episode(running.episode_id)["dollars"] == 0.23
+    start(running)
+    sagemaker.status = "Succeeded"
+    sagemaker.steps = [job("ProcessingJob", "BuildDriftDataset", 30), job("TrainingJob", "Train", 90)]
+    for _ in range(2):
+        check(running)
+    assert ledger.episode(running.episode_id)["dollars"] == pytest.approx(0.69)
+    assert ledger.spent("flights", NOW)["dollars"] == pytest.approx(0.69)
+    assert ledger.situation(trigger()).spent == pytest.approx(0.69)
+    assert ledger.spent("flights", NOW + timedelta(days=31)) == {}
+
+
+def test_a_pipeline_that_takes_too_long_is_paid_for_until_it_was_stopped(
+    running: Any, check: Any, ledger: Any, sagemaker: Any
+) -> None:
+    sagemaker.status = "Executing"
+    sagemaker.steps = [job("TrainingJob", "Train", 0, "Executing")]
+    with pytest.raises(PipelineTimeout):
+        check(running, now=NOW + timedelta(hours=13))
+    assert ledger.episode(running.episode_id)["dollars"] == pytest.approx(13 * 0.23)
+
+
 def test_too_few_labels_are_refused_when_they_are_overdue(running: Any, check: Any, sagemaker: Any) -> None:
     sagemaker.status = "Failed"
     sagemaker.steps = [{"StepName": "BuildDriftDataset", "StepStatus": "Failed"}]

@@ -199,7 +199,7 @@ class FakeSageMaker:
         assert 32 <= len(token) <= 128
         assert len(display_name) <= 82
         self.runs.setdefault(token, dict(parameters))
-        return RUN
+        return RUN.replace("run1", f"run{list(self.runs).index(token) + 1}")
 
     def pipeline_execution(self, arn: str) -> dict[str, Any]:
         return {"PipelineExecutionStatus": self.status, "FailureReason": self.reason}
@@ -316,6 +316,7 @@ def opening_rules(**changes: Any) -> OpeningRules:
         "window": timedelta(hours=744),
         "max_event_age": timedelta(hours=24),
         "quality_alarm_arns": frozenset({QUALITY_ALARM}),
+        "monthly_dollars": 100.0,
     }
     return OpeningRules(**{**rules, **changes})
 

@@ -31,6 +31,7 @@ STILL_OPEN = "#status = :open"
 ARMED = "(attribute_not_exists(#at) OR #at <= :now)"  # the last episode's cool-down is over
 NEWER = "(attribute_not_exists(last_transition) OR last_transition <= :at)"  # not older than what we know already
 UNDECIDED = "attribute_not_exists(decision)"
+UNPAID = "(attribute_not_exists(paid_for) OR NOT contains(paid_for, :arn))"
 NOT_COUNTED = "(attribute_not_exists(also_raised_by) OR NOT contains(also_raised_by, :other))"
 FEW = "(attribute_not_exists(also_raised_by) OR size(also_raised_by) < :few)"
 MANY = "size(also_raised_by) >= :few"
@@ -138,7 +139,8 @@ class Ledger:
             clock.parse(rearm["rearm_at"]) if rearm else None,
             alarm["last_transition"] if alarm else None,
             pause,
-            int(month["opened"]) if month else 0,
+            int(month.get("opened", 0)) if month else 0,
+            float(month.get("dollars", 0.0)) if month else 0.0,
         )
 
     def note_transition(self, endpoint_name: str, alarm_arn: str, at: datetime) -> bool:
@@ -262,6 +264,25 @@ class Ledger:
             "episode",
             update(_episode(episode.episode_id), f"SET {assignments}", STILL_OPEN, {**values, ":open": "OPEN"}, names),
         )
+
+    def count_dollars(self, episode: Episode, execution_arn: str, dollars: float, at: datetime) -> None:
+        """What that pipeline execution has cost is part of the episode's cost and of the month's, once."""
+        spent = {":dollars": dollars}
+        self._table.transact(
+            {
+                "paid": update(
+                    _episode(episode.episode_id),
+                    "ADD dollars :dollars, paid_for :arns",
+                    f"{STILL_OPEN} AND {UNPAID}",
+                    {**spent, ":open": "OPEN", ":arn": execution_arn, ":arns": {execution_arn}},
+                ),
+                "month": update(_of(episode.endpoint_name, _month(at)), "ADD dollars :dollars", "", spent),
+            }
+        )
+
+    def spent(self, endpoint_name: str, at: datetime) -> Item:
+        """What the month has had so far: `opened` episodes, and `dollars` of their jobs."""
+        return self._table.get(_of(endpoint_name, _month(at))) or {}
 
     def held(self, episode: Episode) -> Item:
         """The open episode; Refused("fenced") if it is closed, or another episode went ahead."""

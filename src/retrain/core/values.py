@@ -116,7 +116,8 @@ class Situation:
     rearm_at: datetime | None
     last_transition: int | None
     pause: Mapping[str, Any] | None = None
-    opened: int = 0  # episodes that were opened to train in the trigger's month
+    opened: int = 0  # episodes that were opened to train in the trigger's month,
+    spent: float = 0.0  # and dollars that their jobs have cost
 
     @property
     def fence(self) -> int:

@@ -51,6 +51,7 @@ def opening() -> OpeningRules:
         window=setting("WINDOW_HOURS", _hours),
         max_event_age=setting("MAX_EVENT_AGE_HOURS", _hours),
         monthly_episodes=setting("MONTHLY_EPISODES", int),
+        monthly_dollars=setting("MONTHLY_DOLLARS", float),
     )
 
 

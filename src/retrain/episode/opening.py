@@ -47,6 +47,7 @@ class OpeningRules:
     max_event_age: timedelta
     quality_alarm_arns: frozenset[str] = frozenset()
     monthly_episodes: int = 31
+    monthly_dollars: float = 0.0  # 0: any number
 
     def __post_init__(self) -> None:
         if self.window <= timedelta(0) or self.max_event_age <= timedelta(0):
@@ -88,7 +89,7 @@ def open_episode(
         if decided.action == "count":
             ledger.count_occurrence(trigger, seen.lock["owner"])
         if decided.reason == "budget_spent" and ledger.tell_budget_spent(trigger.endpoint_name, trigger.at):
-            _tell_budget(trigger, rules, topic)
+            _tell_budget(trigger, seen, rules, topic)
         if decided.action in {"count", "ignore"}:
             return ignored(decided.reason)
         if decided.action == "start" and seen.episode:
@@ -129,10 +130,15 @@ def decide(trigger: Trigger, seen: Situation, rules: OpeningRules) -> Decision:
         return Decision("ignore", reason)
     if seen.owner(trigger.at):
         return Decision("ignore" if trigger.cause == "evidence" else "count", "episode_open")
-    if trigger.trains and seen.opened >= rules.monthly_episodes:
+    if trigger.trains and _spent(seen, rules):
         return Decision("ignore", "budget_spent")
     window, report_uri = _window(trigger, seen, rules)
     return Decision("open", window=window, report_uri=report_uri, text=_why(trigger, seen))
+
+
+def _spent(seen: Situation, rules: OpeningRules) -> bool:
+    """Whether the month has had all the episodes, or the dollars, that it may have."""
+    return seen.opened >= rules.monthly_episodes or 0 < rules.monthly_dollars <= seen.spent
 
 
 def _news(trigger: Trigger, seen: Situation) -> datetime:
@@ -212,11 +218,13 @@ def _tell(trigger: Trigger, item: Mapping[str, Any], topic: Topic) -> None:
     attempt("notify", lambda: topic.publish(subject, "\n".join(lines)))
 
 
-def _tell_budget(trigger: Trigger, rules: OpeningRules, topic: Topic) -> None:
+def _tell_budget(trigger: Trigger, seen: Situation, rules: OpeningRules, topic: Topic) -> None:
     """People know that no more episodes are opened this month; they are told once."""
     text = (
-        f"Endpoint {trigger.endpoint_name}: {rules.monthly_episodes} episodes were opened in {trigger.at:%B %Y}, the "
-        "month's budget (MonthlyEpisodes). The next one begins in the next month, or when the budget is raised.\n"
+        f"Endpoint {trigger.endpoint_name}: in {trigger.at:%B %Y} {seen.opened} episodes were opened (MonthlyEpisodes "
+        f"{rules.monthly_episodes}), and their jobs cost about {seen.spent:.2f} dollars by unchecked prices "
+        f"(MonthlyDollars {rules.monthly_dollars:g}). The next one begins in the next month, or when the budget is "
+        "raised.\n"
         f"What would have begun one: {trigger.text}"
     )
     attempt("notify", lambda: topic.publish(f"{trigger.endpoint_name}: the month's budget is spent", text))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from retrain.core import clock, names, telemetry
+from retrain.core import clock, names, prices, telemetry
 from retrain.core.errors import (
     InvalidSettings,
     PipelineFailed,
@@ -130,7 +130,11 @@ def start_retraining(
         names.cut(episode.episode_id, 82),
         parameters,
     )
-    ledger.note(episode, pipeline_execution_arn=arn, pipeline_started_at=clock.render(step.now), waiting_for="")
+    hourly = prices.dollars_an_hour(
+        settings.processing_instance_type, settings.training_instance_type, settings.training_instance_count
+    )
+    begun = {"pipeline_execution_arn": arn, "pipeline_started_at": clock.render(step.now)}
+    ledger.note(episode, **begun, dollars_an_hour=hourly, waiting_for="")
     logger.info("pipeline started", pipeline_execution_arn=arn, captures=len(captures), labels=len(labels))
     return {"status": "started", "pipeline_execution_arn": arn}
 
@@ -224,18 +228,21 @@ def check_pipeline(step: Step, *, rules: PatienceRules, ledger: Ledger, sagemake
     arn = item["pipeline_execution_arn"]
     execution = sagemaker.pipeline_execution(arn)
     status = str(execution["PipelineExecutionStatus"])
-    if status == "Succeeded":
-        return {"status": "succeeded"}
     if status in RUNNING:
         if step.fields.get("overdue") or _overdue(step.now, item, rules):
             sagemaker.stop_pipeline_if_running(arn)
+            _count_dollars(step, item, list(sagemaker.pipeline_steps(arn)), ledger)
             raise PipelineTimeout(f"{arn} was still {status} {clock.render(step.now)}, and was stopped")
         return {"status": "running"}
+    steps = list(sagemaker.pipeline_steps(arn))
+    _count_dollars(step, item, steps, ledger)
+    if status == "Succeeded":
+        return {"status": "succeeded"}
     if status == "Stopped":
         raise Refused("stopped_by_operator", f"{arn} was stopped")
     if status != "Failed":
         telemetry.count("UnknownStatus", reason=status)
-    failure = _failure(arn, status, str(execution.get("FailureReason", "")), sagemaker)
+    failure = _failure(status, str(execution.get("FailureReason", "")), steps, sagemaker)
     if not isinstance(failure, Refused):
         raise failure
     again = {"pipeline_execution_arn": "", "pipeline_attempt": _attempt(item) + 1}
@@ -246,10 +253,16 @@ def _overdue(now: datetime, item: Mapping[str, Any], rules: PatienceRules) -> bo
     return now - clock.parse(item["pipeline_started_at"]) > rules.pipeline
 
 
-def _failure(arn: str, status: str, said: str, sagemaker: SageMaker) -> Exception:
+def _count_dollars(step: Step, item: Mapping[str, Any], steps: Sequence[Mapping[str, Any]], ledger: Ledger) -> None:
+    """What the pipeline's jobs have cost is counted on the episode and on its month, once."""
+    spent = prices.dollars_of(steps, item.get("dollars_an_hour", {}), step.now)
+    ledger.count_dollars(step.episode, item["pipeline_execution_arn"], spent, step.now)
+
+
+def _failure(status: str, said: str, steps: Sequence[Mapping[str, Any]], sagemaker: SageMaker) -> Exception:
     """The error that the failed steps amount to: the first refusal among them, or the names of them all."""
     failed = []
-    for pipeline_step in sagemaker.pipeline_steps(arn):
+    for pipeline_step in steps:
         if pipeline_step.get("StepStatus") != "Failed":
             continue
         texts = (sagemaker.job_text(pipeline_step), str(pipeline_step.get("FailureReason", "")))

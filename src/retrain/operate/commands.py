@@ -15,7 +15,9 @@ from typing import Any
 from retrain.aws.calls import client
 from retrain.core import clock
 from retrain.core.errors import Refused
-from retrain.operate import doctor, invoke, overview, requests, words
+from retrain.model.read_spec import read_spec
+from retrain.model.spec import DatasetOptions
+from retrain.operate import cost, doctor, invoke, overview, requests, words
 from retrain.operate.deployment import STACK, Clients, Deployment, find
 
 WELL, NEEDS_A_PERSON, NOT_DONE = 0, 1, 2
@@ -56,6 +58,12 @@ def add_to(commands: Any) -> None:
         metavar="PARAMETER=VALUE",
         help="of the account, before a stack with these parameters is deployed",
     )
+    costs = commands.add_parser("cost", help="what a stack costs a month, and its episodes", description=cost.__doc__)
+    costs.add_argument(
+        "parameters", nargs="*", type=_parameter, metavar="PARAMETER=VALUE", help="of the template, beside its defaults"
+    )
+    costs.add_argument("--model", type=Path, metavar="model.toml", help="whose [dataset] cycle_hours apply")
+    costs.set_defaults(command=_cost)
     asking("bootstrap", "train the first model", reason=False)
     retrain = asking("retrain", "an episode now, through the same gate as any")
     retrain.add_argument("--from", dest="start", metavar="TIME", help="first moment of the window")
@@ -142,6 +150,12 @@ def _doctor(options: argparse.Namespace) -> int:
         found = doctor.examine(_deployed(options))
     _say(options, found, words.findings(found))
     return NEEDS_A_PERSON if any(finding.level == "error" for finding in found) else WELL
+
+
+def _cost(options: argparse.Namespace) -> int:
+    cycle = (read_spec(options.model).dataset if options.model else DatasetOptions()).cycle_hours
+    print("\n".join(cost.bill(dict(options.parameters), cycle)))
+    return WELL
 
 
 def _ask(options: argparse.Namespace) -> int:

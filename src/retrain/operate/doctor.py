@@ -17,20 +17,10 @@ from retrain.aws.calls import classified
 from retrain.core import clock, names
 from retrain.core.errors import RetrainError
 from retrain.model.spec import DatasetOptions
+from retrain.operate.cost import Post, episodes, interval, standing
 from retrain.operate.deployment import Clients, Deployment
 
-HOURS_A_MONTH = 730
 LEAST_COVERAGE = DatasetOptions.min_label_coverage  # unless model.toml says another
-# Dollars, typed in from memory and checked against no price list: an hour of an instance, a month of the others.
-HOURLY = {
-    "ml.m5.large": 0.115,
-    "ml.m5.xlarge": 0.23,
-    "ml.m5.2xlarge": 0.461,
-    "ml.m5.4xlarge": 0.922,
-    "ml.t2.medium": 0.056,
-}
-METRIC, ALARM, KEY, GIGABYTE_SECOND = 0.30, 0.10, 1.00, 0.0000133334
-_UNITS = {"minute": 1 / 60, "hour": 1.0, "day": 24.0}
 
 
 @dataclass(frozen=True)
@@ -114,39 +104,27 @@ def consistency(parameters: Mapping[str, str]) -> list[Finding]:
     return found
 
 
-def interval(schedule: str) -> float | None:
-    """Hours between two runs of a rate(…); None of a cron(…), which has many.
-
-    >>> interval("rate(5 minutes)"), interval("rate(1 day)"), interval("cron(0 0 * * ? *)")
-    (0.08333333333333333, 24.0, None)
-    """
-    if found := re.fullmatch(r"rate\((\d+) (minute|hour|day)s?\)", schedule):
-        return int(found[1]) * _UNITS[found[2]]
-    return None
-
-
 def cost(parameters: Mapping[str, str]) -> Finding:
-    """What a month costs while nothing drifts, by prices that nobody checked; episodes, storage and requests apart.
+    """What a month costs while nothing is trained, and what the episodes add at most, by prices that nobody checked.
 
     >>> cost({"EndpointInstanceType": "ml.m5.large", "MetricFeatures": "20"}).text.split("; ")[0]
-    'about 106 dollars a month, by unchecked prices (endpoint 83.95, metrics 20.70, monitors 0.23 a run-second each, \
-alarms 0.70, key 1.00)'
+    'about 107 dollars a month, by unchecked prices (endpoint 83.95, metrics 20.70, monitors 0.23, alarms 0.70, key \
+1.00), and episodes 2.33'
     """
-    kind, count = parameters.get("EndpointInstanceType", "ml.m5.large"), _number(parameters, "EndpointInstanceCount", 1)
-    metrics = (3 * (_number(parameters, "MetricFeatures", 20) + 1) + 6) * METRIC
-    hours = count * HOURS_A_MONTH
-    every = interval(parameters.get("MonitorSchedule", "rate(5 minutes)")) or 1.0
-    runs = HOURS_A_MONTH / every
-    monitors = runs * 2 * GIGABYTE_SECOND  # each second that an analysis takes, of 2 GB
-    known = HOURLY.get(kind)
-    endpoint = f"{known * hours:.2f}" if known else f"{hours:.0f} hours of {kind}"
-    total = (known or 0) * hours + metrics + 7 * ALARM + KEY
+    posts, more = standing(parameters), episodes(parameters)
+    parts = ", ".join(f"{post.name} {_dollars(post)}" for post in posts)
     text = (
-        f"about {total:.0f} dollars a month, by unchecked prices (endpoint {endpoint}, metrics {metrics:.2f}, monitors "
-        f"{monitors:.2f} a run-second each, alarms {7 * ALARM:.2f}, key {KEY:.2f}); the AWS Pricing Calculator knows "
-        "your region's"
+        f"about {sum(post.dollars or 0.0 for post in posts):.0f} dollars a month, by unchecked prices ({parts}), and "
+        f"episodes {_dollars(more)}; the AWS Pricing Calculator knows your region's"
     )
+    if more.dollars is None:
+        remedy = "add the instance types to src/retrain/core/prices.py, or MonthlyDollars=0"
+        return Finding("cost", "warning", f"{text}; MonthlyDollars does not count what has no price", remedy)
     return Finding("cost", "ok", text)
+
+
+def _dollars(post: Post) -> str:
+    return f"unknown, of {post.text}" if post.dollars is None else f"{post.dollars:.2f}"
 
 
 def _looked(check: Callable[[Deployment], Iterator[Finding]], deployed: Deployment) -> Iterator[Finding]:
