@@ -193,12 +193,13 @@ def test_what_a_promotion_shows_and_what_it_does_not():
         "losing 4 times as much on old rows as is gained",
     ]
     assert unproven == [
+        "answering requests otherwise than it was judged, or not at all",
         "being worse on old rows",
         "being worse for a part of the rows",
         "predicting too much or too little on the whole",
     ]
     shown, unproven = assurance(replace(GOOD, holdout=replace(CLEAR, low=-0.5)), OPTIONS)
-    assert unproven == ["labels that are suspect"]
+    assert unproven == ["labels that are suspect", "answering requests otherwise than it was judged, or not at all"]
     assert shown[-1] == "not being better by more than 0.01 of what the champion is short of perfect"
     vague = replace(GOOD, holdout=replace(CLEAR, low=-0.5), reference=None)
     shown, unproven = assurance(vague, INSURED)

@@ -116,6 +116,7 @@ def dataset(code: Path, root: Path, reference: str, output: str, bootstrap: bool
 def evaluate(code: Path, root: Path, data: str, challenger: str, champion: str, output: str, bootstrap: bool = False):
     paths = ["--dataset", data, "--challenger", challenger, "--champion", champion, "--output", output]
     paths += ["--reference", "initial" if bootstrap else "dataset-0"]
+    paths += ["--captures", "none" if bootstrap else "captures"]
     flags = ["--evaluation-time", render(houses.END), "--bootstrap", str(bootstrap).lower()]
     return job(code, root, "evaluate", *paths, *flags)
 
@@ -210,6 +211,25 @@ def test_the_challenger_of_a_drifted_window_is_promoted_with_the_evidence(loop: 
     assert evaluation["dataset"] == {"item_count": 80, "evaluation_time": "2026-03-11T00:00:00Z"}
     assert evaluation["regression_metrics"]["rmse"]["value"] == pytest.approx(gate["challenger"])
     assert evaluation["model_sha256"] == sha256(loop / "model-1" / "model.tar.gz")
+
+
+def test_the_challenger_has_answered_the_windows_requests_in_the_shadow(loop: Path):
+    shadow = json.loads((loop / "evaluation-1" / "evaluation.json").read_text())["gate"]["shadow"]
+    counts = {key: shadow[key] for key in ("asked", "requests", "rows", "failed", "unlike")}
+    assert counts == {"asked": 100, "requests": 100, "rows": 400, "failed": 0, "unlike": 0}
+    assert shadow["difference"] > 0
+    assert json.loads((loop / "evaluation-0" / "evaluation.json").read_text())["gate"]["shadow"] is None
+
+
+def test_a_better_challenger_that_fails_in_the_shadow_is_not_promoted(loop: Path, code: Path):
+    shutil.copytree(loop / "ml-model-1" / "model", loop / "sabotaged")
+    with (loop / "sabotaged" / "code" / "inference.py").open("a") as serving:
+        serving.write("\ndef transform_fn(*request):\n    raise MemoryError\n")
+    pack(loop / "sabotaged", loop / "model-sabotaged")
+    assert evaluate(code, loop, "dataset-1", "model-sabotaged", "model-0", "evaluation-sabotaged").returncode == 0
+    gate = json.loads((loop / "evaluation-sabotaged" / "evaluation.json").read_text())["gate"]
+    assert (gate["decision"], [reason["code"] for reason in gate["reasons"]]) == ("keep_champion", ["fails_in_shadow"])
+    assert "100 of 100 requests of the window that the champion answers fail (MemoryError)" in gate["reasons"][0]["detail"]
 
 
 def test_the_evaluation_shows_segments_curves_importance_and_time(loop: Path):

@@ -32,6 +32,18 @@ def test_every_comparison_is_drawn(item: Any, manifest: Any, evaluation: Any) ->
     assert "fewer than 100 rows" in page
 
 
+def test_what_came_of_the_shadow_is_told(item: Any, manifest: Any, evaluation: Any) -> None:
+    assert "Nothing was asked again in the shadow." in draw(item, manifest, evaluation)
+    shadow = {"asked": 500, "requests": 498, "failed": 3, "error": "KeyError", "rows": 1980, "unlike": 7}
+    shadow |= {"difference": 0.213, "champion_ms": 1.0, "challenger_ms": 1.2}
+    evaluation["gate"]["shadow"] = shadow
+    page = draw(item, manifest, evaluation)
+    assert "asked again what 498 requests of the window had asked" in page
+    assert "answered 495 of them (KeyError), 7 of 1,980 rows otherwise than it was judged" in page
+    evaluation["gate"]["shadow"] = {**shadow, "requests": 0}
+    assert "None of 500 requests of the window could be asked again." in draw(item, manifest, evaluation)
+
+
 def test_what_was_not_looked_for_is_said(item: Any, manifest: Any, evaluation: Any) -> None:
     assert "Not looked for: flipped labels: 12 of 900 labelled rows" in draw(item, manifest, evaluation)
     del manifest["unchecked"]

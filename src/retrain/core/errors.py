@@ -139,6 +139,7 @@ REFUSALS = frozenset(
         "segment_unknown",
         "biased",
         "miscalibrated",
+        "fails_in_shadow",
         "artifact_tampered",
         "stopped_by_operator",
         "approval_expired",

@@ -81,7 +81,7 @@ def judge_challenger(
     evaluation = _read_evaluation(text, uri)
     _require_genuine(uri, text, item, sagemaker)
     gate = evaluation["gate"]
-    ledger.note(episode, gate_summary=summary(gate))
+    ledger.note(episode, gate_summary=summary(gate), shadow_summary=model_card.shadow(gate))
     spans = exclusions(ledger, episode.endpoint_name)
     verify_history(evaluation, ledger.kept_rows(episode.endpoint_name), spans)
     if rows := evaluation.get("rows_sha256"):  # whatever becomes of the challenger, its window was sound
@@ -251,6 +251,7 @@ def request_approval(
             f"A challenger for {rules.endpoint_name} waits for your decision.",
             "",
             f"Gate           {item.get('gate_summary')}",
+            *([f"Shadow         {item['shadow_summary']}"] if item.get("shadow_summary") else []),
             *([f"Because        {item['asked_because']}"] if item.get("asked_because") else []),
             *(["Approvals      two, of different people"] if rules.policy.eyes == 2 else []),
             f"Model package  {item['model_package_arn']}",

@@ -241,6 +241,7 @@ def message(episode_id: str, item: Mapping[str, Any]) -> tuple[str, str]:
         ("Reason", "reason"),
         ("Detail", "detail"),
         ("Gate", "gate_summary"),
+        ("Shadow", "shadow_summary"),
         ("Model package", "model_package_arn"),
         ("Decided by", "decided_by"),
         ("Pipeline", "pipeline_execution_arn"),

@@ -40,9 +40,29 @@ def lineage(item: Mapping[str, Any], champion: Mapping[str, Any] | None) -> dict
         "model_sha256": item.get("model_sha256"),
         "champion_package": champion and champion.get("model_package_arn"),
         "champion_sha256": champion and champion.get("model_sha256"),
+        "shadow": item.get("shadow_summary"),
         "endpoint_config": names.endpoint_config_name(str(item["pk"]).removeprefix("EPISODE#")),
     }
     return {key: _UNUSUAL.sub(" ", str(value))[:_LIMIT] for key, value in known.items() if value}
+
+
+def shadow(gate: Mapping[str, Any]) -> str:
+    """What came of the shadow, in a sentence; empty where the gate had none.
+
+    >>> shadow({"shadow": {"asked": 500, "requests": 498, "failed": 0, "rows": 498, "unlike": 0, "difference": 0.213,
+    ...                    "champion_ms": 1.0, "challenger_ms": 1.2}})
+    'answered 498 of 498 requests, 0.213 from the champion, in 1.2 ms where it takes 1'
+    """
+    if not (found := gate.get("shadow")):
+        return ""
+    if not found["requests"]:
+        return f"none of {found['asked']} requests could be asked again"
+    apart = "" if found["difference"] is None else f", {found['difference']:.3g} from the champion"
+    unlike = f", {found['unlike']} of {found['rows']} rows otherwise than judged" if found["unlike"] else ""
+    return (
+        f"answered {found['requests'] - found['failed']} of {found['requests']} requests{apart}{unlike}, "
+        f"in {found['challenger_ms']:.3g} ms where it takes {found['champion_ms']:.3g}"
+    )
 
 
 def model_card(

@@ -106,6 +106,7 @@ def _gate(spec: Spec, evidence: Evidence, decision: Decision) -> dict[str, Any]:
         "constant": evidence.constant,
         "own": asdict(evidence.own) if evidence.own else None,
         "power": _power(spec, evidence),
+        "shadow": asdict(evidence.shadow) if evidence.shadow else None,
     }
 
 

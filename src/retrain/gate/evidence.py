@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from retrain.gate.comparison import Comparison, compare
 from retrain.gate.rules import FEWEST_OF_A_CLASS, Evidence, Fit, Level, Sanity, Segment, segment_confidence
+from retrain.gate.shadow import Shadow
 from retrain.model.serving import Model
 from retrain.model.spec import MOST_SEGMENTS, Spec
 from retrain.model.table import Table, thin
@@ -76,6 +77,7 @@ def gather(
     bootstrap: bool,
     own: Level | None = None,
     serving: Numbers | None = None,
+    shadow: Shadow | None = None,
 ) -> Evidence:
     """Everything that the gate looks at.
 
@@ -101,6 +103,7 @@ def gather(
         own=own,
         fit=_fit(spec, holdout),
         segments=_segments(spec, holdout),
+        shadow=shadow,
     )
 
 

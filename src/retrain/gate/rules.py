@@ -29,6 +29,7 @@ from dataclasses import dataclass
 
 from retrain.core.errors import Refused
 from retrain.gate.comparison import Comparison
+from retrain.gate.shadow import CODE, Shadow, failing
 from retrain.model.spec import GATE_RULES, GateOptions
 
 # What the rules that can be switched on keep out, and which measure two of them need.
@@ -106,6 +107,7 @@ class Evidence:
 
     `constant` is the metric that the best constant answer has on the holdout; `own` is where the champion was when it
     was promoted: its twin on its own holdout, None if that is not known.
+    `shadow` is what came of serving both, None if there were no captures to ask again.
     `rarer` and `reference_rarer` are the rows of the rarer class, None where the metric needs no two classes.
     """
 
@@ -125,6 +127,7 @@ class Evidence:
     segments: tuple[Segment, ...] = ()
     constant: float = math.nan
     own: Level | None = None
+    shadow: Shadow | None = None
 
 
 @dataclass(frozen=True)
@@ -321,6 +324,10 @@ def _share_of(part: float, whole: float) -> float:
     return part / whole if whole > 0 else math.nan
 
 
+def _fails_in_shadow(evidence: Evidence, options: GateOptions) -> str | None:
+    return failing(evidence.shadow, options) if evidence.shadow else None
+
+
 def _not_better(evidence: Evidence, options: GateOptions) -> str | None:
     if evidence.holdout is None:
         return None
@@ -444,6 +451,7 @@ RULES: tuple[Rule, ...] = (
     Rule("bad_metric", True, _bad_interval),
     Rule("bad_metric", True, _insane),
     Rule("labels_suspect", True, _labels_suspect),
+    Rule(CODE, False, _fails_in_shadow),
     Rule("not_better", False, _not_better),
     Rule("trade_off", False, _trade_off),
     Rule("forgets_reference", False, _forgets),
@@ -461,6 +469,8 @@ def assurance(evidence: Evidence, options: GateOptions) -> tuple[list[str], list
     if evidence.holdout is None:
         return shown, ["that the first model is any good: there was none to compare it with"]
     (shown if evidence.own else unproven).append("labels that are suspect")
+    rows = evidence.shadow.rows if evidence.shadow else 0
+    (shown if rows else unproven).append("answering requests otherwise than it was judged, or not at all")
     if options.policy != "proof" and options.trade_off:
         worst = f"losing {1 / options.trade_off:.3g} times as much on old rows as is gained"
         (unproven if given_up(evidence) is None else shown).append(worst)

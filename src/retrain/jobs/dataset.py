@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
-from retrain.capture import ground_truth, gz, records
+from retrain.capture import ground_truth, records
 from retrain.capture.quarantine import Quarantine
 from retrain.core.clock import parse
 from retrain.core.errors import Refused
-from retrain.jobs.entry import arguments, flag, run
+from retrain.jobs.entry import arguments, files, flag, run
 from retrain.model.read_spec import read_spec
 from retrain.training.dataset import (
     Read,
@@ -29,8 +27,6 @@ from retrain.training.dataset import (
     write_dataset,
 )
 from retrain.training.history import read_history, write_rows
-
-_CHUNK = 1 << 20
 
 
 def main(texts: list[str] | None = None) -> int:
@@ -58,10 +54,10 @@ def build(options: argparse.Namespace) -> str:
         bad_captures, bad_labels = Quarantine(), Quarantine()
         captures = [
             found
-            for source, lines in _files(options.captures)
+            for source, lines in files(options.captures)
             for found in records.read(lines, source, bad_captures, window, spec.names)
         ]
-        labels = ground_truth.read(_files(options.labels), bad_labels)
+        labels = ground_truth.read(files(options.labels), bad_labels)
         read = Read(captures, labels, bad_captures, bad_labels)
         history, names = read_history(options.history, spec)
         past = history or read_reference(options.reference, spec)
@@ -73,18 +69,6 @@ def build(options: argparse.Namespace) -> str:
     dataset = replace(dataset, manifest={**dataset.manifest, **rows})
     manifest = write_dataset(options.output, dataset, spec_file.read_bytes(), options.episode_id)
     return ", ".join(f"{name} {count}" for name, count in manifest["rows"].items())
-
-
-def _files(folder: Path) -> Iterator[tuple[str, Iterable[bytes]]]:
-    """Every file below the folder that holds JSON lines, by name, with its lines."""
-    for path in sorted(folder.rglob("*.jsonl*")):
-        yield path.relative_to(folder).as_posix(), gz.lines(_chunks(path))
-
-
-def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            yield chunk
 
 
 if __name__ == "__main__":

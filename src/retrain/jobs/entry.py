@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from retrain.capture import gz
 from retrain.core.errors import InvalidSettings, InvalidSpec, NoBaseline, Refused
 
+_CHUNK = 1 << 20
 _MESSAGE_LIMIT = 1000  # bytes; SageMaker keeps the first kilobyte of /opt/ml/output/message as ExitMessage
 
 
@@ -41,3 +43,15 @@ def flag(text: str) -> bool:
     if text not in {"true", "false"}:
         raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
     return text == "true"
+
+
+def files(folder: Path) -> Iterator[tuple[str, Iterable[bytes]]]:
+    """Every file below the folder that holds JSON lines, by name, with its lines."""
+    for path in sorted(folder.rglob("*.jsonl*")):
+        yield path.relative_to(folder).as_posix(), gz.lines(_chunks(path))
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            yield chunk

@@ -5,7 +5,8 @@ to, should it serve.
 
 The challenger is the model that has not seen the holdout. What would serve is its refit on all rows, from the same
 archive: its answers have to be as sane, and how far they are from its twin's the training has found out. On old rows,
-whose labels the champion that serves has learned from, its own twin stands in for it.
+whose labels the champion that serves has learned from, its own twin stands in for it. Then both archives are served,
+and asked again what the window's captures hold: the shadow.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from retrain.gate.document import evaluation, plain
 from retrain.gate.evidence import gather, level_of, score_rows
 from retrain.gate.rules import judge
-from retrain.jobs.entry import arguments, flag, run
+from retrain.gate.shadow import Shadow, replay, served
+from retrain.jobs.entry import arguments, files, flag, run
 from retrain.model.archive import load_model, load_twin, read_lineage
 from retrain.model.read_spec import read_spec
 from retrain.model.serving import Model
@@ -37,7 +41,8 @@ ARCHIVE = "model.tar.gz"
 
 def main(texts: list[str] | None = None) -> int:
     """0 when evaluation.json is written, whatever the decision; 1 when nothing could be judged."""
-    parser = arguments(__doc__, ("dataset", "challenger", "champion", "reference", "output"), ("evaluation-time",))
+    folders = ("dataset", "captures", "challenger", "champion", "reference", "output")
+    parser = arguments(__doc__, folders, ("evaluation-time",))
     parser.add_argument("--bootstrap", type=flag, required=True)
     return run(evaluate, parser.parse_args(texts))
 
@@ -57,13 +62,15 @@ def evaluate(options: argparse.Namespace) -> str:
         load(archives["champion"]) if archives["champion"].exists() else None for load in (load_model, load_twin)
     )
     scored = score_rows(spec, holdout, champion, challenger)
+    serving = load_model(archives["challenger"])
     evidence = gather(
         spec,
         scored,
         score_rows(spec, reference, twin, challenger),
         bootstrap=options.bootstrap,
         own=level_of(spec, *_own(spec, options.reference, twin)) if twin else None,
-        serving=load_model(archives["challenger"]).predict(encode(challenger.encoder, holdout)),
+        serving=serving.predict(encode(challenger.encoder, holdout)),
+        shadow=_shadow(spec, options.captures, archives, serving) if champion else None,
     )
     decision = judge(evidence, spec.gate)
     models = {**({"champion": champion} if champion else {}), "challenger": challenger}
@@ -93,6 +100,14 @@ def evaluate(options: argparse.Namespace) -> str:
     # SageMaker keeps the message with the job, where nobody who can write to the bucket can change it.
     said = f"{decision.decision}, evaluation.json {written}"
     return "; ".join([said, *(f"{reason.code}: {reason.detail}" for reason in decision.reasons)])
+
+
+def _shadow(spec: Spec, captures: Path, archives: Mapping[str, Path], judged: Model) -> Shadow:
+    """What came of asking both models again what the window's captures hold."""
+    lines = (line for _, found in files(captures) for line in found)
+    with TemporaryDirectory() as folder:
+        champion, challenger = (served(archives[name], Path(folder) / name) for name in ("champion", "challenger"))
+        return replay(spec, lines, champion=champion, challenger=challenger, judged=judged)
 
 
 def _own(spec: Spec, dataset: Path, champion: Model) -> tuple[Numbers, Numbers]:

@@ -79,6 +79,8 @@ what comes out, and how a better model is told from a worse one. A complete file
     max_bias = 0.25            # regression: the mean error may grow by at most this share of the labels' deviation
     max_calibration_error = 0.1 # classifier: the gap of predicted and observed share may grow by at most this where
                                # both classes are as frequent, of a rare one by at most 0.4 of its share
+    max_slowdown = 5.0         # how many times as long as the champion a challenger may take for a request, when both
+                               # are asked again what the window's captures hold
     resamples = 2000
     seed = 7
     [monitor]
@@ -202,6 +204,7 @@ class GateOptions:
     min_segment_rows: int = _limited(100, 20, 10**9)
     max_bias: float = _limited(0.25, 0.0, 100.0)
     max_calibration_error: float = _limited(0.1, 0.0, 100.0)
+    max_slowdown: float = _limited(5.0, 1.0, 1e9)
     resamples: int = _limited(2000, 100, 100_000)
     seed: int = _limited(7, 0, 2**31 - 1)
 

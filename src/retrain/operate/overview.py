@@ -24,6 +24,7 @@ _EPISODE = (
     "reason",
     "detail",
     "gate_summary",
+    "shadow_summary",
 )
 _CHAMPION = ("model_package_arn", "endpoint_config_name", "since", "episode_id", "statistics_uri", "dataset_uri")
 

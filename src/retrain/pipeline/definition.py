@@ -167,6 +167,7 @@ def _evaluate_challenger(challenger: Value, before: list[str]) -> Step:
         "retrain.jobs.evaluate",
         inputs={
             "dataset": ("S3Prefix", _output("dataset")),
+            "captures": ("ManifestFile", _parameter("CapturesManifestUri")),
             "challenger": ("S3Prefix", challenger),
             "champion": ("S3Prefix", _parameter("ChampionModelUri")),
             "reference": ("S3Prefix", _parameter("ReferenceUri")),

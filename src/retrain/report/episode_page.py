@@ -24,6 +24,7 @@ _CANDIDATES: Mapping[str, str] = {
 }
 _BUT: Mapping[str, str] = {
     "trade_off": "it gives up more of the old than it gains",
+    "fails_in_shadow": "it does not serve as it was judged",
     "forgets_reference": "it forgets what the old rows say",
     "degrades_segment": "it is worse where it may not be",
     "segment_unknown": "not every segment could be judged",

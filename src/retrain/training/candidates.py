@@ -177,7 +177,7 @@ def refit(
         plan = replace(plan, rounds=twin.booster.num_boosted_rounds() - (_rounds(champion) if plan.start else 0))
     model = Model(_trained(spec, plan, known, None, checkpoints or Checkpoints()), twin.encoder)
     new = rows.numbers(AGE) == 0
-    difference = _difference(
+    difference = apart(
         known.y[new], *(one.predict(known.x[new]) for one in (twin, model)), classes=spec.task != "regression"
     )
     if difference <= spec.training.max_refit_difference:
@@ -185,10 +185,11 @@ def refit(
     return Refit(twin, difference, twin_serves=True)
 
 
-def _difference(y: Numbers, twin: Numbers, other: Numbers, *, classes: bool) -> float:
+def apart(y: Numbers, one: Numbers, other: Numbers, *, classes: bool) -> float:
+    """How far answers are apart: the mean difference of probabilities, or root mean square in deviations of y."""
     if classes:
-        return float(np.mean(np.abs(twin - other)))
-    rms, spread = float(np.sqrt(np.mean((twin - other) ** 2))), float(np.std(y))
+        return float(np.mean(np.abs(one - other)))
+    rms, spread = float(np.sqrt(np.mean((one - other) ** 2))), float(np.std(y))
     return rms / spread if spread else float(rms > 0)
 
 

@@ -202,6 +202,7 @@ class _Author:
             "retrain.jobs.evaluate",
             inputs={
                 "dataset": ("S3Prefix", self.output("dataset")),
+                "captures": ("ManifestFile", p["CapturesManifestUri"]),
                 "challenger": ("S3Prefix", challenger),
                 "champion": ("S3Prefix", p["ChampionModelUri"]),
                 "reference": ("S3Prefix", p["ReferenceUri"]),
