@@ -21,5 +21,5 @@ def handler(event: Any, _context: Any) -> dict[str, Any]:
         bus=adapters.bus(),
         native_schedule=settings.native_schedule(),
     )
-    sweeper = Sweeper(settings.endpoint_name(), closer, adapters.machine(), adapters.store())
+    sweeper = Sweeper(settings.endpoint_name(), closer, adapters.machine(), adapters.store(), settings.retention())
     return sweep(event, sweeper=sweeper)

@@ -143,6 +143,25 @@ def test_deleting_a_pipeline_that_is_gone_is_no_error(aws: Any) -> None:
     SageMaker(client).delete_pipeline("flights-retrain", TOKEN)
 
 
+@pytest.mark.parametrize(
+    ("operation", "call", "named", "message"),
+    [
+        ("delete_model", "delete_model", {"ModelName": "a"}, 'Could not find model "a".'),
+        ("delete_endpoint_config", "delete_endpoint_config", {"EndpointConfigName": "a"}, "Could not find it."),
+        ("delete_model_package", "delete_package", {"ModelPackageName": "a"}, "ModelPackage a does not exist."),
+    ],
+)
+def test_what_is_gone_already_is_removed(aws: Any, operation: str, call: str, named: Any, message: str) -> None:
+    client, stub = aws("sagemaker")
+    stub.add_response(operation, {}, named)
+    stub.add_client_error(operation, "ValidationException", message, expected_params=named)
+    stub.add_client_error(operation, "ThrottlingException", "Rate exceeded", expected_params=named)
+    getattr(SageMaker(client), call)("a")
+    getattr(SageMaker(client), call)("a")
+    with pytest.raises(errors.Throttled):
+        getattr(SageMaker(client), call)("a")
+
+
 def test_an_unknown_execution_is_lost(aws: Any) -> None:
     client, stub = aws("sagemaker")
     stub.add_client_error("describe_pipeline_execution", "ResourceNotFound", "")

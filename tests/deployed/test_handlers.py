@@ -54,6 +54,7 @@ ENVIRONMENT = {
     "BUCKET": "bucket",
     "CODE_URI": "s3://bucket/code/1",
     "COOLDOWN_HOURS": "1",
+    "KEEP_MODELS": "2",
     "DRIFT_THRESHOLD": "0.3",
     "INTAKE_INSTANCES": "1",
     "INTAKE_ROLE_ARN": "arn:aws:iam::000000000000:role/intake",
@@ -301,7 +302,7 @@ def test_the_episode_sweeper(world: World) -> None:
     world.sagemaker.described = in_service("old-config")
     episode = open_episode(world)
     answer = world.invoke("episode_sweeper", EVENTS["sweep-scheduled"])
-    assert answer == {"status": "swept", "closed": [episode.episode_id], "told": [], "serving": ""}
+    assert answer == {"status": "swept", "closed": [episode.episode_id], "told": [], "serving": "", "removed": []}
     assert (world.ledger.episode(episode.episode_id) or {})["reason"] == "no_execution"
 
 

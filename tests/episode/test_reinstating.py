@@ -170,6 +170,13 @@ def test_what_can_not_be_compared_or_does_not_serve_is_not_adopted(world: World,
     assert world.ledger.champion("flights")["episode_id"] == world.second.episode_id
 
 
+def test_a_model_that_was_removed_does_not_serve_again(world: World) -> None:
+    world.ledger.record_removed(world.first.episode_id, NOW)
+    episode = world.ask("rollback", target=world.first.episode_id)
+    with pytest.raises(Refused, match=r"unknown_model: the model of .* was removed at 2013"):
+        reinstate_model(step(episode, now=world.now), ledger=world.ledger)
+
+
 def test_a_first_model_does_not_take_an_endpoint_over_that_no_episode_made(
     ledger: Any, store: Any, sagemaker: Any, cloudwatch: Any
 ) -> None:

@@ -13,12 +13,14 @@ from control_plane import CLOSING, MODEL, NOW, PACKAGE, RUN, crowned, in_service
 from retrain.core import clock
 from retrain.core.errors import EndpointBusy, MalformedEvent, Refused
 from retrain.episode.closing import LONGEST_CALL, Closer, close_ended_execution, close_episode, settled
+from retrain.episode.retention import RetentionRules
 from retrain.episode.seals import read_sealed
 from retrain.episode.sweeping import EVENTS_FIRST, Sweeper, how_it_ended, sweep
 
 EVENTS = Path(__file__).parents[2] / "events"
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 TARGET = trigger().episode_id
+KEPT = RetentionRules(models=2)
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def closer(ledger: Any, sagemaker: Any, topic: Any, bus: Any) -> Closer:
 @pytest.fixture
 def swept(closer: Closer, machine: Any, store: Any) -> Any:
     def call(now: datetime) -> dict[str, Any]:
-        return sweep({"time": clock.render(now)}, sweeper=Sweeper("flights", closer, machine, store))
+        return sweep({"time": clock.render(now)}, sweeper=Sweeper("flights", closer, machine, store, KEPT))
 
     return call
 
@@ -134,7 +136,7 @@ def test_an_episode_that_was_taken_over_is_told_by_the_sweep(
 @pytest.mark.parametrize("event", [None, [], {}, {"time": "soon"}])
 def test_a_malformed_schedule_is_an_error(event: Any, closer: Closer, machine: Any, store: Any) -> None:
     with pytest.raises(MalformedEvent):
-        sweep(event, sweeper=Sweeper("flights", closer, machine, store))
+        sweep(event, sweeper=Sweeper("flights", closer, machine, store, KEPT))
 
 
 # Ended in the middle of a roll-out ------------------------------------------------------------------------------------
@@ -182,6 +184,7 @@ def test_an_abort_while_the_endpoint_changes_converges_to_what_serves(
         "closed": [episode.episode_id],
         "told": [],
         "serving": "",
+        "removed": [],
     }
     item, champion = ledger.episode(episode.episode_id), ledger.champion("flights")
     assert (item["outcome"], item["reason"]) == ("promoted", "execution_aborted")

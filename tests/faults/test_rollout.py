@@ -25,7 +25,7 @@ from retrain.core.errors import (
 from retrain.core.values import Step
 from retrain.episode.rollout import deployment_config
 
-MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 
 @pytest.mark.parametrize("status", ["Updating", "SystemUpdating", "Creating", "RollingBack"])
@@ -91,6 +91,37 @@ def test_F60_a_rollback_alarm_that_rings_already_forbids_the_start(loop: Loop) -
     loop.fakes["cloudwatch"].alarming = ["errors"]
     with pytest.raises(Refused, match="unsafe_to_start"):
         loop.update(episode)
+
+
+def test_F65_what_serves_or_could_be_rolled_back_to_is_never_removed(loop: Loop) -> None:
+    """Four models, of which two are kept: the third's, and the second's, which the fourth episode rolled out again."""
+    first, *_, last = [loop.promoted(version, NOW + version * DAY) for version in (0, 1, 2)] + [
+        loop.promoted(1, NOW + 3 * DAY)
+    ]
+    loop.sagemaker.described = in_service(last)
+    later = NOW + 9 * DAY
+    loop.breaks("sagemaker.delete_model", 1)
+    assert loop.sweep(later)["removed"] == []  # one call failed: nothing is believed gone
+    assert loop.sweep(later + MINUTE)["removed"] == [first]
+    gone = {("config", first), ("model", first), ("package", PACKAGE.replace("/2", "/0"))}
+    assert set(loop.sagemaker.deleted) == gone
+    assert loop.sweep(later + HOUR)["removed"] == []
+
+
+@pytest.mark.parametrize("instead", ["another config", "updating", "no endpoint", "an open episode"])
+def test_F65_nothing_is_removed_while_it_is_not_certain_what_serves(instead: str, loop: Loop) -> None:
+    last = [loop.promoted(version, NOW + version * DAY) for version in (0, 1, 2)][-1]
+    later = NOW + 9 * DAY
+    loop.sagemaker.described = {
+        "another config": in_service("somebody's"),
+        "updating": in_service(last, "Updating"),
+        "no endpoint": None,
+        "an open episode": in_service(last),
+    }[instead]
+    if instead == "an open episode":
+        loop.machine.inputs[loop.opened(later).episode_id] = "{}"
+    assert loop.sweep(later)["removed"] == []
+    assert loop.sagemaker.deleted == []
 
 
 def test_F61_with_auto_one_instance_changes_all_at_once_and_two_begin_with_a_canary() -> None:

@@ -180,6 +180,7 @@ class FakeSageMaker:
         self.configs: dict[str, Any] = {}
         self.updates: list[dict[str, Any]] = []
         self.created: list[str] = []
+        self.deleted: list[tuple[str, str]] = []
         self.pipelines: dict[str, str] = {}
         self.owners: dict[str, dict[str, str]] = {}
         self.schedules: dict[str, dict[str, Any]] = {}
@@ -231,6 +232,15 @@ class FakeSageMaker:
 
     def put_endpoint_config(self, name: str, wanted: Mapping[str, Any]) -> None:
         self.configs[name] = wanted
+
+    def delete_model(self, name: str) -> None:
+        self.deleted.append(("model", name))
+
+    def delete_endpoint_config(self, name: str) -> None:
+        self.deleted.append(("config", name))
+
+    def delete_package(self, arn: str) -> None:
+        self.deleted.append(("package", arn))
 
     def create_endpoint(self, name: str, config: str) -> None:
         self.created.append(config)

@@ -12,6 +12,7 @@ from control_plane import (
     ACCOUNT,
     CLOSING,
     NOW,
+    PACKAGE,
     PATIENCE,
     PIPELINE,
     REGISTRY,
@@ -27,8 +28,10 @@ from control_plane import (
     crowned,
     evaluated,
     in_service,
+    opened,
     opening_rules,
     step,
+    trigger,
 )
 
 from retrain.aws.ledger import Ledger
@@ -37,8 +40,10 @@ from retrain.core.errors import Retryable, Throttled
 from retrain.core.values import Episode
 from retrain.episode import alarm, approval, closing, retraining, rollout, sweeping
 from retrain.episode.approval import ApprovalRules
+from retrain.episode.retention import RetentionRules
 
 EVENTS = Path(__file__).parents[2] / "events"
+KEPT = RetentionRules(models=2)
 
 
 def event(name: str, at: datetime | None = None, **changes: Any) -> dict[str, Any]:
@@ -178,7 +183,7 @@ class Loop:
         return closing.close_ended_execution(event(name, at), closer=self.closer)
 
     def sweep(self, at: datetime) -> dict[str, Any]:
-        services: Any = (self.services["machine"], self.services["store"])
+        services: Any = (self.services["machine"], self.services["store"], KEPT)
         sweeper = sweeping.Sweeper("flights", self.closer, *services)
         return sweeping.sweep(event("sweep-scheduled", at), sweeper=sweeper)
 
@@ -198,6 +203,18 @@ class Loop:
         self.ask(episode)
         self.hear("registry-approved")
         return episode
+
+    def promoted(self, version: int, at: datetime) -> str:
+        """An episode that has promoted that version of the package, and is over; its id."""
+        episode = opened(self.book, trigger(at))
+        package = PACKAGE.replace("/2", f"/{version}")
+        made = {"model_package_arn": package, "endpoint_config_name": episode.episode_id}
+        self.book.note(episode, **made)
+        self.book.switch_champion(episode, {**made, "episode_id": episode.episode_id, "since": clock.render(at)})
+        over = at + timedelta(hours=1)
+        self.book.close(episode, closed_at=over, rearm_at=over, outcome="promoted", reason="", detail="")
+        self.book.record_notified(episode.episode_id, over)
+        return episode.episode_id
 
     def finish_pipeline(self, episode: Episode) -> None:
         evaluated(self.store, self.sagemaker, episode)

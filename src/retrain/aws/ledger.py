@@ -367,6 +367,12 @@ class Ledger:
         """People were told how the episode ended."""
         self._table.write(update(_episode(episode_id), "SET notified_at = :now", SEEN, {":now": clock.render(now)}))
 
+    def record_removed(self, episode_id: str, now: datetime) -> None:
+        """What the episode made does not exist any more: its model, its endpoint config, its package."""
+        self._table.write(
+            update(_episode(episode_id), "SET model_removed_at = :now", SEEN, {":now": clock.render(now)})
+        )
+
     # Pausing ----------------------------------------------------------------------------------------------------------
 
     def pause(self, endpoint_name: str, *, reason: str, by: str, at: datetime, until: datetime | None) -> None:

@@ -55,12 +55,8 @@ class SageMaker:
 
     def delete_pipeline(self, name: str, token: str) -> None:
         """There is no pipeline of that name."""
-        with classified("sagemaker:DeletePipeline"):
-            try:
-                self._sagemaker.delete_pipeline(PipelineName=name, ClientRequestToken=token)
-            except ClientError as error:
-                if not is_missing(error):
-                    raise
+        call = self._sagemaker.delete_pipeline
+        self._delete("sagemaker:DeletePipeline", call, PipelineName=name, ClientRequestToken=token)
 
     def start_pipeline(self, name: str, token: str, display_name: str, parameters: Mapping[str, str]) -> str:
         """An execution runs; the same token always gives the same one. Its ARN; PipelineMissing without a pipeline."""
@@ -147,6 +143,10 @@ class SageMaker:
                 ModelPackageArn=arn, ModelApprovalStatus=status, ApprovalDescription=why[:1024]
             )
 
+    def delete_package(self, arn: str) -> None:
+        """There is no package of that name."""
+        self._delete("sagemaker:DeleteModelPackage", self._sagemaker.delete_model_package, ModelPackageName=arn)
+
     # Endpoints --------------------------------------------------------------------------------------------------------
 
     def endpoint(self, name: str) -> Description | None:
@@ -178,6 +178,15 @@ class SageMaker:
                 if not is_taken(error):
                     raise
                 _require_same(name, wanted, self._sagemaker.describe_endpoint_config(EndpointConfigName=name))
+
+    def delete_endpoint_config(self, name: str) -> None:
+        """There is no endpoint config of that name."""
+        call = self._sagemaker.delete_endpoint_config
+        self._delete("sagemaker:DeleteEndpointConfig", call, EndpointConfigName=name)
+
+    def delete_model(self, name: str) -> None:
+        """There is no model of that name."""
+        self._delete("sagemaker:DeleteModel", self._sagemaker.delete_model, ModelName=name)
 
     def create_endpoint(self, name: str, config: str) -> None:
         """The endpoint is being created with that config, or something of its name exists already."""
@@ -231,6 +240,15 @@ class SageMaker:
                 _require_same(
                     name, wanted, self._sagemaker.describe_data_quality_job_definition(JobDefinitionName=name)
                 )
+
+    @staticmethod
+    def _delete(action: str, call: Any, **arguments: str) -> None:
+        with classified(action):
+            try:
+                call(**arguments)
+            except ClientError as error:
+                if not is_missing(error):
+                    raise
 
     @staticmethod
     def _describe(action: str, call: Any, **arguments: str) -> Description | None:

@@ -15,6 +15,7 @@ from retrain.episode.approval import ApprovalRules
 from retrain.episode.closing import ClosingRules
 from retrain.episode.opening import OpeningRules
 from retrain.episode.policy import ApprovalPolicy, OfficeHours
+from retrain.episode.retention import RetentionRules
 from retrain.episode.retraining import PatienceRules, PipelineSettings
 from retrain.episode.rollout import RolloutSettings
 
@@ -59,6 +60,12 @@ def opening() -> OpeningRules:
 def closing() -> ClosingRules:
     """The episode closer's rules."""
     return ClosingRules(cooldown=setting("COOLDOWN_HOURS", _hours))
+
+
+@cache
+def retention() -> RetentionRules:
+    """How many models the sweeper keeps."""
+    return RetentionRules(models=setting("KEEP_MODELS", int))
 
 
 @cache

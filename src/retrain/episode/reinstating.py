@@ -70,6 +70,8 @@ def _promoted(episode_id: str, step: Step, ledger: Ledger) -> Mapping[str, Any]:
     found = ledger.episode(episode_id)
     if found is None or found.get("endpoint_name") != step.episode.endpoint_name or not found.get("seals"):
         raise Refused("unknown_model", f"no episode {episode_id} of this ledger has a model that was judged")
+    if removed := found.get("model_removed_at"):
+        raise Refused("unknown_model", f"the model of {episode_id} was removed at {removed}: later ones were promoted")
     return found
 
 

@@ -1,7 +1,8 @@
 """The sweep: every few minutes it finds what an event that got lost, or a call that failed, has left behind.
 
 An open episode whose execution is over is closed; an end that people were not told of is told; and what the endpoint
-serves is held against the ledger, so that nobody trains against a champion that does not serve.
+serves is held against the ledger, so that nobody trains against a champion that does not serve. Where all is well, old
+models are removed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from retrain.core.values import Ending, moment
 from retrain.episode.afterthoughts import attempt
 from retrain.episode.closing import RUNBOOK, Closer, ended, episode_of
 from retrain.episode.opening import LEASE_FOR
+from retrain.episode.retention import RetentionRules, remove_outdated
 from retrain.episode.rollout import CHANGING
 from retrain.episode.seals import broken_seals
 
@@ -40,19 +42,24 @@ class Sweeper:
     closer: Closer
     machine: StateMachine
     store: Store
+    retention: RetentionRules
 
 
 def sweep(event: Any, *, sweeper: Sweeper) -> dict[str, Any]:
-    """`closed` and `told` are the episodes that the sweep made up for, `serving` what is wrong with the endpoint."""
+    """`closed` and `told` are the episodes that the sweep made up for, `serving` what is wrong with the endpoint.
+
+    `removed` are old episodes whose models are gone.
+    """
     if not isinstance(event, Mapping):
         raise MalformedEvent(f"expected an object, got {type(event).__name__}")
     now = moment(event, "time")
     closed, open_ = _close_what_is_over(now, sweeper)
     told = _tell_what_was_not(now, sweeper)
     serving = "" if open_ else _compare_with_ledger(now, sweeper)
+    removed = [] if open_ or serving or not _hourly(now) else _remove_what_is_old(now, sweeper)
     if closed or told:
         logger.warning("the sweep made up for something", closed=closed, told=told)
-    return {"status": "swept", "closed": closed, "told": told, "serving": serving}
+    return {"status": "swept", "closed": closed, "told": told, "serving": serving, "removed": removed}
 
 
 def _close_what_is_over(now: datetime, sweeper: Sweeper) -> tuple[list[str], bool]:
@@ -119,8 +126,7 @@ def _compare_with_ledger(now: datetime, sweeper: Sweeper) -> str:
         return ""
     known = closer.ledger.serving(endpoint_name)
     reason, detail = what_is_wrong(champion, endpoint)
-    hourly = now.minute < EVERY / timedelta(minutes=1)
-    if not reason and (hourly or known.get("reason") == "artifact_tampered"):
+    if not reason and (_hourly(now) or known.get("reason") == "artifact_tampered"):
         try:
             broken = broken_seals(champion, sweeper.store)
         except RetrainError as error:  # can't be read now, so nothing new is known
@@ -139,6 +145,28 @@ def _compare_with_ledger(now: datetime, sweeper: Sweeper) -> str:
             return reason  # the next sweep tells
     closer.ledger.record_serving(endpoint_name, {"reason": reason, "detail": detail}, now)
     return reason
+
+
+def _remove_what_is_old(now: datetime, sweeper: Sweeper) -> list[str]:
+    """The episodes whose models are gone now: none while anything but the champion serves."""
+    closer = sweeper.closer
+    champion = closer.ledger.champion(sweeper.endpoint_name)
+    endpoint = closer.sagemaker.endpoint(sweeper.endpoint_name)
+    if champion is None or endpoint is None or any(what_is_wrong(champion, endpoint)):
+        return []
+    return remove_outdated(
+        sweeper.endpoint_name,
+        champion,
+        now,
+        rules=sweeper.retention,
+        ledger=closer.ledger,
+        sagemaker=closer.sagemaker,
+    )
+
+
+def _hourly(now: datetime) -> bool:
+    """Whether this sweep is the hour's first."""
+    return now.minute < EVERY / timedelta(minutes=1)
 
 
 def what_is_wrong(champion: Mapping[str, Any], endpoint: Mapping[str, Any] | None) -> tuple[str, str]:
