@@ -159,9 +159,9 @@ def test_in_the_middle_of_an_episode_nothing_is_turned_back_and_a_person_may_sto
     assert retrain(stack, "stop", "--reason", "the labels of this week are wrong")[0] == 0
     wait_for("the stopped episode to end", lambda: ended(stack, count + 1), seconds=120)
     episode = retrain(stack, "show", answer["episode_id"])[1]
-    assert episode["outcome"] == "failed"
-    execution = stack.aws.client("stepfunctions").describe_execution(executionArn=episode["execution_arn"])
-    assert "the labels of this week are wrong" in execution["cause"]
+    assert (episode["outcome"], episode["reason"]) == ("failed", "execution_aborted")
+    assert episode["execution_error"] == "StoppedByOperator"
+    assert episode["execution_cause"].startswith("the labels of this week are wrong (arn:")
 
 
 def test_what_was_changed_by_hand_is_seen_and_adopted_or_the_champion_is_restored(stack: Stack) -> None:

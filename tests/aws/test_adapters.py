@@ -24,7 +24,7 @@ from retrain.aws.s3 import Store
 from retrain.aws.sagemaker import SageMaker
 from retrain.aws.sns import Topic
 from retrain.aws.sqs import RejectedEvents
-from retrain.aws.stepfunctions import Callbacks, StateMachine
+from retrain.aws.stepfunctions import Callbacks, Executions, StateMachine
 from retrain.core import errors
 from retrain.core.clock import parse
 
@@ -335,6 +335,16 @@ def test_an_execution_that_exists_already_tells_its_status(status: str, aws: Any
     }
     stub.add_response("describe_execution", answer, {"executionArn": arn})
     assert StateMachine(client, MACHINE).start("episode", "{}", None) == (arn, status)
+
+
+def test_an_execution_that_was_cut_off_says_why_as_long_as_it_is_known(aws: Any) -> None:
+    client, stub = aws("stepfunctions")
+    arn = MACHINE.replace("stateMachine", "execution") + ":episode"
+    started = {"executionArn": arn, "stateMachineArn": MACHINE, "startDate": datetime(2013, 4, 1, tzinfo=UTC)}
+    stub.add_response("describe_execution", {**started, "status": "ABORTED", "cause": "bad labels"})
+    stub.add_client_error("describe_execution", "ExecutionDoesNotExist", "")
+    assert Executions(client).why(arn) == {"cause": "bad labels"}
+    assert Executions(client).why(arn) == {}
 
 
 @pytest.mark.parametrize("code", ["TaskTimedOut", "TaskDoesNotExist", "InvalidToken"])

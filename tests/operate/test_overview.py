@@ -108,6 +108,26 @@ def test_the_waterfall_shows_where_the_time_went() -> None:
     assert list(words.waterfall([])) == ["nothing of it ran yet"]
 
 
+@pytest.mark.parametrize(("reason", "told"), [("execution_aborted", True), ("pipeline_failed", False), ("", False)])
+def test_of_an_execution_that_was_cut_off_is_told_by_whom(reason: str, told: bool) -> None:
+    item = {"status": "CLOSED", "reason": reason, "execution_arn": "arn:1", "task_token": "secret"}
+
+    class Deployed:
+        class ledger:
+            @staticmethod
+            def episode(_: str) -> dict[str, str]:
+                return item
+
+        class executions:
+            @staticmethod
+            def why(arn: str) -> dict[str, str]:
+                return {"error": "StoppedByOperator", "cause": f"{arn}: bad labels (ada)"}
+
+    found = overview.show(Deployed(), "flights-9")  # type: ignore[arg-type]
+    assert "task_token" not in found
+    assert found.get("execution_cause") == ("arn:1: bad labels (ada)" if told else None)
+
+
 def test_an_unknown_episode_is_refused_by_name() -> None:
     class Deployed:
         class ledger:

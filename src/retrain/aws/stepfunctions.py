@@ -75,6 +75,17 @@ class Executions:
                         entered[place] = (name, entered[place][1], event["timestamp"])
         return entered
 
+    def why(self, arn: str) -> dict[str, str]:
+        """Error and cause of an execution that did not succeed, as far as it has them; {} if nobody knows of it."""
+        with classified("states:DescribeExecution"):
+            try:
+                found = self._stepfunctions.describe_execution(executionArn=arn)
+            except ClientError as error:
+                if code_of(error) == "ExecutionDoesNotExist":
+                    return {}
+                raise
+        return {key: str(found[key]) for key in ("error", "cause") if found.get(key)}
+
     def stop(self, arn: str, cause: str) -> None:
         """The execution has ended as ABORTED, or was over already."""
         with classified("states:StopExecution"):

@@ -78,7 +78,7 @@ def add_to(commands: Any) -> None:
     exclude = asking("exclude", "nothing is learned any more from a bad window")
     exclude.add_argument("window", metavar="EPISODE|START/END", help="an episode's, or two times with a slash between")
     add("stop", _stop, "the open episode ends; its pipeline is stopped").add_argument(
-        "--reason", required=True, metavar="TEXT", help="kept with the episode"
+        "--reason", required=True, metavar="TEXT", help="kept with its execution, and shown by show"
     )
     add("env", _env, "a template of the deployed functions for `sam local invoke`, on standard output").add_argument(
         "--endpoint-url",

@@ -110,11 +110,18 @@ def episodes(deployed: Deployment) -> list[dict[str, Any]]:
 
 
 def show(deployed: Deployment, episode_id: str) -> dict[str, Any]:
-    """All that the ledger knows of the episode but its task token; where it is, while it is open."""
+    """All that the ledger knows of the episode but its task token; where it is, while it is open.
+
+    Of one whose execution was cut off, also what the execution says of it: who stopped it, and why.
+    """
     item = dict(_episode(deployed, episode_id))
     item.pop("task_token", None)
-    state = _state(deployed, item) if item["status"] == "OPEN" else None
-    return {**item, "episode_id": episode_id, **({"state": state} if state else {})}
+    found = {**item, "episode_id": episode_id}
+    if item["status"] == "OPEN" and (state := _state(deployed, item)):
+        found["state"] = state
+    if str(item.get("reason", "")).startswith("execution_") and (arn := item.get("execution_arn")):
+        found |= {f"execution_{key}": value for key, value in deployed.executions.why(str(arn)).items()}
+    return found
 
 
 def trace(deployed: Deployment, episode_id: str) -> list[dict[str, Any]]:
