@@ -286,8 +286,8 @@ def test_no_more_episodes_begin_in_a_month_than_its_budget_and_people_are_told_o
 
 
 def test_a_span_that_a_person_excludes_is_never_learned_from_again(ask: Any, ledger: Any, topic: Any) -> None:
-    said = "excluded from 2013-03-05T10:00:00Z to 2013-03-05T18:00:00Z"
-    assert ask(event("exclusion-requested")) == {"action": "done", "status": said}
+    span = {"window_start": "2013-03-05T10:00:00Z", "window_end": "2013-03-05T18:00:00Z"}
+    assert ask(event("exclusion-requested")) == {"action": "done", "status": "excluded", **span}
     [excluded] = ledger.exclusions("flights")
     assert excluded["start"] == "2013-03-05T10:00:00Z"
     assert excluded["why"].startswith("the feed was flooded (arn:aws:iam::")

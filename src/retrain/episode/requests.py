@@ -119,12 +119,12 @@ def exclude(asked: Exclusion, ledger: Ledger, topic: Topic) -> dict[str, Any]:
     if span is None:
         raise MalformedEvent("an Exclusion Requested needs detail.episode, or detail.window_start and window_end")
     ledger.exclude(asked.endpoint_name, span, f"{asked.reason} ({asked.by})", asked.at)
-    said = f"{clock.render(span[0])} to {clock.render(span[1])}"
+    start, end = map(clock.render, span)
     subject = f"{asked.endpoint_name}: a window was excluded"
-    text = f"Nothing captured from {said} is learned from any more.\n\nAsked for by {asked.by}: {asked.reason}"
+    text = f"Nothing captured from {start} to {end} is learned from any more.\n\nAsked for by {asked.by}: {asked.reason}"
     attempt("notify", lambda: topic.publish(subject, text))
-    logger.info("excluded", start=clock.render(span[0]), end=clock.render(span[1]))
-    return {"action": "done", "status": f"excluded from {said}"}
+    logger.info("excluded", start=start, end=end)
+    return {"action": "done", "status": "excluded", "window_start": start, "window_end": end}
 
 
 def _window(detail: Mapping[str, Any]) -> Window | None:
