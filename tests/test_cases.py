@@ -283,6 +283,11 @@ IDENTITIES = {
     ),
     "epoch": ([str(1_760_000_000 + 61 * (number * 7 % 3_000)) for number in range(3_000)], ["1780000000"] * 600),
     "epoch in ms": ([str(1_760_000_000_000 + 997 * (n * 7 % 3_000)) for n in range(3_000)], ["1780000000001"] * 600),
+    "days as numbers": (
+        [f"2026{1 + n * 7 % 6:02}{1 + n % 28:02}" for n in range(3_000)],
+        [f"202607{1 + n % 28:02}" for n in range(600)],
+    ),
+    "months as numbers": ([f"2026{1 + n * 7 % 6:02}" for n in range(3_000)], ["202607"] * 600),
     "as people write": (
         [f"{1 + n % 28} Mar 2026" for n in range(3_000)],
         [f"{1 + n % 28} Apr 2026" for n in range(600)],
@@ -298,6 +303,13 @@ def test_d20_identifiers_and_times_are_reported_and_not_judged(bench: Bench, cas
     assert "reported and not judged" in said
     found = bench.drift(captures_of([[text, number % 50] for number, text in enumerate(after)]))
     assert (found["verdict"], found["triage"], feature(found, "which")["judged"]) == ("STABLE", False, False)
+
+
+def test_d20_codes_that_begin_with_zeros_are_categories_and_no_numbers(bench: Bench) -> None:
+    before, after = ["02139", "10001", "60601", "94110"], ["94110", "94110", "94110", "02139"]
+    assert "1 categorical (zip)" in bench.baseline(["zip"], [[before[n % 4]] for n in range(3_000)])
+    found = bench.drift(captures_of([[after[n % 4]] for n in range(1_000)]))
+    assert (found["verdict"], feature(found, "zip")["distance"]) == ("DRIFTED", pytest.approx(0.5, abs=1e-6))
 
 
 @pytest.mark.parametrize("levels", [40, 400, 1_999, 2_000, 2_001, 4_000])

@@ -121,7 +121,9 @@ def exclude(asked: Exclusion, ledger: Ledger, topic: Topic) -> dict[str, Any]:
     ledger.exclude(asked.endpoint_name, span, f"{asked.reason} ({asked.by})", asked.at)
     start, end = map(clock.render, span)
     subject = f"{asked.endpoint_name}: a window was excluded"
-    text = f"Nothing captured from {start} to {end} is learned from any more.\n\nAsked for by {asked.by}: {asked.reason}"
+    text = (
+        f"Nothing captured from {start} to {end} is learned from any more.\n\nAsked for by {asked.by}: {asked.reason}"
+    )
     attempt("notify", lambda: topic.publish(subject, text))
     logger.info("excluded", start=start, end=end)
     return {"action": "done", "status": "excluded", "window_start": start, "window_end": end}

@@ -1,12 +1,13 @@
 """Kinds: what a column is, told from its values; the same for `init`, for `baseline` and for the verdict.
 
 A column is boolean if its values spell both true and false, else numeric if nine of ten are numbers, else categorical.
+Whole numbers of which some begin with a zero (02139) are no numbers but codes: categorical.
 
 Two sorts of columns are no evidence of drift, because later rows have other values by their nature, and are reported
 without being judged. An **identifier** is a column of texts that come, on average, fewer than five times each, of more
 than twenty; or of whole numbers of which none comes twice, if they grow from row to row or the name says id. A **time**
 is a column of which 95 % of the texts are dates or times, or whose numbers are whole and all of them seconds, milli-,
-micro- or nanoseconds since 1970 of the years 2000 to 2100.
+micro- or nanoseconds since 1970 of the years 2000 to 2100, or days or months of those years (20261122, 202611).
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ _DATE = re.compile(  # as people write them, and a time behind it
     rf"(?i:{_YEAR}[-/.]\d\d?(?:[-/.]\d\d?)?|\d\d?[-/.]\d\d?[-/.]{_YEAR}|\d\d?/\d\d?/\d\d|\d\d?[-/]{_YEAR}"
     rf"|(?:\d\d?[ -])?{_MONTH}[ -](?:\d\d?,? )?{_YEAR})(?:[T ,]+\d\d?:\d\d.*)?"
 )
+_PADDED = re.compile(r"0\d+")
+_DIGITS = re.compile(r"20\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])?")
 _ID = re.compile(r"(?i:(?:^|[^a-z])(?:id|key|number|nr|no|code|index|pk)$)|[a-z](?:Id|ID|Key|No|Nr|Number)$")
 
 
@@ -91,13 +94,22 @@ def too_many(distinct: float, present: float) -> bool:
 
 
 def nature_of_numbers(low: float, high: float, whole: bool) -> str | None:
-    """TIME for numbers that are all moments since 1970, None for others.
+    """TIME for numbers that are all moments since 1970, or written days or months; None for others.
 
     >>> nature_of_numbers(1.7e9, 1.8e9, True), nature_of_numbers(1.7e12, 1.8e12, True), nature_of_numbers(0, 90, True)
     ('time', 'time', None)
+    >>> nature_of_numbers(20260101, 20261231, True), nature_of_numbers(202511, 202602, True)
+    ('time', 'time')
+    >>> nature_of_numbers(20260000, 20261231, True), nature_of_numbers(202511, 202699, True)
+    (None, None)
     """
     moments = any(_SINCE * unit <= low <= high < _UNTIL * unit for unit in (1, 10**3, 10**6, 10**9))
-    return TIME if whole and moments else None
+    return TIME if whole and (moments or (_is_written(low) and _is_written(high))) else None
+
+
+def _is_written(number: float) -> bool:
+    """Whether the whole number is a day or a month of the years 2000 to 2099, as digits."""
+    return bool(_DIGITS.fullmatch(f"{number:.0f}"))
 
 
 @dataclass
@@ -109,6 +121,7 @@ class Column:
     missing: int = 0
     numbers: int = 0
     whole: bool = True
+    padded: bool = False  # a whole number begins with a zero, as codes do
     low: float = float("inf")
     high: float = float("-inf")
     last: float = float("-inf")
@@ -161,8 +174,8 @@ class Column:
 
     @property
     def numeric(self) -> bool:
-        """Whether every value is a number."""
-        return 0 < self.numbers == self.present
+        """Whether every value is a number, and none a code such as 02139."""
+        return 0 < self.numbers == self.present and not (self.padded and self.whole)
 
     @property
     def unique(self) -> bool:
@@ -181,6 +194,8 @@ class Column:
         """`boolean`, `numeric` or `categorical`."""
         if self.levels and {parse_flag(level) for level in self.levels} == {0.0, 1.0}:
             return "boolean"
+        if self.padded and self.whole and self.numbers == self.present:
+            return "categorical"
         return "numeric" if self.numbers > MOSTLY_NUMBERS * self.present or not self.present else "categorical"
 
     @property
@@ -215,6 +230,7 @@ class Column:
             self.falls = self.falls or bool(known[0] < self.last) or bool(np.any(np.diff(known) < 0))
             self.last = float(known[-1])
             self.whole = self.whole and bool(np.all(known == np.floor(known)))
+            self.padded = self.padded or (self.whole and any(map(_PADDED.fullmatch, texts)))
             if self.distinct is not None:
                 self.distinct.update(known.tolist())
                 if not self.whole or len(self.distinct) < self.numbers:

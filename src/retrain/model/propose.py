@@ -155,7 +155,7 @@ def _number(column: Column) -> tuple[str, str]:
     if not column.falls and not column.missing and (column.levels is None or len(column.levels) > 2):
         return "time", f"never falls, {column.low:.6g} to {column.high:.6g}: a time, or a number of the row"
     if column.nature == TIME:
-        return "useless", f"seconds since 1970 or parts of them, {column.low:.0f} to {column.high:.0f}: a time"
+        return "useless", f"a day, a month, or seconds since 1970, {column.low:.0f} to {column.high:.0f}: a time"
     return "numeric", _seen(column) + (", all different: an id?" if column.unique else "")
 
 
