@@ -464,7 +464,7 @@ class ColumnReader:
 
 
 def sort_bits(values: Numbers) -> Numbers:
-    """The values, of which none is NaN or -0.0, in order: in half of the time that numpy takes without AVX-512.
+    """The values (n,), of which none is NaN or -0.0, in order: in half of the time that numpy takes without AVX-512.
 
     A float's bits as a whole number have its order, those of negative ones in reverse.
     """

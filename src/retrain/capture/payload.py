@@ -44,6 +44,7 @@ def decode(part: Mapping[str, Any], each_is_a_row: bool = False) -> tuple[tuple[
 
 
 def read_json(text: str) -> Any:
+    """What the text says as JSON, or a list of what its lines say. Raises UnreadableError without the text."""
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:

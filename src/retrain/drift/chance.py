@@ -85,7 +85,7 @@ class Blocks:
 
 
 def as_shift(kind: str, distance: Numbers | float) -> Numbers:
-    """The distance as a shift, in standard deviations of a normal feature, to which PSI's root is equal.
+    """The distance, of any shape, as a shift: in standard deviations of a normal feature, to which PSI's root is equal.
 
     A distance of at most 1 says less and less of how far a feature has moved: 0.95 is twice as far as 0.68.
 
@@ -201,7 +201,7 @@ def student(degrees: int, alpha: float) -> float:
 
 
 def near(series: Numbers, by_rows: float = 0.0) -> float:
-    """The correlation of one block with the next, of a series about its mean: 0 … 0.995, and rather too large.
+    """The correlation of one block with the next, of a series (blocks,) about its mean: 0 … 0.995, rather too large.
 
     `by_rows` is the rows' part in its variance, which hides it. Its bias (Kendall 1954) and a standard error are added:
     few blocks do not tell how alike neighbours are.

@@ -48,7 +48,7 @@ class Steps:
     exact: bool = True
 
     def counted(self, window: AtPoints) -> Numbers:
-        """The window's values at the points, counted as `upto` counts the baseline's."""
+        """How many of the window's values are at each point (points,), counted as `upto` counts the baseline's."""
         counts = window.upto if self.exact else np.append(window.below[:-1], window.upto[-1])
         return counts.astype(np.float64)
 
@@ -283,7 +283,7 @@ def upper_gamma(a: float, x: float) -> float:
 
 
 def bin_counts(baseline: Steps, window: AtPoints, count: int) -> tuple[Numbers, Numbers]:
-    """Values of the baseline and of the window in ten bins that hold about the same share of the baseline each.
+    """Counts of baseline and window (bins,) in ten bins that hold about the same share of the baseline each.
 
     The outer bins are open. If the baseline is one single value, the bins are below, at and above it.
     """
@@ -300,7 +300,7 @@ def bin_counts(baseline: Steps, window: AtPoints, count: int) -> tuple[Numbers, 
 
 
 def psi(baseline: NDArray[np.float64], window: NDArray[np.float64]) -> float:
-    """The Population Stability Index of two arrays of counts, Σ (a - e) ln(a / e); NaN if one is empty.
+    """The Population Stability Index of two arrays of counts (bins,), Σ (a - e) ln(a / e); NaN if one is empty.
 
     Half a value is added to every bin, so that an empty bin gives a large number and not infinity, and the less so the
     fewer values there are.
@@ -319,7 +319,10 @@ def psi_of(baseline: Numbers, window: Numbers) -> Numbers:
 
 
 def jensen_shannon(baseline: NDArray[np.float64], window: NDArray[np.float64]) -> float:
-    """The Jensen-Shannon distance of two arrays of counts, base 2, 0 … 1; NaN if one is empty (Lin 1991; its root)."""
+    """The Jensen-Shannon distance of two arrays of counts (bins,), base 2, 0 … 1; NaN if one is empty.
+
+    The root of the divergence of Lin 1991.
+    """
     if not baseline.sum() or not window.sum():
         return math.nan
     return float(jensen_shannon_of(baseline, window))

@@ -10,6 +10,7 @@ from retrain.core.errors import NoBaseline
 
 
 def read_document(document: Mapping[str, Any] | str | bytes, file: str) -> Mapping[str, Any]:
+    """The JSON object that the file's content is. Raises NoBaseline naming the file if it is none."""
     if isinstance(document, (str, bytes)):
         try:
             text = document.decode("utf-8-sig") if isinstance(document, bytes) else document.removeprefix("\ufeff")
@@ -24,6 +25,7 @@ def read_document(document: Mapping[str, Any] | str | bytes, file: str) -> Mappi
 
 
 def feature_name(feature: Any, file: str) -> str:
+    """The name of a feature of the file. Raises NoBaseline if it has none."""
     name = feature.get("name") if isinstance(feature, dict) else None
     if not isinstance(name, str) or not name:
         raise unusable(file, None, "name", "a feature has no name: compute the baseline anew")
@@ -31,4 +33,5 @@ def feature_name(feature: Any, file: str) -> str:
 
 
 def unusable(file: str, feature: str | None, where: str, message: str) -> NoBaseline:
+    """The error that names file, feature and field."""
     return NoBaseline(f"{file}: {f'feature {feature}: ' if feature else ''}{where}: {message}")

@@ -45,8 +45,8 @@ def with_chance(
 ) -> dict[str, Any]:
     """statistics.json with what chance does to each feature, and to the predictions if it has them.
 
-    `rows` are those that the document is of, in its order of features, `times` theirs in seconds since 1970, NaN where
-    unknown: such rows have no part in it. Without any time the document is as it was.
+    `rows` are those that the document is of, in its order of features, `times` theirs (rows,) in seconds since 1970,
+    NaN where unknown: such rows have no part in it. Without any time the document is as it was.
     """
     known = times[np.isfinite(times)] / _SECONDS
     if not len(known):
@@ -127,7 +127,7 @@ class Learning:
         }
 
     def add(self, hours: Numbers, rows: Sequence[Sequence[str]], names: Sequence[str]) -> None:
-        """The rows, whose columns are `names`; `hours` are their times since the epoch, NaN where unknown."""
+        """The rows, whose columns are `names`; `hours` (rows,) are their times since 1970, NaN where unknown."""
         block = np.floor((hours - self._first) / self._unit)
         with np.errstate(invalid="ignore"):
             usable = (block >= 0) & (block < self._blocks)

@@ -47,7 +47,7 @@ class Sketch:
         return sum(len(level) << height for height, level in enumerate(self.levels))
 
     def items(self) -> tuple[Numbers, Counts]:
-        """The sketch's distinct values in order, and how many values are at most as large as each."""
+        """The sketch's distinct values in order, and how many values are at most as large as each; both (points,)."""
         values = np.concatenate(self.levels)
         weights = np.concatenate([np.full(len(level), 1 << height) for height, level in enumerate(self.levels)])
         order = np.argsort(values, kind="stable")
@@ -57,7 +57,7 @@ class Sketch:
 
 
 def sketch_of(values: Numbers) -> Sketch:
-    """The sketch of sorted values."""
+    """The sketch of values (n,) in rising order, none of them NaN."""
     return _compacted([values])
 
 

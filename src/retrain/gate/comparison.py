@@ -48,9 +48,10 @@ def compare(
     spans: int = 1,
     weights: Numbers | None = None,
 ) -> Comparison:
-    """Both models' metric on those rows, and a two-sided interval of the difference.
+    """Both models' metric on those rows, and a two-sided interval of the challenger's gain.
 
-    `weights` is for how many rows each one stands, where they are a sample of unequal shares; None: each for one. From
+    `truth` (rows,) are values or class numbers, the models' answers (rows,), or of classes (rows, classes). `weights`
+    (rows,) is for how many rows each one stands, where they are a sample of unequal shares; None: each for one. From
     two `spans` on, the rows are in the order of time, and the interval is the wider one of the rows' and that of so
     many spans of equally many rows. It is NaN where the metric is not defined: in more than one resample in a hundred,
     or without one of the spans.

@@ -36,13 +36,13 @@ class Scored:
     challenger: Numbers
 
     def models(self) -> Iterator[tuple[str, Numbers]]:
-        """The models that there are, by name, with their output."""
+        """The models that there are, by name, with their output: (rows,), or of classes (rows, classes)."""
         if self.champion is not None:
             yield "champion", self.champion
         yield "challenger", self.challenger
 
     def take(self, index: NDArray[np.intp]) -> Scored:
-        """Those rows."""
+        """The rows of those indices (taken,)."""
         champion = None if self.champion is None else self.champion[index]
         return Scored(self.rows.take(index), self.truth[index], champion, self.challenger[index])
 
@@ -58,7 +58,7 @@ def score_rows(spec: Spec, rows: Table, champion: Model | None, challenger: Mode
 
 
 def level_of(spec: Spec, labels: Numbers, output: Numbers) -> Level:
-    """The metric of those answers, and that of the best answer that is the same for all rows."""
+    """The metric of those answers, (rows,) or (rows, classes), and that of the best constant answer."""
     if spec.task == "regression":
         constant = np.full(len(labels), np.median(labels) if spec.metric == "mae" else np.mean(labels))
     elif output.ndim == 1:
@@ -186,7 +186,7 @@ def _judged(spec: Spec, feature: str, level: str | None, part: Scored, confidenc
 
 
 def sample(labels: Numbers, most: int, *, classes: bool) -> tuple[NDArray[np.intp], Numbers | None]:
-    """At most so many of the rows, evenly spread, and for how many rows each of them stands; None: all for as many.
+    """Indices of at most so many rows (drawn,), evenly spread, and for how many each stands; None: all for as many.
 
     Of `classes` the rarer ones keep as many rows as the others, or all they have. An even share of all rows would keep
     two of twelve positives, and hardly say how either model answers them; weights put their share right again.

@@ -76,7 +76,10 @@ def read_main(document: Any) -> Main | None:
 
 
 def learn_main(metric: str, truth: Numbers, output: Numbers, times: Numbers) -> Main | None:
-    """The main metric on a holdout, and what its days do: `times` are the rows', in seconds since 1970, NaN unknown.
+    """The main metric on a holdout, and what its days do.
+
+    `truth` and `times` (rows,), the latter in seconds since 1970, NaN where unknown; `output` (rows,), or of classes
+    (rows, classes).
 
     None if the metric is not defined there. Days of fewer than 20 rows, or on which it is not defined, do not count,
     and of fewer than eight days nothing is known.

@@ -75,12 +75,14 @@ def curve(truth: Numbers, output: Numbers) -> tuple[Bin, ...]:
 
 
 def bias(truth: Numbers, output: Numbers) -> float:
-    """The mean of prediction minus label."""
+    """The mean of prediction minus label, both (rows,), in the label's unit."""
     return float(np.mean(output - truth))
 
 
 def calibration_error(truth: Numbers, output: Numbers) -> float:
-    """The expected calibration error: the gap of predicted and observed share, averaged over the rows of the curve.
+    """The expected calibration error, 0 … 1, of labels 0 or 1 and probabilities, both (rows,).
+
+    That is the gap of predicted and observed share, averaged over the rows of the curve.
 
     Naeini, Cooper and Hauskrecht 2015, with bins of equally many rows instead of equal width.
     """
@@ -93,6 +95,7 @@ def model_quality(
 ) -> dict[str, Any]:
     """The metrics block of Model Monitor's model-quality statistics for the task, as plain data.
 
+    `truth` (rows,) are values or class numbers; `output` (rows,) values or probabilities, of classes (rows, classes).
     Each scalar is `{"value", "standard_deviation"}`; the deviation is that of five 80 % resamples, and the text "NaN"
     for fewer than 200 rows. What these rows do not define, as the recall where nothing is positive, is "NaN" too.
     """

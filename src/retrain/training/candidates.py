@@ -186,7 +186,11 @@ def refit(
 
 
 def apart(y: Numbers, one: Numbers, other: Numbers, *, classes: bool) -> float:
-    """How far answers are apart: the mean difference of probabilities, or root mean square in deviations of y."""
+    """How far two models' answers, (rows,) or (rows, classes), are apart.
+
+    Of `classes` the mean absolute difference of probabilities; else the root mean square of the difference, in standard
+    deviations of the labels `y` (rows,).
+    """
     if classes:
         return float(np.mean(np.abs(one - other)))
     rms, spread = float(np.sqrt(np.mean((one - other) ** 2))), float(np.std(y))
@@ -206,7 +210,7 @@ def choose(spec: Spec, considered: Sequence[Candidate]) -> Candidate:
 
 
 def encode(encoder: Encoder, rows: Table) -> NDArray[np.float32]:
-    """The rows as the model's matrix: what `Encoder.encode` makes of their text, made column by column."""
+    """The model's matrix (rows, features): what `Encoder.encode` makes of the rows' text, made column by column."""
     matrix = np.empty((len(rows), len(encoder.names)), dtype=np.float32)
     for index, (name, levels) in enumerate(zip(encoder.names, encoder.levels, strict=True)):
         column = rows.columns[name]
@@ -219,7 +223,7 @@ def encode(encoder: Encoder, rows: Table) -> NDArray[np.float32]:
 
 
 def truth(spec: Spec, encoder: Encoder, rows: Table) -> Numbers:
-    """The labels as numbers: values, or class numbers. Raises `Refused` for a class the model does not know."""
+    """The labels as numbers (rows,): values, or class numbers. Raises `Refused` for a class the model does not know."""
     if spec.task == "regression":
         return rows.numbers(spec.label)
     codes = rows.categories(spec.label).codes_in(encoder.classes)

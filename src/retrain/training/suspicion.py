@@ -74,7 +74,7 @@ def copies_suspicion(spec: Spec, rows: Table, reference: Table) -> str | None:
 
 
 def outliers(spec: Spec, rows: Table, reference: Table) -> dict[str, NDArray[np.bool_]]:
-    """By feature or label, if there are any: which rows have a number that is FAR from all that the reference knows.
+    """By feature or label, if there are any: which rows have a number FAR from all that the reference knows (rows,).
 
     Of a column that was constant, or had no value, nothing is known.
     """
