@@ -111,6 +111,17 @@ bench-policy: $(VENV)/bench/.done  ## write docs/benchmarks/policy.md: when to t
 	OMP_NUM_THREADS=1 PYTHONPATH=src:. $(VENV)/bench/bin/python -m benchmarks.policy \
 	  --write docs/benchmarks/policy.md --json .bench/policy.json $(BENCH)
 
+# NannyML with all that it needs, which is older than what the project has.
+$(VENV)/peers/.done: pyproject.toml requirements/test.txt | $(BIN)/uv
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)/peers
+	$(BIN)/uv pip install --quiet --python $(VENV)/peers/bin/python -r pyproject.toml --extra bench nannyml==0.13.1 \
+	  "scikit-learn<1.7" "pandas<3"
+	@touch $@
+
+bench-estimates: $(VENV)/peers/.done  ## write docs/benchmarks/estimates.md: estimates before labels, beside NannyML's
+	OMP_NUM_THREADS=1 PYTHONPATH=src:. $(VENV)/peers/bin/python -m benchmarks.estimates \
+	  --write docs/benchmarks/estimates.md --json .bench/estimates.json
+
 bench-driftharm: setup  ## write docs/benchmarks/driftharm.md: does an alarm mean harm (ten minutes)
 	OMP_NUM_THREADS=1 PYTHONPATH=src:. $(BIN)/python -m benchmarks.driftharm \
 	  --write docs/benchmarks/driftharm.md --json .bench/driftharm.json

@@ -86,6 +86,18 @@ def test_answers_that_got_worse_have_a_page_with_every_metric_and_where_it_may_l
     assert "https://" not in page.split("<script", maxsplit=1)[0], "it needs nothing from the network"
 
 
+def test_what_was_to_be_expected_before_labels_is_drawn_beside_what_they_say(
+    tell: Any, judged: str, store: Any
+) -> None:
+    estimate = {"metric": "rmse", "value": 11.0, "interval": [9.0, 13.0], "reason": None, "contradicted": True}
+    document = {**json.loads(store.read(judged)), "estimate": estimate}
+    store.put(judged.removeprefix("s3://bucket/"), json.dumps(document))
+    page = store.read(tell("Window Analysed", report_uri=judged, baseline_uri="s3://bucket/c")["page_uri"]).decode()
+    assert "rmse was to be expected to be 11, between 9 and 13; by its labels it is" in page
+    assert "what they mean has changed" in page
+    assert "diamond-open" in page
+
+
 @pytest.mark.parametrize(
     ("pairs", "broken", "says"),
     [

@@ -24,13 +24,14 @@ from retrain.gate.evidence import gather, level_of, score_rows
 from retrain.gate.rules import judge
 from retrain.gate.shadow import Shadow, replay, served
 from retrain.jobs.entry import arguments, files, flag, run
-from retrain.model.archive import load_model, load_twin, read_lineage
+from retrain.model.archive import importance, load_model, load_twin, read_lineage
 from retrain.model.read_spec import read_spec
 from retrain.model.serving import Model
 from retrain.model.spec import RESERVED, Spec
 from retrain.model.table import read_table
 from retrain.model.values import Numbers
-from retrain.quality.days import learn_main
+from retrain.quality.days import DECIDING, learn_main
+from retrain.quality.estimate import learn_estimator
 from retrain.quality.verdict import QualityRules, suggest_constraints
 from retrain.training.candidates import encode, truth
 from retrain.training.dataset import TIME, kinds, sha256, timed, verify_dataset
@@ -92,8 +93,18 @@ def evaluate(options: argparse.Namespace) -> str:
     )
     tolerance = spec.monitor.quality_tolerance
     main = learn_main(spec.metric, scored.truth, scored.challenger, timed(holdout).numbers(TIME))
+    classes = challenger.encoder.classes
+    estimator = learn_estimator(
+        DECIDING.get(spec.metric, spec.metric),
+        holdout,
+        scored.truth,
+        scored.challenger,
+        {feature.name: feature.type for feature in spec.features},
+        classes=classes,
+        gains=importance(challenger),
+    )
     demands = suggest_constraints(
-        document, spec.task, tolerance, classes=challenger.encoder.classes, rules=rules, main=main
+        document, spec.task, tolerance, classes=classes, rules=rules, main=main, estimator=estimator
     )
     constraints = _write(options.output / "constraints.json", demands)
     written = _write(options.output / "evaluation.json", {**document, "constraints_sha256": constraints})

@@ -24,6 +24,7 @@ from retrain.core.values import moment
 from retrain.core.window import HOUR, Window, window_ending
 from retrain.episode.afterthoughts import announce_window
 from retrain.episode.seals import read_sealed
+from retrain.monitors.expected_quality import expect, tell_expected
 from retrain.quality.verdict import (
     QualityAnalysis,
     QualityBaseline,
@@ -93,10 +94,14 @@ def watch_quality(
         cloudwatch.put_metrics([_silence(endpoint, now, unlabelled=False)])
     # Labels that are known by now; this hour's folder is still being filled.
     labels = store.keys_between("labels", window[0], now + HOUR) if captures else []
+    latest = window_ending(_whole_hour(now), rules.window, since, rearmed_at)
     evidence = _fingerprint([baseline_uri, clock.render(max(since, rearmed_at or since)), captures, labels])
     if previous.get("evidence") == evidence and previous.get("published"):
+        if baseline:
+            contradicted = bool(previous.get("contradicted"))
+            tell_expected(baseline, latest, endpoint, contradicted=contradicted, store=store, cloudwatch=cloudwatch)
         return ignored("nothing_new")
-    known = {"evidence": evidence, "analysed_at": clock.render(now)}
+    known: dict[str, Any] = {"evidence": evidence, "analysed_at": clock.render(now)}
     if baseline is None:
         digest: dict[str, Any] = {**_times(window), "verdict": "UNDECIDED", "reason": "no_baseline"}
         ledger.record_analysis(endpoint, {**digest, **known}, now, of="QUALITY")
@@ -104,6 +109,10 @@ def watch_quality(
         logger.info("the champion has no quality constraints", **digest)
         return {"status": digest["verdict"], "reason": digest["reason"]}
     analysis, details = _analyse((store.files(captures), store.files(labels)), baseline, window, now)
+    expected = expect(baseline.estimator, window, endpoint, store) if baseline.estimator else None
+    known["contradicted"] = expected is not None and analysis.contradicts(expected)
+    if expected is not None:
+        details["estimate"] = {**expected.document(), "contradicted": known["contradicted"]}
     report_uri = _file(analysis, details, endpoint, now, store)
     if not ledger.record_analysis(
         endpoint, {**_digest(analysis), **known, "report_uri": report_uri}, now, of="QUALITY"
@@ -114,6 +123,8 @@ def watch_quality(
         metrics.append(_silence(endpoint, now, unlabelled=bool(analysis.rows) and not analysis.label_coverage))
     cloudwatch.put_metrics(metrics)
     ledger.mark_published(endpoint, now, of="QUALITY")
+    contradicted = known["contradicted"]
+    tell_expected(baseline, latest, endpoint, contradicted=contradicted, store=store, cloudwatch=cloudwatch)
     announce_window(report_uri, str(baseline_uri), endpoint, bus)
     _weigh_evidence(analysis, baseline.rules, champion, rules=rules, ledger=ledger, bus=bus)
     logger.info("quality analysed", **_digest(analysis), files=len(captures), label_files=len(labels))

@@ -34,6 +34,7 @@ from retrain.drift.verdict import Verdict
 from retrain.model.table import class_name
 from retrain.model.values import parse_number
 from retrain.quality.days import Main, read_main
+from retrain.quality.estimate import Estimate, Estimator, read_estimator
 from retrain.quality.metrics import BLOCKS, Numbers, intervals, model_quality
 
 GREATER, LESS = "GreaterThanThreshold", "LessThanThreshold"  # what violates the constraint
@@ -84,6 +85,11 @@ class QualityBaseline:
     demands: tuple[Demand, ...]
     rules: QualityRules
     main: Main | None = None
+    estimator: Estimator | None = None
+
+    def severity(self, metric: str, value: float) -> float | None:
+        """The value in units of what is demanded of the metric; None where nothing is."""
+        return next((demand.severity(value) for demand in self.demands if demand.metric == metric), None)
 
 
 @dataclass(frozen=True)
@@ -185,6 +191,12 @@ class QualityAnalysis:
     def label_coverage(self) -> float:
         """Share of the rows that have a label, 0 if there are no rows."""
         return self.labelled / self.rows if self.rows else 0.0
+
+    def contradicts(self, expected: Estimate) -> bool:
+        """Whether the labels say otherwise than was to be expected of these rows: their relation has changed."""
+        if expected.interval is None or (realised := self.intervals.get(expected.metric)) is None:
+            return False
+        return realised[0] > expected.interval[1] or realised[1] < expected.interval[0]
 
     def statistics(self) -> dict[str, Any]:
         """The window's model-quality statistics.json; without a block of metrics if there was nothing to compute."""
@@ -362,6 +374,7 @@ def suggest_constraints(
     classes: Sequence[str] = (),
     rules: QualityRules | None = None,
     main: Main | None = None,
+    estimator: Estimator | None = None,
 ) -> dict[str, Any]:
     """constraints.json that holds a window to the quality in those statistics; the file says of which classes.
 
@@ -386,7 +399,9 @@ def suggest_constraints(
             noise = max(noise, _PERFECT / told)
         leeway = max(tolerance * abs(value if smaller else 1 - value), noise)
         demands.append(Demand(name, value + leeway, GREATER) if smaller else Demand(name, value - leeway, LESS))
-    own = {"classes": list(classes), **asdict(rules or QualityRules())} | ({"main": main.document()} if main else {})
+    own: dict[str, Any] = {"classes": list(classes), **asdict(rules or QualityRules())}
+    own |= {"main": main.document()} if main else {}
+    own |= {"estimate": estimator.document()} if estimator else {}
     return {**constraints_of(task, demands), _OWN: own}
 
 
@@ -412,10 +427,10 @@ def read_baseline(document: Mapping[str, Any] | str | bytes, file: str = "constr
     try:
         classes = tuple(map(str, own.get("classes", ())))
         rules = QualityRules(**{item.name: own[item.name] for item in fields(QualityRules) if item.name in own})
-        main = read_main(own.get("main"))
+        main, estimator = read_main(own.get("main")), read_estimator(own.get("estimate"))
     except (TypeError, ValueError, AttributeError) as error:
         raise NoBaseline(f"{file}: {_OWN}: {error}: compute the baseline anew") from None
-    return QualityBaseline(tasks[0], classes, read_constraints(document, tasks[0], file), rules, main)
+    return QualityBaseline(tasks[0], classes, read_constraints(document, tasks[0], file), rules, main, estimator)
 
 
 def read_constraints(

@@ -7,7 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from retrain.report.paper import GAP, NOW, embedded, page, styled
+from retrain.report.paper import BEFORE, GAP, NOW, embedded, page, styled
 from retrain.report.words import short
 
 _REASONS: Mapping[str, str] = {
@@ -22,13 +22,15 @@ _BAR = 46  # pixels for each metric
 def render_quality(document: Mapping[str, Any], source: str) -> str:
     """The page of an analysis, of which `document` is what analysis.json holds; `source` says what was analysed."""
     metrics = document["metrics"]
-    figure = _figure(metrics)
+    estimate = document.get("estimate")
+    figure = _figure(metrics, estimate)
     return page(
         "quality.html.j2",
         plots=figure is not None,
         document=document,
         source=source,
         headline=headline(document),
+        expected=expected(estimate, metrics) if estimate else None,
         figure=None if figure is None else embedded(figure, "plot-metrics"),
         quarantined=document.get("quarantined", {}),
         sample=document.get("sample"),
@@ -62,8 +64,30 @@ def headline(document: Mapping[str, Any]) -> str:
     return f"Drifted: {len(beyond)} of {len(metrics)} metrics are worse than allowed; {said}."
 
 
-def _figure(metrics: Sequence[Mapping[str, Any]]) -> go.Figure | None:
-    """Each metric, and where it may lie, in shares of its threshold; to the right is worse."""
+def expected(estimate: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> str:
+    """What the metric was to be expected to be before its labels came, beside what it is, in a sentence or two.
+
+    >>> estimate = {"metric": "rmse", "value": 11.04, "interval": [9.0, 13.52], "contradicted": False}
+    >>> expected(estimate, [{"name": "rmse", "value": 12.11}])
+    'By its rows alone, rmse was to be expected to be 11.04, between 9 and 13.52; by its labels it is 12.11.'
+    >>> expected({"metric": "auc", "value": None, "detail": "3 rows of the window can be used, of 200"}, [])
+    'What auc was to be expected to be cannot be known: 3 rows of the window can be used, of 200.'
+    """
+    name = estimate["metric"]
+    if estimate["value"] is None:
+        return f"What {name} was to be expected to be cannot be known: {estimate['detail']}."
+    low, high = estimate["interval"]
+    said = f"By its rows alone, {name} was to be expected to be {short(estimate['value'])}"
+    said += f", between {short(low)} and {short(high)}"
+    realised = next((metric["value"] for metric in metrics if metric["name"] == name), None)
+    said += "." if realised is None else f"; by its labels it is {short(realised)}."
+    if estimate.get("contradicted"):
+        said += " Its rows do not explain that: what they mean has changed."
+    return said
+
+
+def _figure(metrics: Sequence[Mapping[str, Any]], estimate: Mapping[str, Any] | None) -> go.Figure | None:
+    """Each metric, and where it may lie, in shares of its threshold; right is worse. A diamond is the estimate."""
     drawn = [metric for metric in metrics if metric["threshold"]]
     if not drawn:
         return None
@@ -85,6 +109,16 @@ def _figure(metrics: Sequence[Mapping[str, Any]]) -> go.Figure | None:
         showlegend=False,
         hovertemplate="%{y}: %{x:+.1%}<extra></extra>",
     )
+    of = next((metric for metric in drawn if estimate and metric["name"] == estimate["metric"]), None)
+    if of is not None and estimate and estimate["value"] is not None:
+        figure.add_scatter(
+            x=[_worse(of, estimate["value"])],
+            y=[of["name"]],
+            mode="markers",
+            marker={"size": 11, "symbol": "diamond-open", "color": BEFORE},
+            showlegend=False,
+            hovertemplate="expected before labels: %{x:+.1%}<extra></extra>",
+        )
     figure.add_vline(x=0, line_color="#495057", line_width=1)
     styled(figure, 70 + _BAR * len(drawn))
     figure.update_layout(margin={"t": 8, "l": 130})
