@@ -21,6 +21,7 @@ CACHE = ROOT / ".bench"
 START = datetime(2026, 11, 22, tzinfo=UTC)
 WINDOW = START, START + timedelta(days=1)
 PER_FILE = 50_000
+BASELINE_DAYS = 60
 BASELINE_ROWS = 100_000
 LEVELS = (3, 8, 25, 80, 200)
 FEATURES = {f"n{index:02d}": "numeric" for index in range(20)} | {f"c{levels}": "categorical" for levels in LEVELS}
@@ -157,6 +158,7 @@ def make_baseline() -> Path:
     import numpy as np
 
     from retrain.drift.baseline import baseline_of
+    from retrain.drift.learning import with_chance
     from retrain.model.monitor_options import MonitorOptions
 
     folder = CACHE / "baseline"
@@ -166,6 +168,9 @@ def make_baseline() -> Path:
         (folder / "baseline.csv").write_text("\n".join([",".join(FEATURES), *texts]) + "\n")
         answers = [repr(value) for value in np.random.default_rng(3).random(BASELINE_ROWS).tolist()]
         documents = baseline_of((row.split(",") for row in texts), FEATURES, MonitorOptions(), answers)
+        ends = WINDOW[0].timestamp()
+        times = np.linspace(ends - BASELINE_DAYS * 86_400.0, ends, BASELINE_ROWS, endpoint=False, dtype=np.float64)
+        documents = with_chance(documents[0], (row.split(",") for row in texts), times, answers), documents[1]
         for name, document in zip(("statistics", "constraints"), documents, strict=True):
             (folder / f"{name}.json").write_text(json.dumps(document))
     return folder

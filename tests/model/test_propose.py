@@ -155,6 +155,18 @@ def test_numbers_with_a_comma_are_told(tmp_path: Path) -> None:
     assert "numbers with a comma, like '0,5': write 1234.5, and numeric" in found.text
 
 
+@pytest.mark.parametrize("spelled", ["{}.5%", "${},500.25", "{} €", "-£{}"])
+def test_numbers_with_a_sign_are_told(tmp_path: Path, spelled: str) -> None:
+    found = proposed(tmp_path, x=X, z=[spelled.format(number) for number in range(ROWS)])
+    assert found.spec.ignored == ("z",)
+    assert f"numbers with a sign, like '{spelled.format(0)}': write 12.5 without it, and numeric" in found.text
+
+
+def test_numbers_that_float32_cannot_tell_apart_are_no_feature(tmp_path: Path) -> None:
+    found = proposed(tmp_path, x=X, account=[str(2**53 + 2 * (number * 7 % 5)) for number in range(ROWS)])
+    assert found.left_out["account"].endswith("are one number to the model: codes are categorical")
+
+
 def test_a_task_that_is_asked_for_is_taken_where_it_fits(tmp_path: Path) -> None:
     assert proposed(tmp_path, ["1", "2", "3", "4", "5"] * 200, "regression").spec.task == "regression"
 

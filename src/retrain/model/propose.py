@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from statistics import median
 
+import numpy as np
+
 from retrain.core.errors import Refused
 from retrain.model.hyperparameters import OBJECTIVES
 from retrain.model.kinds import IDENTIFIER, MOST_LEVELS, TIME, Column, look
@@ -31,6 +33,7 @@ RARE_HITS = 30  # rows of the rarest class that a holdout should have
 FEWEST = 100  # rows of a table that a model can be learned from
 _WINDOWS = 10  # that the demo makes of a table whose months are too small
 _SEEN = 5  # rows of a class in what the first model learns from, on average, so that it knows the class
+_SIGN = re.compile(r"[+-]?[$€£¥]\s?[\d.,]+|[+-]?[\d.,]+\s?[%$€£¥]")  # of a currency or a share
 _COMMA = re.compile(r"[+-]?\d+(?:[.,]\d{3})*,\d+|[+-]?\d{1,3}(?:,\d{3})+\.\d+")
 _METRICS = {"regression": "rmse", "binary": "logloss", "multiclass": "mlogloss"}
 
@@ -156,6 +159,11 @@ def _number(column: Column) -> tuple[str, str]:
         return "time", f"never falls, {column.low:.6g} to {column.high:.6g}: a time, or a number of the row"
     if column.nature == TIME:
         return "useless", f"a day, a month, or seconds since 1970, {column.low:.0f} to {column.high:.0f}: a time"
+    if column.low < column.high and np.float32(column.low) == np.float32(column.high):
+        return (
+            "useless",
+            f"{column.low:.0f} to {column.high:.0f} are one number to the model: write categorical for codes",
+        )
     return "numeric", _seen(column) + (", all different: an id?" if column.unique else "")
 
 
@@ -197,6 +205,8 @@ def _text_rather(column: Column) -> str | None:
         return None
     if column.odd and _COMMA.fullmatch(column.odd[1]):
         return f"numbers with a comma, like {_quoted(column.odd[1])}: write 1234.5, and numeric"
+    if column.odd and _SIGN.fullmatch(column.odd[1]):
+        return f"numbers with a sign, like {_quoted(column.odd[1])}: write 12.5 without it, and numeric"
     many = f"more than {MOST_LEVELS:,}" if column.levels is None else f"{len(column.levels):,}"
     return f"{many} values in {column.present:,} rows: an id or free text"
 
