@@ -162,7 +162,7 @@ def _number(column: Column) -> tuple[str, str]:
     if column.low < column.high and np.float32(column.low) == np.float32(column.high):
         return (
             "useless",
-            f"{column.low:.0f} to {column.high:.0f} are one number to the model: write categorical for codes",
+            f"{column.low:.0f} to {column.high:.0f} are one number to the model: codes are categorical",
         )
     return "numeric", _seen(column) + (", all different: an id?" if column.unique else "")
 
