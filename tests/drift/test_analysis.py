@@ -93,7 +93,7 @@ class TestVerdicts:
         documents = baseline(threshold=0.05, min_rows=100)
         found = analysis_of(captures_of(rows(400, seed=3)), documents)
         assert (found.verdict, found.reason) == (Verdict.UNDECIDED, "too_few_rows")
-        alpha = 0.1 / (365 * 3 * 3 * 4)  # false alarms a year; of a day; sliding; features; lengths
+        alpha = 0.1 / (365 * 3 * 3 * 6)  # false alarms a year; of a day; sliding; features; lengths
         c = (-math.log(alpha / 2) / 2) ** 0.5
         assert found.min_detectable_drift == pytest.approx(c * ((400 + 4000) / (400 * 4000)) ** 0.5)
         assert analysis_of(captures_of(rows(6000, seed=3)), documents).verdict is Verdict.STABLE

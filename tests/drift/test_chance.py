@@ -13,7 +13,7 @@ from retrain.drift import chance
 from retrain.drift.analysis import analyse
 from retrain.drift.baseline import baseline_of, read_statistics
 from retrain.drift.chance import KINDS, Blocks, as_distance, as_shift, bound, level, student
-from retrain.drift.learning import with_chance
+from retrain.drift.learning import inherit, with_chance
 from retrain.drift.verdict import Verdict
 
 FEATURES = {"steady": "numeric", "daily": "numeric", "code": "categorical", "rare": "numeric"}
@@ -62,6 +62,16 @@ class TestLearning:
         assert 500 < blocks[0].count < 28 * 24  # hours of fewer than 20 rows are not compared
         assert read_statistics(learned[0]).features["rare"].chance == ()
 
+    def test_blocks_say_how_much_was_missing_and_how_alike_values_were(self):
+        rows = [(hour, [row[0], "" if hour % 24 < 6 else row[1], *row[2:]]) for hour, row in world(10, 3)]
+        texts = [row for _, row in rows]
+        times = np.array([(START + timedelta(hours=hour)).timestamp() for hour, _ in rows])
+        found = read_statistics(with_chance(baseline_of(texts, FEATURES)[0], texts, times)).features
+        hours = {name: found[name].chance[0] for name in ("steady", "daily", "code")}
+        assert [item.missing for item in hours.values()] == [0, 1, 0]
+        assert hours["steady"].single < 0.3
+        assert 0.5 < hours["code"].single < 0.95
+
     def test_what_moves_with_the_day_is_more_usual_than_what_does_not(self, learned):
         features = read_statistics(learned[0]).features
         day = {name: next(item for item in features[name].chance if item.hours == 24) for name in ("steady", "code")}
@@ -95,6 +105,55 @@ class TestLearning:
         features = [{**learned[0]["features"][0], "chance": [{"hours": "day"}]}, *learned[0]["features"][1:]]
         with pytest.raises(NoBaseline, match="feature steady: chance: "):
             read_statistics({**learned[0], "features": features})
+
+
+@pytest.fixture(scope="module")
+def promoted(learned):
+    """The baseline of a champion that was trained on one day."""
+    return renewed(learned, list(world(1, 40)))
+
+
+class TestInheriting:
+    def test_a_day_after_a_promotion_on_one_day_is_judged(self, promoted):
+        """A day alone knows nothing of days: the next ones would be undecided, or drift."""
+        for seed in range(5, 10):
+            found = judged(promoted, world(1, seed), 1)
+            assert (found.verdict, found.reason) == (Verdict.STABLE, None)
+            assert "code" in found.untellable
+        assert judged(promoted, world(1, 5, shift=1.5), 1).worst_feature == "steady"
+
+    def test_a_baseline_of_a_day_is_itself_a_window_of_the_earlier_world(self, learned, promoted):
+        """Its level is that of one day, so that the next one is twice as far in square."""
+        before, after = (read_statistics(part[0]).features["code"].chance for part in (learned, promoted))
+        day = [next(item for item in blocks if item.hours == 24) for blocks in (before, after)]
+        assert day[1].over == pytest.approx(24, abs=0.5)
+        assert day[1].normally("linf", 1e-5, 24) == pytest.approx(2**0.5 * day[0].normally("linf", 1e-5, 24), rel=1e-6)
+        assert not day[1].speaks_of(23)
+
+    def test_what_knows_days_of_its_own_keeps_them(self, learned):
+        found = renewed(learned, list(world(12, 41)))[0]
+        assert all("over" not in block for feature in found["features"] for block in feature["chance"])
+
+    def test_it_is_inherited_again(self, promoted):
+        again = renewed(promoted, list(world(2, 42)))[0]
+        [over] = {block["over"] for feature in again["features"][:3] for block in feature["chance"]}
+        assert over == pytest.approx(48, abs=0.5)
+
+    def test_without_times_or_an_earlier_baseline_that_knows_nothing_is_inherited(self, learned):
+        rows = [row for _, row in world(1, 40)]
+        statistics, _ = baseline_of(rows, FEATURES)
+        earlier = read_statistics(learned[0])
+        assert inherit(statistics, earlier, np.full(len(rows), np.nan)) == statistics
+        times = np.linspace(0, 86_400, len(rows))
+        assert inherit(statistics, read_statistics(statistics), times) == statistics
+
+
+def renewed(documents, rows):
+    """Statistics of the rows, which inherit from those of the documents, whose constraints stay."""
+    times = np.array([(START + timedelta(hours=hour)).timestamp() for hour, _ in rows])
+    texts = [row for _, row in rows]
+    own = with_chance(baseline_of(texts, FEATURES)[0], texts, times)
+    return inherit(own, read_statistics(documents[0]), times), documents[1]
 
 
 class TestVerdicts:

@@ -23,7 +23,17 @@ from retrain.drift.analysis import analyse_intake
 from retrain.drift.baseline import baseline_of, read_statistics
 from retrain.drift.constraints import read_constraints
 from retrain.drift.intake import read_captures
-from retrain.drift.intake_cache import Shelf, Stored, UnusableError, dump_intake, folder, hours_of, load_intake, take_in
+from retrain.drift.intake_cache import (
+    Shelf,
+    Stored,
+    UnusableError,
+    dump_intake,
+    folder,
+    hours_of,
+    load_intake,
+    stored_day,
+    take_in,
+)
 from retrain.model.monitor_options import MonitorOptions
 
 KINDS = {"x": "numeric", "kind": "categorical"}
@@ -168,6 +178,41 @@ def test_a_day_that_is_whole_becomes_one_document_of_its_hours() -> None:
     bucket.opened.clear()
     assert look(bucket).intake.records == 15
     assert bucket.opened == []
+
+
+def test_the_newest_hour_is_known_by_itself() -> None:
+    bucket = hours(0, 4, 27, 28)
+    reading = look(bucket)
+    assert (reading.newest_since, reading.newest.records) == (END - timedelta(hours=1), 5)
+    until = START + timedelta(hours=28, minutes=20)
+    reading = look(bucket, (START, until))
+    assert (reading.newest_since, reading.newest.records) == (START + timedelta(hours=27), 10)
+    assert reading.intake.records == 20
+
+
+def test_a_stored_day_is_its_hours_without_a_look_at_the_captures() -> None:
+    bucket, day = hours(2, 9, 25), parse("2026-11-21T00:00:00Z")
+    assert stored_day(day, STATISTICS, Shelf(bucket, "profiles/e/1")) is None
+    look(bucket, (START, START + timedelta(hours=20)))
+    bucket.opened.clear()
+    found = stored_day(day, STATISTICS, Shelf(bucket, "profiles/e/1"))
+    assert found is not None
+    assert (found.records, bucket.opened) == (10, [])
+    for key in bucket.keys("profiles/e/1/2026/11/21/"):
+        if key != "profiles/e/1/2026/11/21/whole.intake":
+            del bucket.objects[key]
+    again = stored_day(day, STATISTICS, Shelf(bucket, "profiles/e/1"))
+    assert again is not None
+    assert analysed(again) == analysed(found)
+
+
+def test_a_stored_day_to_which_an_hour_was_added_is_made_anew_for_a_window() -> None:
+    bucket, day = hours(2, 9), parse("2026-11-21T00:00:00Z")
+    look(bucket, (START, START + timedelta(hours=20)))
+    stored_day(day, STATISTICS, Shelf(bucket, "profiles/e/1"))
+    key, body = capture(START + timedelta(hours=12), "late", ROWS[:7])
+    bucket.objects[key] = body
+    assert look(bucket).intake.records == 17
 
 
 @pytest.mark.parametrize("damage", [b"", b"retrain-intake-0\nold", b"cut", b"flip"])

@@ -77,6 +77,14 @@ def test_a_quality_alarm_opens_an_episode_that_says_what_decayed_on_the_window_t
     )
 
 
+def test_a_drift_alarm_opens_an_episode_that_says_which_look_saw_it(ask: Any, ledger: Any) -> None:
+    crowned(ledger)
+    said = {"verdict": "DRIFTED", "detail": "seen over 7 days: age is off by 0.35, where 0.3 is allowed"}
+    ledger.record_analysis("flights", {"window_start": "2013-03-31T00:00:00Z", "window_end": render(NOW), **said}, NOW)
+    text = ledger.episode(ask(event("alarm-drift"))["episode_id"])["trigger_text"]
+    assert text.startswith("Drift, seen over 7 days: age is off by 0.35, where 0.3 is allowed. Threshold Crossed")
+
+
 def test_the_second_of_two_alarms_on_one_decay_is_an_occurrence(ask: Any, ledger: Any) -> None:
     opened_by = ask(event("alarm-drift"))
     assert ask(event("alarm-quality"))["reason"] == "episode_open"

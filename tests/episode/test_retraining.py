@@ -77,6 +77,7 @@ def test_the_pipeline_gets_the_windows_captures_and_the_labels_since(
     assert labels[1:] == ["labels/2013/03/06/10/a.jsonl", "labels/2013/04/01/00/late.jsonl"]
     assert parameters["ReferenceUri"] == "s3://bucket/episodes/old/dataset"
     assert parameters["ChampionModelUri"] == "s3://bucket/old/model.tar.gz"
+    assert parameters["ChampionStatisticsUri"] == "s3://bucket/old/statistics.json"
     assert parameters["Bootstrap"] == "false"
     assert parameters["OutputUri"] == f"s3://bucket/episodes/{episode.episode_id}"
 
@@ -137,7 +138,7 @@ def test_the_bootstrap_has_no_champion_no_captures_and_no_labels(
     nothing = [{"prefix": "s3://bucket/code/1/none/"}, "none.jsonl"]
     assert json.loads(store.read(parameters["CapturesManifestUri"])) == nothing
     assert json.loads(store.read(parameters["LabelsManifestUri"])) == nothing
-    assert parameters["ChampionModelUri"] == "s3://bucket/code/1/none/"
+    assert parameters["ChampionModelUri"] == parameters["ChampionStatisticsUri"] == "s3://bucket/code/1/none/"
     assert parameters["ReferenceUri"] == "s3://data/2013/"
     assert parameters["Bootstrap"] == "true"
     assert json.loads(store.read(parameters["HistoryManifestUri"])) == nothing

@@ -113,6 +113,11 @@ def dataset(code: Path, root: Path, reference: str, output: str, bootstrap: bool
     return job(code, root, "dataset", *paths, *WINDOW, *flags)
 
 
+def baseline(code: Path, root: Path, data: str, output: str, earlier: str = "none"):
+    paths = ["--dataset", data, "--challenger", "model-1", "--earlier", earlier, "--output", output]
+    return job(code, root, "baseline", *paths)
+
+
 def evaluate(code: Path, root: Path, data: str, challenger: str, champion: str, output: str, bootstrap: bool = False):
     paths = ["--dataset", data, "--challenger", challenger, "--champion", champion, "--output", output]
     paths += ["--reference", "initial" if bootstrap else "dataset-0"]
@@ -313,7 +318,7 @@ def test_a_dataset_that_was_changed_is_refused_by_every_job_that_reads_it(loop: 
     if module == "evaluate":
         done = evaluate(code, loop, changed.name, "model-1", "model-0", "never")
     elif module == "baseline":
-        done = job(code, loop, "baseline", "--dataset", changed.name, "--challenger", "model-1", "--output", "never")
+        done = baseline(code, loop, changed.name, "never")
     else:
         done = dataset(code, loop, changed.name, "never")
     assert done.returncode == 1
@@ -383,7 +388,7 @@ def test_a_training_that_refuses_fails_the_job_and_says_why_in_its_log(loop: Pat
 
 
 def test_the_baseline_is_that_of_the_windows_rows(loop: Path, code: Path):
-    done = job(code, loop, "baseline", "--dataset", "dataset-1", "--challenger", "model-1", "--output", "baseline-1")
+    done = baseline(code, loop, "dataset-1", "baseline-1")
     assert done.returncode == 0, done.stderr
     statistics = json.loads((loop / "baseline-1" / "statistics.json").read_text())
     assert statistics["dataset"]["item_count"] == 320
@@ -393,3 +398,18 @@ def test_the_baseline_is_that_of_the_windows_rows(loop: Path, code: Path):
     assert (prediction["name"], prediction["inferred_type"]) == ("_prediction", "Fractional")
     assert prediction["numerical_statistics"]["common"] == {"num_present": 320, "num_missing": 0}
     assert (loop / "baseline-1" / "constraints.json").exists()
+
+
+def test_what_a_short_window_cannot_know_of_chance_is_the_earlier_baselines(loop: Path, code: Path):
+    earlier = json.loads((loop / "baseline-1" / "statistics.json").read_text())
+    moves = {"linf": 0.1, "psi": 0.1, "jensen_shannon": 0.1}
+    day = {"hours": 24, "blocks": 60, "near": 0.0, "usual": moves, "most": moves}
+    earlier["features"][0]["chance"] = [day]
+    (loop / "champion").mkdir()
+    (loop / "champion" / "statistics.json").write_text(json.dumps(earlier))
+    done = baseline(code, loop, "dataset-1", "baseline-2", earlier="champion")
+    assert done.returncode == 0, done.stderr
+    size, age, *_ = json.loads((loop / "baseline-2" / "statistics.json").read_text())["features"]
+    assert [{**block, "over": None} for block in size["chance"]] == [{**day, "over": None}]
+    assert 0 < size["chance"][0]["over"] < 24 * 40  # the window's own hours
+    assert not any("over" in block for block in age["chance"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -25,7 +25,7 @@ from retrain.drift.constraints import Constraints, read_constraints, render_cons
 from retrain.drift.intake import Intake, read_captures
 from retrain.drift.profile import ColumnProfile, NumericProfile, Profile
 from retrain.drift.triage import bad_rows, triage
-from retrain.drift.verdict import UNTELLABLE, FeatureDrift, Verdict
+from retrain.drift.verdict import UNTELLABLE, FeatureDrift, Seen, Verdict
 from retrain.drift.violations import Violation, violations
 from retrain.model.monitor_options import ROWS, MonitorOptions
 
@@ -45,7 +45,8 @@ class Analysis:
     `threshold` exactly if the window has drifted. It is None, as `drift_share`
     (the share of the judged features that have drifted) is, unless the verdict is DRIFTED or STABLE.
     `min_detectable_drift` is the largest of the judged features'. `paths` counts the lines by how they were read
-    (`retrain.drift.intake.Intake`). `hours` is the length that was judged, None if nobody knows it.
+    (`retrain.drift.intake.Intake`). `hours` is the length that was judged, None if nobody knows it. `seen` is what
+    looks of other lengths saw beside it (`retrain.drift.lengths`).
     """
 
     window_start: datetime
@@ -74,6 +75,7 @@ class Analysis:
     monitoring_config: Mapping[str, Any] = field(repr=False)
     paths: Mapping[str, int] = field(default_factory=dict)
     hours: float | None = None
+    seen: tuple[Seen, ...] = ()
 
     @property
     def chance_learned(self) -> bool:
@@ -143,6 +145,7 @@ class Analysis:
             "features": [_feature_document(feature) for feature in self.features],
             "prediction": _feature_document(self.prediction) if self.prediction else None,
             "violations": self.constraint_violations()["violations"],
+            "seen": [item.document() for item in self.seen],
         }
 
     def metrics(
@@ -232,10 +235,14 @@ def analyse_intake(
     options: MonitorOptions | None = None,
     alarm_threshold: float | None = None,
     expected_rows: int | None = None,
+    evidence: bool = False,
 ) -> Analysis:
-    """The analysis of captures that were read already; parameters as `analyse` has them."""
+    """The analysis of captures that were read already; parameters as `analyse` has them.
+
+    `evidence` is whether each feature's evidence is wanted that something has changed, to be added up over windows.
+    """
     options = options or constraints.options
-    look = look_at(intake, window, statistics, options)
+    look = replace(look_at(intake, window, statistics, options), evidence=evidence)
     if alarm_threshold is not None:
         constraints = constraints.with_threshold(alarm_threshold)
     threshold = constraints.threshold if alarm_threshold is None else alarm_threshold

@@ -29,10 +29,11 @@ DAY, YEAR = 24.0, 24.0 * 365  # hours
 MIN_BLOCKS = 8  # of a length, below which the baseline says nothing of it
 Numbers = NDArray[np.float64]
 KINDS = ("linf", "psi", "jensen_shannon")
-LENGTHS_JUDGED = 4  # an hour, a day, a week, four weeks
-_OVERLAP = 3  # how many times as often as a year has windows of a length, sliding ones find something new
+LENGTHS_JUDGED = 6  # an hour, the window, a week, four weeks; what breaks within an hour, what lasts for weeks
+OVERLAP = 3  # how many times as often as a year has windows of a length, sliding ones find something new
 _TAIL = 2.0  # of what was seen at most: about what a normal block exceeds once in years
 _WINITZKI = 0.147
+_KNOWN_OF_SOME = ("missing", "single", "over")
 MOST_NEAR = 0.995
 _LEAST_WORTH = 3.0  # independent blocks, of which a variance can be told at all
 
@@ -43,6 +44,11 @@ class Blocks:
 
     Of each kind of distance (linf, psi, jensen_shannon) `usual` has the root mean square over the blocks, `most` the
     largest, both as a shift (`as_shift`), less what as many independent rows do.
+
+    `missing` is the largest share of a block's rows without a value, `single` the largest share of one value among a
+    block's values; None if nobody knows. `over` is None where they are the baseline's own. Where they were an earlier
+    baseline's, it is how many hours the baseline itself covers: then it is but another window of that earlier world,
+    and moves as a window of its length.
     """
 
     hours: float
@@ -50,6 +56,9 @@ class Blocks:
     near: float
     usual: Mapping[str, float]
     most: Mapping[str, float]
+    missing: float | None = None
+    single: float | None = None
+    over: float | None = None
 
     @property
     def worth(self) -> float:
@@ -71,7 +80,16 @@ class Blocks:
             return math.inf
         return self._scale(hours) * student(int(self.worth) - 1, alpha) * self.usual[kind]
 
+    def speaks_of(self, hours: float) -> bool:
+        """Whether a window of so many hours, and the baseline itself, are at least as long as the blocks."""
+        return self.count >= MIN_BLOCKS and self.hours <= min(hours, math.inf if self.over is None else self.over)
+
     def _scale(self, hours: float) -> float:
+        """How much more, or less, the distance of a window is than a block's."""
+        alone = self._share(hours)
+        return alone if self.over is None else math.hypot(alone, self._share(self.over))
+
+    def _share(self, hours: float) -> float:
         """How much more, or less, a window moves than a block.
 
         More, because the baseline's own level is that of so few blocks, and they vary about it rather than about the
@@ -133,7 +151,7 @@ def level(false_alarms_per_year: float, hours: float, features: int, lengths: in
     >>> round(level(0.1, 24, 25, 4) * 365 * 25 * 4 * 3, 9)
     0.1
     """
-    looks = max(YEAR / hours, 1.0) * _OVERLAP
+    looks = max(YEAR / hours, 1.0) * OVERLAP
     return min(false_alarms_per_year / (looks * max(features, 1) * max(lengths, 1)), 0.5)
 
 
@@ -150,7 +168,7 @@ def bound(
     alone, usual = _of_rows(kind, rows, alpha), _of_rows(kind, rows, ALPHA)
     if blocks is None or hours is None:
         return Bound(alone, usual, few=True, learned=False)
-    known = [item for item in blocks if item.hours <= hours and item.count >= MIN_BLOCKS]
+    known = [item for item in blocks if item.speaks_of(hours)]
     if not known:
         return Bound(math.inf, math.inf, few=False, learned=True)
     time, of = min((item.beyond(kind, alpha, hours), item.hours) for item in known)
@@ -223,6 +241,7 @@ def render_blocks(blocks: Sequence[Blocks]) -> list[dict[str, Any]]:
             "near": round(item.near, 4),
             "usual": {kind: round(item.usual[kind], 6) for kind in KINDS},
             "most": {kind: round(item.most[kind], 6) for kind in KINDS},
+            **{key: round(value, 6) for key in _KNOWN_OF_SOME if (value := getattr(item, key)) is not None},
         }
         for item in blocks
     ]
@@ -243,6 +262,7 @@ def read_blocks(found: Any) -> tuple[Blocks, ...]:
                 min(_number(item["near"]), MOST_NEAR),
                 {kind: _number(item["usual"][kind]) for kind in KINDS},
                 {kind: _number(item["most"][kind]) for kind in KINDS},
+                **{key: _number(item[key]) for key in _KNOWN_OF_SOME if key in item},
             )
             for item in found
         )

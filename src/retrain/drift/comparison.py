@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from retrain.capture.quarantine import UNREADABLE_ANSWER
-from retrain.drift import chance, distances, verdict
+from retrain.drift import chance, distances, lasting, verdict
 from retrain.drift.baseline import PREDICTION, CategoricalBaseline, FeatureBaseline, NumericBaseline, Statistics
 from retrain.drift.constraints import Constraints
 from retrain.drift.intake import Intake
@@ -20,10 +20,14 @@ _MOST = 0.5  # of the values in categories that are not told apart: what is comp
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One look at a window: how long it is, None if nobody knows, and the level at which a feature is told by it."""
+    """One look at a window: how long it is, None if nobody knows, and the level at which a feature is told by it.
+
+    `evidence` is whether its evidence is wanted, too.
+    """
 
     hours: float | None
     alpha: float
+    evidence: bool = False
 
 
 def compare(
@@ -49,6 +53,9 @@ def compare(
     found_verdict, reason = verdict.on_distance(
         distance, metric.threshold, bound, beyond=metric.method == "linf_robust"
     )
+    told_by = None
+    if look.evidence and not math.isnan(distance):
+        told_by = lasting.evidence(kind, distance, baseline.chance, look.hours, (n, m, found.bins))
     if metric.method == "linf_robust":
         distance = distances.robust(distance, n, m)
     # A p-value takes rows for independent: where the baseline knows better, the difference has to be beyond that, too.
@@ -84,6 +91,7 @@ def compare(
         psi=_known(found.psi),
         jensen_shannon=_known(found.jensen_shannon),
         wasserstein=_known(found.wasserstein),
+        evidence=told_by,
     )
 
 

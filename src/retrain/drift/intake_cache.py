@@ -27,7 +27,7 @@ import numpy as np
 
 from retrain.capture.quarantine import BadLine, Quarantine
 from retrain.core import clock
-from retrain.core.window import HOUR, CaptureFile, Window, prefixes
+from retrain.core.window import HOUR, CaptureFile, Window, full_hour, prefixes
 from retrain.drift.baseline import Statistics
 from retrain.drift.intake import Intake, merge_intakes, read_captures
 from retrain.drift.profile import (
@@ -93,9 +93,14 @@ class Places(Protocol):
 
 @dataclass(frozen=True)
 class Reading:
-    """What a window's files hold, and what it took: `unread` are those there was no budget for, missing in `intake`."""
+    """What a window's files hold, and what it took: `unread` are those there was no budget for, missing in `intake`.
+
+    `newest` is what of it was captured since `newest_since`: within the last hour, and what came before it in its own.
+    """
 
     intake: Intake
+    newest: Intake
+    newest_since: datetime
     files: int
     files_read: int
     bytes_read: int
@@ -123,8 +128,35 @@ def take_in(files: Sequence[CaptureFile], window: Window, statistics: Statistics
     distances exactly, sums and sketches within their error.
     """
     taking = _Taking(files, window, statistics, shelf, budget)
-    intake = reduce(merge_intakes, taking.units(), read_captures([], statistics, window))
-    return Reading(intake, len(files), taking.files_read, taking.bytes_read, tuple(taking.unread))
+    since = max(window[0], full_hour(window[1] - HOUR))
+    nothing = read_captures([], statistics, window)
+    before, newest = (
+        reduce(merge_intakes, taking.units(span), nothing) for span in ((window[0], since), (since, window[1]))
+    )
+    whole = merge_intakes(before, newest)
+    return Reading(whole, newest, since, len(files), taking.files_read, taking.bytes_read, tuple(taking.unread))
+
+
+def stored_day(day: datetime, statistics: Statistics, shelf: Shelf) -> Intake | None:
+    """What the shelf holds of that UTC day, None if it holds nothing; it is stored as one document.
+
+    Nobody asks which captures there are: who needs many days would list all of them.
+    """
+    folder = f"{shelf.prefix}/{day:%Y/%m/%d/}"
+    documents: dict[str, list[str]] = {}
+    for key in shelf.places.keys(folder):
+        unit, name = key.rsplit("/", 1)
+        if name.startswith("whole.") and key.endswith(_SUFFIX):
+            documents.setdefault(f"{unit}/", []).append(key)
+    found: Stored | None = None
+    for unit in [folder] if folder in documents else sorted(documents):
+        keys = sorted(documents[unit], key=_merged_first)
+        held = _held((body for _, body in shelf.places.bodies(keys)), statistics)
+        if held is not None:
+            found = held if found is None else merge_stored(found, held)
+    if found is not None and folder not in documents:
+        shelf.places.put(f"{folder}whole{_SUFFIX}", dump_intake(found), "application/octet-stream")
+    return found.intake if found else None
 
 
 def hours_of(
@@ -179,9 +211,12 @@ class _Taking:
             if key.endswith(_SUFFIX):
                 self._documents.setdefault(key[len(self._shelf) + 1 : key.rfind("/") + 1], []).append(key)
 
-    def units(self) -> Iterator[Intake]:
-        """The intake of each whole day, and of each hour of the days cut short, as far as the budget goes."""
-        units = [unit for unit in prefixes(*self._window) if self._of(unit)]
+    def units(self, span: Window) -> Iterator[Intake]:
+        """The intake of each whole day of the span, and of each hour of the days cut short, as far as the budget goes.
+
+        The span is a part of the window, from one full hour to another or to the window's end.
+        """
+        units = [unit for unit in prefixes(*span) if self._of(unit)]
         for unit, stored in self._stored(units):
             intake = self._unit(unit, stored)
             if intake is not None:
@@ -197,31 +232,16 @@ class _Taking:
         keys = []
         for unit in units:
             name = _cut(unit, self._window)[0]
-            # The merged document comes first: what is part of it, the parts need not add again.
             start = f"{self._shelf}/{unit}{name}."
-            documents = [key for key in self._documents.get(unit, []) if key.startswith(start)]
-            keys += sorted(documents, key=lambda key: (len(key), key))
+            keys += sorted((key for key in self._documents.get(unit, []) if key.startswith(start)), key=_merged_first)
         bodies = self._places.bodies(keys)
         ahead = next(bodies, None)
         for unit in units:
-            wanted = {file.key: file.etag for file in self._of(unit)}
-            held: Stored | None = None
+            documents = []
             while ahead is not None and ahead[0].startswith(f"{self._shelf}/{unit}"):
-                found = self._usable(ahead[1], wanted)
-                if found and held is None:
-                    held = found
-                elif found and held and held.files.keys().isdisjoint(found.files):
-                    held = merge_stored(held, found)
+                documents.append(ahead[1])
                 ahead = next(bodies, None)
-            yield unit, held
-
-    def _usable(self, body: bytes, wanted: Mapping[str, str]) -> Stored | None:
-        """The document, unless it is damaged or of files that are others by now."""
-        try:
-            found = load_intake(body, self._statistics)
-        except UnusableError:
-            return None
-        return found if found.files.items() <= wanted.items() else None
+            yield unit, _held(documents, self._statistics, {file.key: file.etag for file in self._of(unit)})
 
     def _unit(self, unit: str, stored: Stored | None) -> Intake | None:
         files = self._of(unit)
@@ -276,6 +296,28 @@ class _Taking:
     def _keep(self, unit: str, stored: Stored) -> None:
         key = f"{self._shelf}/{document_name(unit, _cut(unit, self._window)[0])}"
         self._places.put(key, dump_intake(stored), "application/octet-stream")
+
+
+def _merged_first(key: str) -> tuple[int, str]:
+    """The merged document comes first: what is part of it, the parts need not add again."""
+    return len(key), key
+
+
+def _held(bodies: Iterable[bytes], statistics: Statistics, wanted: Mapping[str, str] | None = None) -> Stored | None:
+    """What the documents of a unit hold together, but those that are damaged, or of other files than are wanted."""
+    held: Stored | None = None
+    for body in bodies:
+        try:
+            found = load_intake(body, statistics)
+        except UnusableError:
+            continue
+        if wanted is not None and not found.files.items() <= wanted.items():
+            continue
+        if held is None:
+            held = found
+        elif held.files.keys().isdisjoint(found.files):
+            held = merge_stored(held, found)
+    return held
 
 
 def _by_hour(files: Iterable[CaptureFile]) -> dict[str, list[CaptureFile]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.drift import distances
-from retrain.drift.baseline import PREDICTION, FeatureBaseline, NumericBaseline, read_statistics
-from retrain.drift.chance import KINDS, MIN_BLOCKS, Blocks, as_shift, near, render_blocks
+from retrain.drift.baseline import PREDICTION, FeatureBaseline, NumericBaseline, Statistics, read_statistics
+from retrain.drift.chance import DAY, KINDS, MIN_BLOCKS, Blocks, as_shift, near, render_blocks
 from retrain.drift.distances import Steps
 from retrain.drift.profile import Layout, counted
 from retrain.model.values import Numbers, parse_numbers
@@ -75,6 +75,35 @@ def with_chance(
     return {**document, "features": features}
 
 
+def inherit(document: Mapping[str, Any], earlier: Statistics, times: Numbers) -> dict[str, Any]:
+    """statistics.json in which features have what an earlier baseline learned of chance, where their own time is too
+    short to say what days do: a baseline of a day knows nothing of the next one.
+
+    `times` are its rows', in seconds since 1970. Without any the document is as it was.
+    """
+    known = times[np.isfinite(times)]
+    if not len(known):
+        return dict(document)
+    over = float(known.max() - known.min()) / _SECONDS
+    own = read_statistics(document)
+    had = {**earlier.features, PREDICTION: earlier.prediction}
+    features = []
+    for feature in document["features"]:
+        name = feature["name"]
+        mine, before = own.prediction if name == PREDICTION else own.features[name], had.get(name)
+        given = (before.chance if before else None) or ()
+        if not _knows_days(mine.chance if mine else None) and _knows_days(given):
+            inherited = render_blocks([replace(item, over=round(over, 4)) for item in given])
+            features.append(feature | {"chance": inherited})
+        else:
+            features.append(feature)
+    return {**document, "features": features}
+
+
+def _knows_days(blocks: Sequence[Blocks] | None) -> bool:
+    return any(item.hours >= DAY for item in blocks or ())
+
+
 def _reference(baseline: FeatureBaseline) -> Reference | None:
     if isinstance(baseline, NumericBaseline):
         return reference_of_numbers(baseline.steps) if baseline.steps else None
@@ -122,6 +151,7 @@ class Learning:
         self._blocks = max(1, min(math.ceil(span / self._unit), _CELLS // max(cells, 1)))
         self._first = math.floor(end) + 1 - self._blocks * self._unit  # of a very long baseline the newest part
         self._references, self._layout = references, layout
+        self._rows = np.zeros(self._blocks, np.int64)
         self._counts: dict[str, Counts] = {
             name: np.zeros((self._blocks, item.bins), np.int32) for name, item in references.items()
         }
@@ -132,6 +162,7 @@ class Learning:
         with np.errstate(invalid="ignore"):
             usable = (block >= 0) & (block < self._blocks)
         block = np.where(usable, block, -1).astype(np.intp)
+        self._rows += np.bincount(block[usable], minlength=self._blocks)
         for name, column in zip(names, zip(*rows, strict=True), strict=True):
             if (reference := self._references.get(name)) is None:
                 continue
@@ -142,7 +173,8 @@ class Learning:
     def learned(self) -> dict[str, tuple[Blocks, ...]]:
         """What blocks of each length did, feature by feature."""
         return {
-            name: blocks_of(self._counts[name], self._unit, reference) for name, reference in self._references.items()
+            name: blocks_of(self._counts[name], self._unit, reference, self._rows)
+            for name, reference in self._references.items()
         }
 
 
@@ -161,11 +193,17 @@ def _places(name: str, column: Sequence[str], reference: Reference, layout: Layo
     return np.fromiter((known[text] for text in column), np.intp, len(column))
 
 
-def blocks_of(counts: Counts, unit: int, reference: Reference, seed: int = 7) -> tuple[Blocks, ...]:
-    """What blocks of each length did; `counts` are those of the units of time, (units, bins), one after the other."""
+def blocks_of(
+    counts: Counts, unit: int, reference: Reference, rows: NDArray[np.int64] | None = None, seed: int = 7
+) -> tuple[Blocks, ...]:
+    """What blocks of each length did; `counts` are those of the units of time, (units, bins), one after the other.
+
+    `rows` are those of each unit, with a value or without, if somebody knows.
+    """
     numeric = reference.points is not None
     every = counts.sum(axis=0, dtype=np.int64)
     upto = np.vstack([np.zeros((1, counts.shape[1]), np.int64), np.cumsum(counts, axis=0, dtype=np.int64)])
+    asked = None if rows is None else np.concatenate(([0], np.cumsum(rows)))
     random = np.random.default_rng(seed)
     found = []
     for hours in LENGTHS:
@@ -181,21 +219,29 @@ def blocks_of(counts: Counts, unit: int, reference: Reference, seed: int = 7) ->
         independent = int(len(counts) // size * usable.mean())
         if independent < MIN_BLOCKS or usable.mean() < _MOSTLY:
             continue
+        missing = None if asked is None else _most_missing(n, asked[ends] - asked[ends - size])
         block, rest, n, m = block[usable], rest[usable], n[usable], m[usable]
         shifts = _shifts(block, rest, numeric, reference.deciles)
         expected = _by_rows(every, float(np.median(n)), numeric, reference.deciles, random)
         # Of few blocks less is taken off than is to be expected: not more than is surely there.
         surely = max(0.0, 1 - 2 / math.sqrt(independent))
-        rows = 1 / n + 1 / m
+        harmonic = 1 / n + 1 / m
         usual, most = {}, {}
         for kind, shift, by_rows in zip(KINDS, shifts, expected, strict=True):
             square = shift**2
             mean = float(np.mean(square))
-            usual[kind] = math.sqrt(max(0.0, mean - by_rows * float(np.mean(rows)), mean * (1 - surely)))
+            usual[kind] = math.sqrt(max(0.0, mean - by_rows * float(np.mean(harmonic)), mean * (1 - surely)))
             extreme = by_rows * math.log(2 * len(n)) / _MEAN_SQUARE
-            most[kind] = math.sqrt(max(0.0, float(np.max(square - extreme * rows))))
-        found.append(Blocks(hours, independent, _near(block[:: max(1, size // step)]), usual, most))
+            most[kind] = math.sqrt(max(0.0, float(np.max(square - extreme * harmonic))))
+        single = float((block.max(axis=1) / n).max())
+        found.append(Blocks(hours, independent, _near(block[:: max(1, size // step)]), usual, most, missing, single))
     return tuple(found)
+
+
+def _most_missing(values: Numbers, rows: NDArray[np.int64]) -> float:
+    """The largest share of a block's rows without a value, of blocks that have enough rows to say."""
+    asked = rows >= _LEAST_VALUES
+    return float(np.max(1 - values[asked] / rows[asked], initial=0.0))
 
 
 def _near(blocks: Numbers) -> float:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import Any
 
 from retrain.drift.chance import Bound
 from retrain.drift.distances import rarity
@@ -43,7 +44,8 @@ class FeatureDrift:
     `chance` is the largest distance that a window of this length may have by chance, None if the baseline can't say;
     `chance_learned` is whether the baseline's own time had a say in it, or rows were taken for independent.
     `min_detectable_drift` is the least difference that is told from chance, at most 1 but of PSI; the distance of
-    `linf_robust` is already less what chance does to independent rows.
+    `linf_robust` is already less what chance does to independent rows. `evidence` is the window's e-value against
+    "nothing has changed" (`retrain.drift.lasting`), None where nobody asked.
     """
 
     name: str
@@ -68,6 +70,7 @@ class FeatureDrift:
     importance: float | None = None
     chance: float | None = None
     chance_learned: bool = False
+    evidence: float | None = None
 
     @property
     def severity(self) -> float:
@@ -88,6 +91,35 @@ class FeatureDrift:
     def relevance(self) -> float:
         """Severity times importance: how much the drift may matter to the model; severity alone where nobody knows."""
         return self.severity if self.importance is None else self.severity * self.importance
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a look saw: over how many hours, and by what.
+
+    `by` is `distance`, as a window is judged, `break` (`retrain.drift.breaks`), or `lasting` (`retrain.drift.lasting`).
+    `drift_max` is the worst feature's distance in the unit of the alarm's threshold, above it exactly if it has
+    drifted; None where nothing was decided. `triage` is whether it is a case for a person.
+    """
+
+    hours: float
+    by: str
+    verdict: Verdict
+    rows: int
+    triage: bool = False
+    worst_feature: str | None = None
+    drift_max: float | None = None
+    drift_share: float | None = None
+    detail: str | None = None
+
+    def document(self) -> dict[str, Any]:
+        """The form in which it is in analysis.json."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Seen:
+        """What `document` wrote."""
+        return cls(**{**document, "verdict": Verdict(document["verdict"])})
 
 
 def on_distance(distance: float, threshold: float, chance: Bound, beyond: bool = False) -> tuple[Verdict, str | None]:

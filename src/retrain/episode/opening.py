@@ -148,9 +148,13 @@ def _news(trigger: Trigger, seen: Situation) -> datetime:
 
 
 def _why(trigger: Trigger, seen: Situation) -> str:
-    """What the alarm says; of the quality monitor's, also which metric it was, and by how much."""
+    """What the alarm says; of the quality monitor's, also which metric it was, and by how much; of the drift monitor's,
+    what saw it where that was not the window.
+    """
     if trigger.evidence != "QUALITY":
-        return trigger.text
+        analysis = seen.analysis or {}
+        detail = analysis.get("detail") if trigger.kind == "alarm" and analysis.get("verdict") == "DRIFTED" else None
+        return f"Drift, {detail}. {trigger.text}" if detail else trigger.text
     analysis = seen.quality or {}
     decayed = analysis.get("detail") if analysis.get("verdict") == "DRIFTED" else None
     return f"The quality of the answers decayed: {decayed or 'see the quality monitor'}. {trigger.text}"

@@ -115,6 +115,7 @@ def start_retraining(
         "WindowEnd": item["window_end"],
         "ReferenceUri": settings.initial_data_uri if champion is None else champion["dataset_uri"],
         "ChampionModelUri": none if champion is None else champion["model_data_uri"],
+        "ChampionStatisticsUri": none if champion is None else champion.get("statistics_uri") or none,
         "OutputUri": store.uri(folder),
         "CodeUri": settings.code_uri,
         "JobRoleArn": settings.job_role_arn,

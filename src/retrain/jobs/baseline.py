@@ -2,6 +2,7 @@
 
 They are those of the newest rows it was trained on, the window's, and of its answers to them. Old rows that were
 rehearsed are left out: traffic is expected to look like the window, and a mixture of the two would see drift in both.
+What chance does to a day, a window that is hardly longer cannot know: that is inherited from the champion's baseline.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from retrain.drift.baseline import baseline_of
-from retrain.drift.learning import with_chance
+from retrain.drift.baseline import baseline_of, read_statistics
+from retrain.drift.learning import inherit, with_chance
 from retrain.jobs.entry import arguments, run
 from retrain.model.archive import importance, load_model
 from retrain.model.read_spec import read_spec
@@ -29,7 +30,7 @@ _BLOCK = 10_000  # rows that are in memory at a time
 
 def main(texts: list[str] | None = None) -> int:
     """0 when statistics.json and constraints.json are in the output folder."""
-    return run(compute, arguments(__doc__, ("dataset", "challenger", "output")).parse_args(texts))
+    return run(compute, arguments(__doc__, ("dataset", "challenger", "earlier", "output")).parse_args(texts))
 
 
 def compute(options: argparse.Namespace) -> str:
@@ -42,6 +43,8 @@ def compute(options: argparse.Namespace) -> str:
     statistics, constraints = baseline_of(rows(), features, spec.monitor, _answers(rows(), model), importance(model))
     times, _ = parse_numbers([time for [time] in _window_rows(options.dataset, [TIME])])
     statistics = with_chance(statistics, rows(), times, _answers(rows(), model))
+    for file in sorted(options.earlier.glob("*.json")):  # none at bootstrap
+        statistics = inherit(statistics, read_statistics(file.read_bytes(), file.name), times)
     options.output.mkdir(parents=True, exist_ok=True)
     for name, document in (("statistics", statistics), ("constraints", constraints)):
         text = json.dumps(document, ensure_ascii=False, allow_nan=False)

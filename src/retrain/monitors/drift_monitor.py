@@ -20,9 +20,11 @@ from retrain.drift.analysis import MAX_FEATURE_METRICS, Analysis, analyse_intake
 from retrain.drift.baseline import Statistics, read_statistics
 from retrain.drift.constraints import read_constraints
 from retrain.drift.intake_cache import Reading, Shelf
-from retrain.drift.verdict import Verdict
+from retrain.drift.lengths import several, together
+from retrain.drift.verdict import Seen, Verdict
 from retrain.episode.afterthoughts import announce_window
 from retrain.episode.seals import read_sealed
+from retrain.monitors.looks import Looking
 
 if TYPE_CHECKING:
     from retrain.aws.cloudwatch import CloudWatch
@@ -161,7 +163,20 @@ class _Watched:
         )
         # A shorter window follows a roll-out or a cool-down, and may well be empty.
         stopped = analysis.reason == "capture_missing" and window[1] - window[0] >= self.rules.window
-        return replace(analysis, triage=analysis.triage or stopped)
+        analysis = replace(analysis, triage=analysis.triage or stopped)
+        return together(analysis, self._beside(reading, window))
+
+    def _beside(self, reading: Reading, window: Window) -> list[Seen]:
+        """What other lengths show, where the baseline knows what they do by chance."""
+        if not several(self._statistics, self._constraints):
+            return []
+        looking = Looking(self._statistics, self._constraints, self.rules.drift_threshold)
+        since = max(self._since, self._rearmed_at or self._since)
+        shelf = Shelf(self.store, self.shelf)
+        return [
+            *looking.within_the_hour(reading, window),
+            *looking.over_weeks(window[1], since, self.rules.window, shelf),
+        ]
 
 
 def _aggregate(name: str, endpoint: str, value: float, at: datetime) -> dict[str, Any]:

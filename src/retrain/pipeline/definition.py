@@ -25,6 +25,7 @@ PARAMETERS = (
     "WindowEnd",
     "ReferenceUri",  # prefix of the champion's dataset; at bootstrap of the initial data
     "ChampionModelUri",  # the champion's model.tar.gz; at bootstrap the prefix of a placeholder
+    "ChampionStatisticsUri",  # of the champion's baseline; at bootstrap the prefix of a placeholder
     "OutputUri",  # where everything that the episode makes goes
     "CodeUri",  # what the jobs run
     "JobRoleArn",
@@ -183,7 +184,11 @@ def _compute_baseline(challenger: Value, before: list[str]) -> Step:
     step = _processing(
         "ComputeBaseline",
         "retrain.jobs.baseline",
-        inputs={"dataset": ("S3Prefix", _output("dataset")), "challenger": ("S3Prefix", challenger)},
+        inputs={
+            "dataset": ("S3Prefix", _output("dataset")),
+            "challenger": ("S3Prefix", challenger),
+            "earlier": ("S3Prefix", _parameter("ChampionStatisticsUri")),
+        },
         output="baseline",
         options={},
     )

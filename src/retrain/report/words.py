@@ -91,6 +91,9 @@ def noticed(document: Mapping[str, Any]) -> list[str]:
         few = ", ".join(untellable[:_NAMED]) + (", …" if len(untellable) > _NAMED else "")
         length = f"windows of {document['hours']:.4g} hours, which move"
         found.append(f"Not tellable in {length} these features by more than their threshold anyhow: {few}.")
+    if looks := document.get("seen"):
+        told = ", ".join(f"{item['hours']:.4g} hours by {item['by']}: {item['verdict'].lower()}" for item in looks)
+        found.append(f"Looked at as well: {told}.")
     if document.get("chance_learned") is False:
         found.append(
             "The baseline, or the window, does not say when its rows were: they were taken for independent, and a day "
@@ -108,6 +111,8 @@ def headline(document: Mapping[str, Any]) -> str:
     judged = [feature for feature in document["features"] if feature["judged"]]
     if document["verdict"] == "DRIFTED":
         drifted = [feature for feature in judged if feature["verdict"] == "DRIFTED"]
+        if not drifted:  # another look than the window's saw it
+            return f"Drifted, {document['detail']}."
         worst = next((feature for feature in drifted if feature["name"] == document["worst_feature"]), drifted[0])
         most = f"by {worst['distance']:.2f} where {worst['threshold']:.2f} is allowed"
         if worst["distance"] <= worst["threshold"]:
@@ -134,6 +139,8 @@ def _follows(document: Mapping[str, Any]) -> str:
     if document["verdict"] == "UNDECIDED":
         return f"That is neither drifted nor stable{detail}."
     least = document["min_detectable_drift"]
+    if document["verdict"] == "STABLE" and document["detail"]:
+        return f"It was {document['detail']}."
     if document["verdict"] == "STABLE":
         return (
             f"In a window of this size a feature that moved further than its threshold, and by {least:.3f} or more, "

@@ -219,7 +219,11 @@ class _Author:
         return self.processing(
             "ComputeBaseline",
             "retrain.jobs.baseline",
-            inputs={"dataset": ("S3Prefix", self.output("dataset")), "challenger": ("S3Prefix", challenger)},
+            inputs={
+                "dataset": ("S3Prefix", self.output("dataset")),
+                "challenger": ("S3Prefix", challenger),
+                "earlier": ("S3Prefix", self.parameter["ChampionStatisticsUri"]),
+            },
             output="baseline",
             options={},
             after=[dataset, trained],

@@ -1,0 +1,80 @@
+"""What breaks within an hour: seen in few rows, and nothing of it in the hours of an unbroken world."""
+
+import numpy as np
+import pytest
+
+from retrain.drift.baseline import baseline_of, read_statistics
+from retrain.drift.breaks import breaks
+from retrain.drift.constraints import read_constraints
+from retrain.drift.learning import with_chance
+from retrain.drift.profile import summarise
+from retrain.model.monitor_options import MonitorOptions
+
+FEATURES = {"x": "numeric", "gaps": "numeric", "flag": "boolean", "code": "categorical", "whole": "numeric"}
+DAYS, AN_HOUR = 30, 40
+
+
+def hour(number, seed):
+    """Rows of an hour: `gaps` is missing at night, `code` is the same all hour every third day."""
+    random = np.random.default_rng((seed, number))
+    night, still = number % 24 < 6, number // 24 % 3 == 0
+    for _ in range(AN_HOUR):
+        gap = "" if night and random.random() < 0.8 else f"{random.normal():.4f}"
+        code = "abc"[number // 24 % 3 if still else random.integers(0, 3)]
+        yield [f"{random.normal():.4f}", gap, str(random.random() < 0.3).lower(), code, str(random.poisson(3))]
+
+
+@pytest.fixture(scope="module")
+def known():
+    rows = [(number, row) for number in range(DAYS * 24) for row in hour(number, 1)]
+    statistics, constraints = baseline_of([row for _, row in rows], FEATURES, MonitorOptions(ignored=("whole",)))
+    times = np.array([3600.0 * number + 1 for number, _ in rows])
+    return read_statistics(with_chance(statistics, [row for _, row in rows], times)), read_constraints(constraints)
+
+
+def found(known, rows):
+    statistics, constraints = known
+    return breaks(summarise(rows, statistics.layout), statistics, constraints, constraints.options, 1.0)
+
+
+def test_no_hour_of_an_unbroken_world_breaks(known):
+    assert [broken for number in range(240) for broken in found(known, list(hour(number, 2)))] == []
+
+
+@pytest.mark.parametrize(
+    ("column", "change", "broken"),
+    [
+        ("x", lambda value, random: "0.25", False),
+        ("x", lambda value, random: f"{float(value) * 10 + 5:.3f}", False),
+        ("x", lambda value, random: "" if random.random() < 0.5 else value, True),
+        ("x", lambda value, random: "", True),
+        ("flag", lambda value, random: "", True),
+    ],
+    ids=["constant", "another unit", "half missing", "missing", "a flag that is missing"],
+)
+def test_forty_rows_tell_a_break(known, column, change, broken):
+    random, place = np.random.default_rng(5), list(FEATURES).index(column)
+    rows = [[*row[:place], change(row[place], random), *row[place + 1 :]] for row in hour(12, 3)]
+    [seen] = found(known, rows)
+    assert (seen.feature, seen.broken) == (column, broken)
+    assert column in seen.detail
+
+
+def test_what_the_baselines_hours_did_themselves_is_no_break(known):
+    still = [[*row[:3], "b", row[4]] for row in hour(12, 3)]
+    assert found(known, still) == []
+    night = [[row[0], "", *row[2:]] for row in list(hour(12, 3))[:30]] + list(hour(12, 4))[:10]
+    assert found(known, night) == []
+
+
+def test_ignored_features_and_baselines_without_times_break_nothing(known):
+    rows = [[*row[:4], "700"] for row in hour(12, 3)]
+    assert found(known, rows) == []
+    statistics, constraints = baseline_of(list(hour(12, 3)), FEATURES)
+    plain = read_statistics(statistics), read_constraints(constraints)
+    assert found(plain, [["0.25", *row[1:]] for row in hour(12, 3)]) == []
+
+
+def test_few_rows_tell_nothing(known):
+    assert found(known, [["0.25", *row[1:]] for row in list(hour(12, 3))[:3]]) == []
+    assert found(known, []) == []
