@@ -17,7 +17,7 @@ from local.template import source
 from retrain.core.errors import InvalidSpec
 from retrain.model.monitor_options import MonitorOptions
 from retrain.model.read_spec import parse_spec
-from retrain.model.spec import DatasetOptions, GateOptions, TrainingOptions
+from retrain.model.spec import DatasetOptions, EconomicsOptions, GateOptions, TrainingOptions
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
@@ -56,7 +56,13 @@ def _documented(section: str) -> dict[str, str]:
     return dict(re.findall(r"^\| `(\w+)` \| (.+?) \| ", page.split("\n#")[0], re.M))
 
 
-OPTIONS = {"training": TrainingOptions, "dataset": DatasetOptions, "gate": GateOptions, "monitor": MonitorOptions}
+OPTIONS = {
+    "training": TrainingOptions,
+    "dataset": DatasetOptions,
+    "gate": GateOptions,
+    "economics": EconomicsOptions,
+    "monitor": MonitorOptions,
+}
 
 
 @pytest.mark.parametrize("section", OPTIONS)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from control_plane import ALARM, NOW, crowned, opening_rules, trigger
+from control_plane import ALARM, NOW, QUALITY_ALARM, crowned, opening_rules, trigger
 
 from retrain.aws.ledger import Ledger
 from retrain.core import clock
@@ -25,6 +25,10 @@ NOTHING = Situation(
 )
 CHAMPION = {"since": "2013-03-01T00:00:00Z"}
 BOOTSTRAP = trigger(cause="bootstrap", bootstrap=True)
+
+
+QUALITY = replace(trigger(cause=QUALITY_ALARM), evidence="QUALITY")
+QUIET = {"window_start": "2013-01-01T00:00:00Z", "window_end": "2013-01-02T00:00:00Z"}
 
 
 def held(owner: str = "another", until: datetime = NOW + HOUR) -> dict[str, Any]:
@@ -68,6 +72,11 @@ def analysis(start: datetime, end: datetime) -> dict[str, Any]:
         (trigger(), {"opened": 31}, "budget_spent"),
         (trigger(), {"spent": 100.0}, "budget_spent"),
         (BOOTSTRAP, {"opened": 31, "spent": 100.0}, "open"),
+        # What errors cost a month, where somebody says so, is held against a training: of alarms on quality.
+        (QUALITY, {"quality": {**QUIET, "dollars_a_month": 19.0, "training_dollars": 20.0}}, "not_worth_it"),
+        (QUALITY, {"quality": {**QUIET, "dollars_a_month": 20.0, "training_dollars": 20.0}}, "open"),
+        (QUALITY, {"quality": QUIET}, "open"),
+        (trigger(), {"quality": {**QUIET, "dollars_a_month": 0.0, "training_dollars": 20.0}}, "open"),
         # The lock.
         (trigger(), {"lock": held()}, "episode_open"),
         (BOOTSTRAP, {"lock": held()}, "episode_open"),

@@ -155,6 +155,7 @@ def test_texts_are_known_and_ignored():
         ("[dataset]\nholdout_share = true", "[dataset] holdout_share: True is not a number"),
         ("[training]\ncandidates = ['best']", "[training] candidates: a list with some of continued, refreshed"),
         ("[training]\nbudget = -1", "[training] budget: -1 is not a number from 0"),
+        ("[economics]\ntraining_dollars = 5.0", "error_dollars: is not above 0: write what it is"),
         ("[training]\nclass_weights = 'balanced'", "class_weights: a regression has no classes: remove this line"),
         ("[training]\nclass_weights = {yes = 0}", "class_weights: {'yes': 0} is neither \"balanced\" nor a weight"),
         ("[training]\nclass_weights = {yes = true}", "class_weights: {'yes': True} is neither"),

@@ -361,6 +361,36 @@ def test_enough_labelled_rows_since_the_last_window_that_was_learned_from_are_to
     assert len(told(bus)) == 1
 
 
+def test_with_economics_enough_rows_are_told_when_what_was_lost_is_worth_a_training(
+    world: Any, ledger: Any, bus: Any, store: Any, enough: QualityWatchRules
+) -> None:
+    """An error of about 9 where the holdout's was 5, 730 dollars a month and unit: 4 or so a day and hour lost."""
+    file = "old/quality/constraints.json"
+    document = json.loads(store.read(f"s3://bucket/{file}"))
+    document["drift_retrain"] |= {
+        "training_dollars": 150.0,
+        "error_dollars": 730.0,
+        "main": {"metric": "rmse", "value": 5.0},
+    }
+    store.put(file, json.dumps(document))
+    episode = opened(ledger, trigger(parse("2013-03-14T00:00:00Z")))
+    begun = parse("2013-03-14T10:00:00Z")
+    ledger.keep_rows(episode, (begun - timedelta(days=1), begun), "rows/flights/before", "7" * 64)
+    for day in ("15", "16"):
+        world.ask(1500, error=9, hour=f"2013/03/{day}/09")
+    for day in ("16", "17"):
+        world.learn(hour=f"2013/03/{day}/09")
+    world.look("2013-03-16T10:00:00Z", enough)
+    counted = ledger.evidence("flights")
+    assert (counted["rows"], counted["training_dollars"]) == (1500, 150.0)
+    assert counted["lost"] == pytest.approx(4 * 24, rel=0.1)
+    assert world.item()["dollars_a_month"] == pytest.approx(4 * 730, rel=0.1)
+    assert told(bus) == []
+    world.look("2013-03-17T10:00:00Z", enough)
+    assert ledger.evidence("flights")["lost"] == pytest.approx(8 * 24, rel=0.1)
+    assert [detail["rows"] for detail in told(bus)] == [3000]
+
+
 @pytest.mark.parametrize("change", [{"on_evidence": False}, {"rows": 10_000}, {"cycle_hours": 72.0}])
 def test_evidence_is_not_told_before_it_is_enough_or_where_only_alarms_count(
     change: dict[str, Any], world: Any, ledger: Any, bus: Any, store: Any, enough: QualityWatchRules

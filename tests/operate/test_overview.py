@@ -24,6 +24,8 @@ CALM: dict[str, Any] = {
     "analysis": None,
     "quality": None,
     "alarms": [],
+    "evidence": None,
+    "month": None,
     "paused": None,
     "rearmed_at": None,
     "time": "2026-11-22T14:00:00Z",
@@ -86,13 +88,22 @@ def test_status_is_readable_in_every_state() -> None:
         "episode": {**episode, "trigger_text": "drift_max 0.74"},
         "lock": {"owner": "flights-1", "expires_at": "2026-12-01T00:00:00Z"},
         "analysis": {"verdict": "DRIFTED", "drift_max": 0.74, "worst_feature": "age", "window_end": "t", "rows": 9},
+        "evidence": {"rows": 900, "since": "s", "until": "u", "lost": 12.5, "training_dollars": 20.0},
+        "month": {"opened": 3, "dollars": 0.25},
         "paused": {"reason": "a fair", "by": "ada", "at": "now"},
         "alarms": [{"name": "DriftAlarm", "state": "ALARM", "since": "t", "reason": "r"}],
         "next": "goes on",
         "attention": ["look"],
     }
     text = "\n".join(words.status(full))
-    for said in ("flights-1, 2 h 1 min old, in Check Pipeline", "DRIFTED, 0.74 age, 9 rows", "until resumed", "look"):
+    counted = ("900 labelled rows, s to u, 12.50 of 20 dollars lost", "3 episodes, 0.25 dollars")
+    for said in (
+        "flights-1, 2 h 1 min old, in Check Pipeline",
+        "DRIFTED, 0.74 age, 9 rows",
+        "until resumed",
+        "look",
+        *counted,
+    ):
         assert said in text
     assert "none yet" in "\n".join(words.status({**CALM, "champion": None, "next": "", "attention": []}))
 

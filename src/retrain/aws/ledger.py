@@ -319,9 +319,9 @@ class Ledger:
         """What was counted of labelled rows that nobody has learned from: `rows`, from `since` until `until`."""
         return self._table.get(_of(endpoint_name, "EVIDENCE")) or {}
 
-    def count_evidence(self, endpoint_name: str, since: datetime, until: datetime, rows: int) -> None:
-        """So many labelled rows are known between those times."""
-        counted = {"since": clock.render(since), "until": clock.render(until), "rows": rows}
+    def count_evidence(self, endpoint_name: str, since: datetime, until: datetime, rows: int, **dollars: float) -> None:
+        """So many labelled rows are known between those times; `dollars` say what is lost, and what training costs."""
+        counted = {"since": clock.render(since), "until": clock.render(until), "rows": rows, **dollars}
         self._table.write(put({**_of(endpoint_name, "EVIDENCE"), **counted}))
 
     def learned_until(self, endpoint_name: str) -> datetime | None:

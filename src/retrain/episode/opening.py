@@ -132,6 +132,8 @@ def decide(trigger: Trigger, seen: Situation, rules: OpeningRules) -> Decision:
         return Decision("ignore" if trigger.cause == "evidence" else "count", "episode_open")
     if trigger.trains and _spent(seen, rules):
         return Decision("ignore", "budget_spent")
+    if _pays_not(trigger, seen):
+        return Decision("ignore", "not_worth_it")
     window, report_uri = _window(trigger, seen, rules)
     return Decision("open", window=window, report_uri=report_uri, text=_why(trigger, seen))
 
@@ -139,6 +141,15 @@ def decide(trigger: Trigger, seen: Situation, rules: OpeningRules) -> Decision:
 def _spent(seen: Situation, rules: OpeningRules) -> bool:
     """Whether the month has had all the episodes, or the dollars, that it may have."""
     return seen.opened >= rules.monthly_episodes or 0 < rules.monthly_dollars <= seen.spent
+
+
+def _pays_not(trigger: Trigger, seen: Situation) -> bool:
+    """Whether an alarm on quality tells of errors that cost less in a month than a training does.
+
+    Evidence comes only when it pays; what an alarm on drift will cost nobody knows before there are labels.
+    """
+    known = seen.quality or {}
+    return trigger.evidence == "QUALITY" and known.get("dollars_a_month", 0.0) < known.get("training_dollars", 0.0)
 
 
 def _news(trigger: Trigger, seen: Situation) -> datetime:

@@ -29,6 +29,7 @@ from retrain.model.archive import importance
 from retrain.model.serving import Model
 from retrain.model.spec import Spec
 from retrain.quality.metrics import curve, model_quality, score
+from retrain.training.cycle import partial
 
 _SPANS = 10
 _FEATURES = 30
@@ -42,16 +43,18 @@ def evaluation(
     *,
     models: Mapping[str, Model],
     lineage: Mapping[str, Any],
+    cycle: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The document's parts about the holdout that was `scored` by `models` (champion, if there is one; challenger).
 
-    `lineage` is the challenger's. Numbers may be NaN; `plain` makes them JSON.
+    `lineage` is the challenger's, `cycle` what the holdout has of the traffic's. Numbers may be NaN; `plain` makes them
+    JSON.
     """
     classes = models["challenger"].encoder.classes
     return {
         **model_quality(spec.task, scored.truth, scored.challenger, classes, spec.gate.seed),
         "gate": {
-            **_gate(spec, evidence, decision),
+            **_gate(spec, evidence, decision, cycle),
             "candidate": lineage["candidate"],
             "refit": lineage["refit"],
         },
@@ -77,14 +80,15 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _gate(spec: Spec, evidence: Evidence, decision: Decision) -> dict[str, Any]:
+def _gate(spec: Spec, evidence: Evidence, decision: Decision, cycle: Mapping[str, Any]) -> dict[str, Any]:
     holdout, reference = evidence.holdout, evidence.reference
     shown, unproven = assurance(evidence, spec.gate)
     return {
         "decision": decision.decision,
         "policy": spec.gate.policy,
         "insured": shown,
-        "unproven": unproven,
+        "unproven": [*unproven, *partial(cycle)],
+        "cycle": cycle,
         "reasons": [{"code": reason.code, "detail": reason.detail} for reason in decision.reasons],
         "metric": spec.metric,
         "direction": spec.direction,

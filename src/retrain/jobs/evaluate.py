@@ -57,6 +57,7 @@ def evaluate(options: argparse.Namespace) -> str:
     )
     archives = {"champion": options.champion / ARCHIVE, "challenger": options.challenger / ARCHIVE}
     lineage = read_lineage(archives["challenger"])
+    manifest = verify_dataset(options.dataset)
     hashes = verify_lineage(lineage, options.dataset, **archives)
     challenger = load_twin(archives["challenger"])
     champion, twin = (
@@ -78,7 +79,7 @@ def evaluate(options: argparse.Namespace) -> str:
     document = {
         "version": 0.0,
         "dataset": {"item_count": len(holdout), "evaluation_time": options.evaluation_time},
-        **evaluation(spec, scored, evidence, decision, models=models, lineage=lineage),
+        **evaluation(spec, scored, evidence, decision, models=models, lineage=lineage, cycle=manifest["cycle"]),
         "training": lineage,
         **hashes,
     }
@@ -88,7 +89,9 @@ def evaluate(options: argparse.Namespace) -> str:
         false_alarms_per_year=spec.monitor.false_alarms_per_year,
         evidence_rows=spec.least_rows,
         evidence_coverage=spec.dataset.min_label_coverage,
-        cycle_hours=spec.dataset.cycle_hours,
+        cycle_hours=spec.dataset.cycle_hours or manifest["cycle"]["hours"],
+        training_dollars=spec.economics.training_dollars,
+        error_dollars=spec.economics.error_dollars,
         prediction=spec.monitor.prediction,
     )
     tolerance = spec.monitor.quality_tolerance

@@ -25,13 +25,14 @@ from retrain.model.spec import (
     POLICIES,
     RESERVED,
     DatasetOptions,
+    EconomicsOptions,
     Feature,
     GateOptions,
     Spec,
     TrainingOptions,
 )
 
-Options = TypeVar("Options", TrainingOptions, DatasetOptions, GateOptions)
+Options = TypeVar("Options", TrainingOptions, DatasetOptions, GateOptions, EconomicsOptions)
 _HEAVIEST = 1e6  # weight of a class
 
 
@@ -74,7 +75,7 @@ class _SpecReader:
     document: Mapping[str, Any]
 
     def spec(self) -> Spec:
-        known = ("model", "features", "hyperparameters", "training", "dataset", "gate", "monitor")
+        known = ("model", "features", "hyperparameters", "training", "dataset", "gate", "economics", "monitor")
         for name in self.document:
             if name not in known:
                 raise self.error(name, None, f"unknown section: one of {', '.join(known)} is expected")
@@ -101,6 +102,7 @@ class _SpecReader:
             training=self.training(task),
             dataset=dataset,
             gate=gate,
+            economics=self.economics(),
             monitor=self.monitor(features),
             ignored=ignored,
             positive=self.positive(task),
@@ -211,6 +213,13 @@ class _SpecReader:
             hint = f'"{BALANCED}" nor a weight above 0 and up to {_HEAVIEST:g} for classes, like {{ yes = 5.0 }}'
             raise self.error("training", "class_weights", f"{as_written(value)} is neither {hint}")
         return MappingProxyType({str(name): float(weight) for name, weight in value.items()})
+
+    def economics(self) -> EconomicsOptions:
+        found = self.options("economics", EconomicsOptions)
+        for item in fields(EconomicsOptions):
+            if found != EconomicsOptions() and not getattr(found, item.name) > 0:
+                raise self.error("economics", item.name, "is not above 0: write what it is, or leave the section out")
+        return found
 
     def monitor(self, features: tuple[Feature, ...]) -> MonitorOptions:
         try:

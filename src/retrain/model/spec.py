@@ -36,7 +36,8 @@ what comes out, and how a better model is told from a worse one. A complete file
     min_category_rows = 20     # a category with fewer training rows is treated like one never seen
     seed = 7
     [dataset]
-    cycle_hours = 24.0         # of traffic that labels have to cover before they begin an episode: a day, a week
+    cycle_hours = 0.0          # of traffic that labels have to cover before they begin an episode. 0: a day, or a week
+                               # where the rows' own times show that one day of the week is unlike another
     min_rows = 1000            # labelled rows that a drift window must have; [gate] min_rows of them must be held out
     min_label_coverage = 0.8   # share of the window's rows whose label has arrived
     max_bad_share = 0.05       # share of unreadable lines and values
@@ -83,6 +84,10 @@ what comes out, and how a better model is told from a worse one. A complete file
                                # are asked again what the window's captures hold
     resamples = 2000
     seed = 7
+    [economics]                # with it, an episode that does not pay is not begun; both are asked for
+    # training_dollars = 20.0  # what an episode costs, with all that people do for it
+    # error_dollars = 1000.0   # what a unit of the deciding metric's error is worth a month: of rmse or mae, or of what
+                               # auc (logloss, too, goes by it) or accuracy lacks to 1
     [monitor]
     # threshold = 0.3          # distance above which a numeric feature has drifted; the alarm's unless it is written
     # categorical_threshold = 0.3
@@ -169,7 +174,7 @@ class TrainingOptions:
 class DatasetOptions:
     """What a drift dataset must have, and how it is split."""
 
-    cycle_hours: float = _limited(24.0, 0.0, 8784.0)
+    cycle_hours: float = _limited(0.0, 0.0, 8784.0)
     min_rows: int = _limited(1000, 10, 10**9)
     min_label_coverage: float = _limited(0.8, *_SHARE)
     max_bad_share: float = _limited(0.05, *_SHARE)
@@ -220,6 +225,14 @@ class GateOptions:
 
 
 @dataclass(frozen=True)
+class EconomicsOptions:
+    """What a training costs, and what the model's errors do. 0: nobody said it, and nothing is reckoned."""
+
+    training_dollars: float = _limited(0.0, 0.0, 1e9)
+    error_dollars: float = _limited(0.0, 0.0, 1e15)
+
+
+@dataclass(frozen=True)
 class Spec:
     """A model as its owner describes it. `ignored` are texts: columns of the data that the model never gets to see."""
 
@@ -232,6 +245,7 @@ class Spec:
     training: TrainingOptions = field(default_factory=TrainingOptions)
     dataset: DatasetOptions = field(default_factory=DatasetOptions)
     gate: GateOptions = field(default_factory=GateOptions)
+    economics: EconomicsOptions = field(default_factory=EconomicsOptions)
     monitor: MonitorOptions = field(default_factory=MonitorOptions)
     ignored: tuple[str, ...] = ()
     positive: str | None = None  # of a binary task: the class whose probability is answered

@@ -28,7 +28,6 @@ from retrain.monitors.expected_quality import expect, tell_expected
 from retrain.quality.verdict import (
     QualityAnalysis,
     QualityBaseline,
-    QualityRules,
     judge_quality,
     pairs_of,
     read_baseline,
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from retrain.aws.s3 import Store
 
 Files = Iterable[tuple[str, Iterable[bytes | str]]]
+MONTH = timedelta(hours=730)
 MOST_ROWS = 100_000  # answers that are in memory with their labels; more of them are sampled
 WITHOUT_LABELS = "answers_without_labels"
 
@@ -114,8 +114,9 @@ def watch_quality(
     if expected is not None:
         details["estimate"] = {**expected.document(), "contradicted": known["contradicted"]}
     report_uri = _file(analysis, details, endpoint, now, store)
+    worth = _worth(analysis, baseline)
     if not ledger.record_analysis(
-        endpoint, {**_digest(analysis), **known, "report_uri": report_uri}, now, of="QUALITY"
+        endpoint, {**_digest(analysis), **known, **worth, "report_uri": report_uri}, now, of="QUALITY"
     ):
         return ignored("analysed_already")
     metrics = analysis.metrics(endpoint, names.quality_schedule_name(endpoint), now)
@@ -126,7 +127,7 @@ def watch_quality(
     contradicted = known["contradicted"]
     tell_expected(baseline, latest, endpoint, contradicted=contradicted, store=store, cloudwatch=cloudwatch)
     announce_window(report_uri, str(baseline_uri), endpoint, bus)
-    _weigh_evidence(analysis, baseline.rules, champion, rules=rules, ledger=ledger, bus=bus)
+    _weigh_evidence(analysis, baseline, champion, rules=rules, ledger=ledger, bus=bus)
     logger.info("quality analysed", **_digest(analysis), files=len(captures), label_files=len(labels))
     count("QualityWindow", reason=analysis.verdict.value)
     return {"status": analysis.verdict.value, "report_uri": report_uri}
@@ -140,7 +141,7 @@ def _silence(endpoint: str, now: datetime, *, unlabelled: bool) -> dict[str, Any
 
 def _weigh_evidence(
     analysis: QualityAnalysis,
-    needed: QualityRules,
+    baseline: QualityBaseline,
     champion: Mapping[str, Any],
     *,
     rules: QualityWatchRules,
@@ -150,22 +151,43 @@ def _weigh_evidence(
     """The labelled rows of the window count as evidence, once; where there is enough, the alarm handler hears of it.
 
     Enough are the rows that dataset and gate ask for, over a whole cycle of traffic, since the last window that was
-    learned from. It is told with every analysis until an episode has learned from them.
+    learned from. It is told with every analysis until an episode has learned from them. Where somebody said what
+    errors and a training cost, they also have to have cost as much as a training: whoever rents until he has paid the
+    price, and buys then, never pays more than twice what he would who knew the future (Karlin et al. 1988).
     """
-    endpoint = rules.endpoint_name
+    endpoint, needed = rules.endpoint_name, baseline.rules
     begun = ledger.learned_until(endpoint) or clock.parse(champion["since"])
     counted = ledger.evidence(endpoint)
-    until, rows = begun, 0
+    until, rows, lost = begun, 0, 0.0
     if counted and clock.parse(counted["since"]) == begun:
-        until, rows = clock.parse(counted["until"]), int(counted["rows"])
+        until, rows, lost = clock.parse(counted["until"]), int(counted["rows"]), float(counted.get("lost", 0.0))
     if analysis.window[0] >= until and (analysis.label_coverage or 0.0) >= needed.evidence_coverage:
         until, rows = analysis.window[1], rows + analysis.labelled
-        ledger.count_evidence(endpoint, begun, until, rows)
+        lost = max(lost + _month(analysis, baseline) * (analysis.window[1] - analysis.window[0]) / MONTH, 0.0)
+        ledger.count_evidence(endpoint, begun, until, rows, lost=lost, training_dollars=needed.training_dollars)
     enough = needed.evidence_rows is not None and rows >= needed.evidence_rows
-    if rules.on_evidence and enough and until - begun >= timedelta(hours=needed.cycle_hours):
+    enough = enough and until - begun >= timedelta(hours=needed.cycle_hours)
+    if enough and lost < needed.training_dollars:
+        logger.info("an episode would not pay yet", lost=lost, training_dollars=needed.training_dollars, rows=rows)
+        count("EpisodeSkipped", reason="not_worth_it")
+    elif rules.on_evidence and enough:
         window = {"window_start": clock.render(begun), "window_end": clock.render(until)}
         bus.put(names.REQUESTS["evidence"], {"endpoint_name": endpoint, **window, "rows": rows})
         logger.info("enough labelled rows to learn from", rows=rows, window=window)
+
+
+def _worth(analysis: QualityAnalysis, baseline: QualityBaseline) -> dict[str, float]:
+    """What the errors of the window, beyond the holdout's, cost a month at this rate, and what a training does."""
+    training = baseline.rules.training_dollars
+    return {"dollars_a_month": _month(analysis, baseline), "training_dollars": training} if training else {}
+
+
+def _month(analysis: QualityAnalysis, baseline: QualityBaseline) -> float:
+    """0 where nobody reckons, or the main metric is not known."""
+    main = baseline.main
+    if not baseline.rules.error_dollars or main is None or main.metric not in analysis.values:
+        return 0.0
+    return baseline.rules.error_dollars * main.excess(analysis.values[main.metric])
 
 
 def _analyse(

@@ -62,7 +62,7 @@ def add_to(commands: Any) -> None:
     costs.add_argument(
         "parameters", nargs="*", type=_parameter, metavar="PARAMETER=VALUE", help="of the template, beside its defaults"
     )
-    costs.add_argument("--model", type=Path, metavar="model.toml", help="whose [dataset] cycle_hours apply")
+    costs.add_argument("--model", type=Path, metavar="model.toml", help="whose [dataset] cycle_hours apply (0: a day)")
     costs.set_defaults(command=_cost)
     asking("bootstrap", "train the first model", reason=False)
     retrain = asking("retrain", "an episode now, through the same gate as any")

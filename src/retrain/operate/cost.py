@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from retrain.core.prices import HOURLY, HOURS_A_MONTH, JOB_MINUTES, JOBS, episode_dollars
-from retrain.model.spec import DatasetOptions
 
 # Dollars, typed in and checked against no price list, of a month.
 METRIC, ALARM, KEY, GIGABYTE_SECOND = 0.30, 0.10, 1.00, 0.0000133334
-_ALARMS = 7
+_ALARMS, _DAY = 7, 24.0
 _UNITS = {"minute": 1 / 60, "hour": 1.0, "day": 24.0}
 
 
@@ -40,7 +39,7 @@ def standing(parameters: Mapping[str, str]) -> list[Post]:
     ]
 
 
-def episodes(parameters: Mapping[str, str], cycle_hours: float = DatasetOptions.cycle_hours) -> Post:
+def episodes(parameters: Mapping[str, str], cycle_hours: float = _DAY) -> Post:
     """What the episodes of a month cost at most, if each job lasts `JOB_MINUTES`.
 
     Enough labels begin one when they cover a cycle of the traffic, which windows of the quality monitor add up to.
@@ -60,8 +59,8 @@ def episodes(parameters: Mapping[str, str], cycle_hours: float = DatasetOptions.
 
 
 def bill(parameters: Mapping[str, str], cycle_hours: float) -> Iterator[str]:
-    """The whole of it, a line for each part."""
-    posts = [*standing(parameters), episodes(parameters, cycle_hours)]
+    """The whole of it, a line for each part; where the rows have to say how long their cycle is, that of a day."""
+    posts = [*standing(parameters), episodes(parameters, cycle_hours or _DAY)]
     for post in posts:
         yield f"{post.name:<10} {'?' if post.dollars is None else f'{post.dollars:.2f}':>9}  {post.text}"
     yield f"{'':<10} {sum(post.dollars or 0.0 for post in posts):>9.2f}  dollars a month, storage and requests apart"

@@ -26,6 +26,7 @@ _EPISODE = (
     "gate_summary",
     "shadow_summary",
 )
+_EVIDENCE = ("rows", "since", "until", "lost", "training_dollars")
 _CHAMPION = ("model_package_arn", "endpoint_config_name", "since", "episode_id", "statistics_uri", "dataset_uri")
 
 
@@ -48,6 +49,8 @@ def status(deployed: Deployment) -> dict[str, Any]:
         "episode": open_episode,
         "analysis": _some(ledger.analysis(endpoint) or {}, (*_ANALYSIS, *_NUMBERS)) or None,
         "quality": _some(ledger.analysis(endpoint, of="QUALITY") or {}, (*_ANALYSIS, *_NUMBERS)) or None,
+        "evidence": _some(ledger.evidence(endpoint), _EVIDENCE) or None,
+        "month": _some(ledger.spent(endpoint, now), ("opened", "dollars")) or None,
         "alarms": alarms,
         "paused": ledger.paused(endpoint, now),
         "rearmed_at": _rendered(ledger.rearm_at(endpoint)),

@@ -26,6 +26,14 @@ def status(document: Mapping[str, Any]) -> Iterator[str]:
         yield "episode     none is open, the lock is free"
     for name in ("analysis", "quality"):
         yield f"{name:11} {_analysis(document[name])}"
+    if counted := document["evidence"]:
+        cost = f", {counted['lost']:.2f} of {counted['training_dollars']:g} dollars lost" * bool(
+            counted.get("training_dollars")
+        )
+        yield f"evidence    {counted['rows']} labelled rows, {counted['since']} to {counted['until']}{cost}"
+    if month := document["month"]:
+        dollars = f"{month.get('dollars', 0.0):.2f} dollars by unchecked prices"
+        yield f"month       {month.get('opened', 0)} episodes, {dollars}"
     if paused := document["paused"]:
         until = paused.get("until") or "resumed"
         yield f"paused      {paused['reason']}, by {paused['by']} at {paused['at']}, until {until}"

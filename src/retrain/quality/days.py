@@ -47,6 +47,10 @@ class Main:
             return math.inf if now > 0 else 0.0
         return math.log(now / before) if now > 0 else -math.inf
 
+    def excess(self, value: float) -> float:
+        """How much larger the loss is than the holdout's, in the metric's unit; below 0 if it is smaller."""
+        return loss(self.metric, value) - loss(self.metric, self.value)
+
     def document(self) -> dict[str, Any]:
         """The form in which it travels in constraints.json."""
         days = self.days

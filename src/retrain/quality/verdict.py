@@ -61,6 +61,8 @@ class QualityRules:
     evidence_rows: int | None = None  # labelled rows that are enough to train on and to judge by; None: nobody said it
     evidence_coverage: float = 0.8  # share of the rows that have to be labelled among them
     cycle_hours: float = 24.0  # of traffic, which they have to cover
+    training_dollars: float = 0.0  # what an episode costs, 0: nothing is reckoned
+    error_dollars: float = 0.0  # a month, of a unit of the main metric's loss
     prediction: str | int | None = None  # which of an answer's values it is: name or index; None: the answer itself
 
     def __post_init__(self) -> None:

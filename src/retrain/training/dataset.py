@@ -58,6 +58,7 @@ from retrain.model.table import (
 from retrain.model.times import read_times
 from retrain.model.values import parse_flags, parse_number, parse_numbers
 from retrain.quality.verdict import pairs_of, read_pairs
+from retrain.training.cycle import LOOKED_AT, coverage, cycle_of
 from retrain.training.suspicion import FAR, copies_suspicion, filled_by, flips_suspicion, outliers, source_suspicion
 
 AGE, ORIGINAL, HELD, TIME = "__age", "__original", "__held", "__time"
@@ -69,6 +70,7 @@ _DIFFERENT = 20  # values that a column must have for its distribution to be its
 _COMPARED = 2_000  # values of a column, evenly spread
 _OPPOSITE = -0.9  # correlation of two shares of one whole: when one grows the other shrinks, and they trade places
 _BATCH = 20_000
+_HOUR = 3600.0
 _NEW = "__new"  # 1 for the window's rows in datasets of before there were ages
 
 
@@ -151,7 +153,13 @@ def bootstrap_dataset(spec: Spec, rows: Table) -> Dataset:
         "holdout": rows.take(slice(second, None)),
         "reference": rows.take(slice(0, 0)),
     }
-    manifest = {"bootstrap": True, "rows": _counts(parts), **_classes(spec, Reference(rows))}
+    times = rows.numbers(TIME)
+    manifest = {
+        "bootstrap": True,
+        "rows": _counts(parts),
+        "cycle": _cycle(spec, [rows], None, times[second:]),
+        **_classes(spec, Reference(rows)),
+    }
     return Dataset(parts, manifest, _kept(spec, rows, second))
 
 
@@ -211,6 +219,7 @@ def drift_dataset(
             "bootstrap": False,
             "window": {"start": render(window[0]), "end": render(window[1])},
             "rows": {"captured": len(answered), "labelled": len(known), **_counts(parts)},
+            "cycle": _cycle(spec, [reference.rows, new], window, times[second:]),
             "times": {name: [_moment(span[0]), _moment(span[-1])] for name, span in spans.items()},
             "label_coverage": round(coverage, 6),
             "quarantined": {
@@ -674,6 +683,20 @@ def _cuts(spec: Spec, times: NDArray[Any]) -> tuple[int, int]:
     assert times[first - 1] < times[first], "training rows are older than validation rows"
     assert times[second - 1] < times[second], "validation rows are older than the holdout"
     return first, second
+
+
+def _cycle(
+    spec: Spec, tables: Sequence[Table], window: tuple[datetime, datetime] | None, held: NDArray[np.float64]
+) -> dict[str, Any]:
+    """The cycle that the tables' rows show, and what of it the window (None: all of them) and its holdout have."""
+    names = (*spec.names, spec.label, TIME)
+    seen = (timed(rows).take(thin(len(rows), LOOKED_AT)) for rows in tables)
+    rows = concat([Table({name: part.columns[name] for name in names}) for part in seen])
+    times = rows.numbers(TIME)
+    found = cycle_of({name: rows.columns[name] for name in names if name != TIME}, times)
+    known = times[np.isfinite(times)]
+    seconds = (window[1] - window[0]).total_seconds() if window else float(np.ptp(known)) if len(known) else 0.0
+    return coverage(found, seconds / _HOUR, held)
 
 
 def _counts(parts: Mapping[str, Table]) -> dict[str, int]:
