@@ -31,6 +31,9 @@ QUALITY = replace(trigger(cause=QUALITY_ALARM), evidence="QUALITY")
 QUIET = {"window_start": "2013-01-01T00:00:00Z", "window_end": "2013-01-02T00:00:00Z"}
 
 
+SPARSE = {**QUIET, "window_start": "2013-03-31T00:00:00Z", "window_end": "2013-04-01T00:00:00Z", "rows": 300}
+
+
 def held(owner: str = "another", until: datetime = NOW + HOUR) -> dict[str, Any]:
     return {"owner": owner, "fence": 7, "expires_at": clock.epoch(until)}
 
@@ -72,6 +75,16 @@ def analysis(start: datetime, end: datetime) -> dict[str, Any]:
         (trigger(), {"opened": 31}, "budget_spent"),
         (trigger(), {"spent": 100.0}, "budget_spent"),
         (BOOTSTRAP, {"opened": 31, "spent": 100.0}, "open"),
+        # An alarm whose window of 24 hours can't have its rows labelled when it has grown for 48 more.
+        (trigger(), {"analysis": SPARSE, "quality": {**QUIET, "needed_rows": 901}}, "too_few_rows"),
+        (trigger(), {"analysis": SPARSE, "quality": {**QUIET, "needed_rows": 900}}, "open"),
+        (
+            trigger(),
+            {"analysis": SPARSE, "quality": {**QUIET, "needed_rows": 451, "label_coverage": 0.5}},
+            "too_few_rows",
+        ),
+        (trigger(), {"analysis": SPARSE, "quality": QUIET}, "open"),
+        (replace(trigger(), asked="retrain"), {"analysis": SPARSE, "quality": {**QUIET, "needed_rows": 901}}, "open"),
         # What errors cost a month, where somebody says so, is held against a training: of alarms on quality.
         (QUALITY, {"quality": {**QUIET, "dollars_a_month": 19.0, "training_dollars": 20.0}}, "not_worth_it"),
         (QUALITY, {"quality": {**QUIET, "dollars_a_month": 20.0, "training_dollars": 20.0}}, "open"),

@@ -327,6 +327,7 @@ def opening_rules(**changes: Any) -> OpeningRules:
         "max_event_age": timedelta(hours=24),
         "quality_alarm_arns": frozenset({QUALITY_ALARM}),
         "monthly_dollars": 100.0,
+        "label_wait": timedelta(hours=48),
     }
     return OpeningRules(**{**rules, **changes})
 

@@ -361,6 +361,25 @@ def test_enough_labelled_rows_since_the_last_window_that_was_learned_from_are_to
     assert len(told(bus)) == 1
 
 
+def test_where_only_alarms_count_one_that_was_postponed_begins_when_there_are_enough_rows(
+    world: Any, ledger: Any, bus: Any, enough: QualityWatchRules
+) -> None:
+    episode = opened(ledger, trigger(parse("2013-03-14T00:00:00Z")))
+    begun = parse("2013-03-14T10:00:00Z")
+    ledger.keep_rows(episode, (begun - timedelta(days=1), begun), "rows/flights/before", "7" * 64)
+    world.ask(1500, error=5, hour="2013/03/15/09")
+    world.learn(hour="2013/03/16/09")
+    rules = replace(enough, on_evidence=False)
+    ledger.postpone(trigger(begun - timedelta(hours=1)))
+    world.look("2013-03-16T10:00:00Z", rules)
+    assert told(bus) == [], "what was postponed before the last window has had its episode"
+    ledger.postpone(trigger(parse("2013-03-15T12:00:00Z")))
+    world.ask(10, error=5, name="b", hour="2013/03/15/09")
+    world.look("2013-03-16T11:00:00Z", rules)
+    assert [detail["rows"] for detail in told(bus)] == [1500]
+    assert world.item()["needed_rows"] == 1000
+
+
 def test_with_economics_enough_rows_are_told_when_what_was_lost_is_worth_a_training(
     world: Any, ledger: Any, bus: Any, store: Any, enough: QualityWatchRules
 ) -> None:

@@ -215,8 +215,13 @@ def test_a_new_category_is_news_and_no_reason_to_refuse(spec, reference):
 @pytest.mark.parametrize(
     ("labels_kept", "code", "says"),
     [
-        (0, "labels_insufficient", "0 of 400 rows have a label (0.0%, 80% are needed); 0 label records were read"),
-        (319, "labels_insufficient", "319 of 400 rows have a label"),
+        (0, "labels_insufficient", "0 of 400 rows have a label (0.0%, 5% are needed); 0 label records were read"),
+        (19, "labels_insufficient", "19 of 400 rows have a label (4.8%, 5% are needed)"),
+        (
+            280,
+            "labels_insufficient",
+            "labels have come to 70% of the window (80% are needed: [dataset] min_label_reach)",
+        ),
     ],
 )
 def test_too_few_labels_are_refused(spec, reference, labels_kept, code, says):
@@ -224,6 +229,15 @@ def test_too_few_labels_are_refused(spec, reference, labels_kept, code, says):
     found, detail = refused(spec, reference, asked, dict(list(labels.items())[:labels_kept]))
     assert found == code
     assert says in detail
+
+
+def test_a_sample_of_the_labels_is_enough_where_it_reaches_to_the_window_s_end(spec, reference):
+    asked, labels = requests(table(1000, seed=2))
+    sampled = dict(list(labels.items())[::5])
+    manifest = build(spec, reference, asked, sampled).manifest
+    assert (manifest["rows"]["labelled"], manifest["label_coverage"], manifest["label_reach"]) == (200, 0.2, 1.0)
+    late = dict(list(labels.items())[:320])
+    assert refused(spec, reference, asked, late)[0] == "labels_insufficient"
 
 
 def test_too_few_rows_are_refused(spec, reference):

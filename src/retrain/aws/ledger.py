@@ -324,6 +324,16 @@ class Ledger:
         counted = {"since": clock.render(since), "until": clock.render(until), "rows": rows, **dollars}
         self._table.write(put({**_of(endpoint_name, "EVIDENCE"), **counted}))
 
+    def postpone(self, trigger: Trigger) -> None:
+        """The alarm waits for enough labelled rows."""
+        item = {"cause": trigger.cause, "at": clock.render(trigger.at), "text": trigger.text}
+        self._table.write(put({**_of(trigger.endpoint_name, "POSTPONED"), **item}))
+
+    def postponed(self, endpoint_name: str, since: datetime) -> Item | None:
+        """The last alarm since then that waits for enough labelled rows."""
+        item = self._table.get(_of(endpoint_name, "POSTPONED"))
+        return item if item and clock.parse(item["at"]) > since else None
+
     def learned_until(self, endpoint_name: str) -> datetime | None:
         """The end of the last window whose rows were kept."""
         kept = self.kept_rows(endpoint_name)

@@ -53,6 +53,7 @@ def opening() -> OpeningRules:
         max_event_age=setting("MAX_EVENT_AGE_HOURS", _hours),
         monthly_episodes=setting("MONTHLY_EPISODES", int),
         monthly_dollars=setting("MONTHLY_DOLLARS", float),
+        label_wait=setting("LABEL_WAIT_HOURS", _hours),
     )
 
 

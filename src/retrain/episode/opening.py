@@ -48,6 +48,7 @@ class OpeningRules:
     quality_alarm_arns: frozenset[str] = frozenset()
     monthly_episodes: int = 31
     monthly_dollars: float = 0.0  # 0: any number
+    label_wait: timedelta = timedelta(0)  # for how long an episode waits for labels, and its window grows
 
     def __post_init__(self) -> None:
         if self.window <= timedelta(0) or self.max_event_age <= timedelta(0):
@@ -90,6 +91,8 @@ def open_episode(
             ledger.count_occurrence(trigger, seen.lock["owner"])
         if decided.reason == "budget_spent" and ledger.tell_budget_spent(trigger.endpoint_name, trigger.at):
             _tell_budget(trigger, seen, rules, topic)
+        if decided.reason == "too_few_rows":
+            ledger.postpone(trigger)
         if decided.action in {"count", "ignore"}:
             return ignored(decided.reason)
         if decided.action == "start" and seen.episode:
@@ -130,10 +133,13 @@ def decide(trigger: Trigger, seen: Situation, rules: OpeningRules) -> Decision:
         return Decision("ignore", reason)
     if seen.owner(trigger.at):
         return Decision("ignore" if trigger.cause == "evidence" else "count", "episode_open")
-    if trigger.trains and _spent(seen, rules):
-        return Decision("ignore", "budget_spent")
-    if _pays_not(trigger, seen):
-        return Decision("ignore", "not_worth_it")
+    not_now = {
+        "budget_spent": trigger.trains and _spent(seen, rules),
+        "not_worth_it": _pays_not(trigger, seen),
+        "too_few_rows": trigger.kind == "alarm" and _hopeless(seen, rules),
+    }
+    if reason := next((reason for reason, applies in not_now.items() if applies), None):
+        return Decision("ignore", reason)
     window, report_uri = _window(trigger, seen, rules)
     return Decision("open", window=window, report_uri=report_uri, text=_why(trigger, seen))
 
@@ -150,6 +156,20 @@ def _pays_not(trigger: Trigger, seen: Situation) -> bool:
     """
     known = seen.quality or {}
     return trigger.evidence == "QUALITY" and known.get("dollars_a_month", 0.0) < known.get("training_dollars", 0.0)
+
+
+def _hopeless(seen: Situation, rules: OpeningRules) -> bool:
+    """Whether a window at the traffic's pace has too few labelled rows to learn from, even when it has grown.
+
+    Then the quality monitor, who counts them, begins the episode when there are enough. What nobody knows is no reason.
+    """
+    drift, quality = seen.analysis or {}, seen.quality or {}
+    rows, needed = drift.get("rows"), quality.get("needed_rows")
+    if not rows or not needed:
+        return False
+    window = clock.parse(drift["window_end"]) - clock.parse(drift["window_start"])
+    labelled = rows * (quality.get("label_coverage") or 1.0)
+    return bool(window and labelled * (window + rules.label_wait) / window < needed)
 
 
 def _news(trigger: Trigger, seen: Situation) -> datetime:

@@ -84,11 +84,11 @@ def evaluate(options: argparse.Namespace) -> str:
         **hashes,
     }
     rules = QualityRules(
+        min_label_coverage=spec.dataset.min_label_coverage,
         max_bad_share=spec.dataset.max_bad_share,
         label_delay_hours=spec.monitor.label_delay_hours,
         false_alarms_per_year=spec.monitor.false_alarms_per_year,
         evidence_rows=spec.least_rows,
-        evidence_coverage=spec.dataset.min_label_coverage,
         cycle_hours=spec.dataset.cycle_hours or manifest["cycle"]["hours"],
         training_dollars=spec.economics.training_dollars,
         error_dollars=spec.economics.error_dollars,

@@ -39,7 +39,10 @@ what comes out, and how a better model is told from a worse one. A complete file
     cycle_hours = 0.0          # of traffic that labels have to cover before they begin an episode. 0: a day, or a week
                                # where the rows' own times show that one day of the week is unlike another
     min_rows = 1000            # labelled rows that a drift window must have; [gate] min_rows of them must be held out
-    min_label_coverage = 0.8   # share of the window's rows whose label has arrived
+    min_label_coverage = 0.05  # share of the window's rows whose label has arrived: a sample is enough. Quality is
+                               # judged by as many
+    min_label_reach = 0.8      # share of the window, in tenths of its rows, to which labels have come. Those that come
+                               # late are missing at its end, which matters most
     max_bad_share = 0.05       # share of unreadable lines and values
     holdout_share = 0.2        # newest part of the window: judged on, never trained on
     validation_share = 0.15    # of what is left, again the newest: early stopping, choice of the candidate
@@ -176,7 +179,8 @@ class DatasetOptions:
 
     cycle_hours: float = _limited(0.0, 0.0, 8784.0)
     min_rows: int = _limited(1000, 10, 10**9)
-    min_label_coverage: float = _limited(0.8, *_SHARE)
+    min_label_coverage: float = _limited(0.05, *_SHARE)
+    min_label_reach: float = _limited(0.8, *_SHARE)
     max_bad_share: float = _limited(0.05, *_SHARE)
     holdout_share: float = _limited(0.2, 0.05, 0.5)
     validation_share: float = _limited(0.15, 0.05, 0.5)

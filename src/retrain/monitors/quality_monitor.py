@@ -161,7 +161,7 @@ def _weigh_evidence(
     until, rows, lost = begun, 0, 0.0
     if counted and clock.parse(counted["since"]) == begun:
         until, rows, lost = clock.parse(counted["until"]), int(counted["rows"]), float(counted.get("lost", 0.0))
-    if analysis.window[0] >= until and (analysis.label_coverage or 0.0) >= needed.evidence_coverage:
+    if analysis.window[0] >= until and (analysis.label_coverage or 0.0) >= needed.min_label_coverage:
         until, rows = analysis.window[1], rows + analysis.labelled
         lost = max(lost + _month(analysis, baseline) * (analysis.window[1] - analysis.window[0]) / MONTH, 0.0)
         ledger.count_evidence(endpoint, begun, until, rows, lost=lost, training_dollars=needed.training_dollars)
@@ -170,16 +170,18 @@ def _weigh_evidence(
     if enough and lost < needed.training_dollars:
         logger.info("an episode would not pay yet", lost=lost, training_dollars=needed.training_dollars, rows=rows)
         count("EpisodeSkipped", reason="not_worth_it")
-    elif rules.on_evidence and enough:
+    elif enough and (rules.on_evidence or ledger.postponed(endpoint, begun)):
         window = {"window_start": clock.render(begun), "window_end": clock.render(until)}
         bus.put(names.REQUESTS["evidence"], {"endpoint_name": endpoint, **window, "rows": rows})
         logger.info("enough labelled rows to learn from", rows=rows, window=window)
 
 
 def _worth(analysis: QualityAnalysis, baseline: QualityBaseline) -> dict[str, float]:
-    """What the errors of the window, beyond the holdout's, cost a month at this rate, and what a training does."""
+    """What an alarm is held against: the rows that a training needs, what it costs, and what a month of errors does."""
     training = baseline.rules.training_dollars
-    return {"dollars_a_month": _month(analysis, baseline), "training_dollars": training} if training else {}
+    needed = {"needed_rows": baseline.rules.evidence_rows} if baseline.rules.evidence_rows else {}
+    reckoned = {"dollars_a_month": _month(analysis, baseline), "training_dollars": training} if training else {}
+    return {**needed, **reckoned}
 
 
 def _month(analysis: QualityAnalysis, baseline: QualityBaseline) -> float:

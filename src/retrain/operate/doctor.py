@@ -20,7 +20,7 @@ from retrain.model.spec import DatasetOptions
 from retrain.operate.cost import Post, episodes, interval, standing
 from retrain.operate.deployment import Clients, Deployment
 
-LEAST_COVERAGE = DatasetOptions.min_label_coverage  # unless model.toml says another
+LEAST_COVERAGE = DatasetOptions.min_label_reach  # unless model.toml says another
 
 
 @dataclass(frozen=True)

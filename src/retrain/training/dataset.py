@@ -70,6 +70,7 @@ _DIFFERENT = 20  # values that a column must have for its distribution to be its
 _COMPARED = 2_000  # values of a column, evenly spread
 _OPPOSITE = -0.9  # correlation of two shares of one whole: when one grows the other shrinks, and they trade places
 _BATCH = 20_000
+_TENTHS = 10
 _HOUR = 3600.0
 _NEW = "__new"  # 1 for the window's rows in datasets of before there were ages
 
@@ -190,6 +191,12 @@ def drift_dataset(
             f"{int(answered.sum())} of {len(answered)} rows have a label ({coverage:.1%}, "
             f"{spec.dataset.min_label_coverage:.0%} are needed); {read.bad_labels.lines} label records were read",
         )
+    if (reach := label_reach(answered)) < spec.dataset.min_label_reach:
+        raise Refused(
+            "labels_insufficient",
+            f"labels have come to {reach:.0%} of the window ({spec.dataset.min_label_reach:.0%} are needed: [dataset] "
+            f"min_label_reach); {int(answered.sum())} of {len(answered)} rows have one",
+        )
     known = np.flatnonzero(answered)
     if len(known) < spec.least_rows:
         raise Refused("too_few_rows", f"{len(known)} labelled rows, {_needed(spec)}")
@@ -222,6 +229,7 @@ def drift_dataset(
             "cycle": _cycle(spec, [reference.rows, new], window, times[second:]),
             "times": {name: [_moment(span[0]), _moment(span[-1])] for name, span in spans.items()},
             "label_coverage": round(coverage, 6),
+            "label_reach": reach,
             "quarantined": {
                 "captures": dict(sorted(read.bad_captures.reasons.items())),
                 "labels": dict(sorted(read.bad_labels.reasons.items())),
@@ -287,6 +295,19 @@ def sha256(path: Path) -> str:
     """The file's SHA-256, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def label_reach(answered: NDArray[np.bool_]) -> float:
+    """The share of the tenths of the rows, which are in the order of time, to which labels have come.
+
+    To one whose share of labelled rows is at least half of that in all: labels of a sample are few everywhere, those
+    that are late are missing at the end.
+
+    >>> label_reach(np.arange(1000) < 600), label_reach(np.arange(1000) % 20 == 0)
+    (0.6, 1.0)
+    """
+    parts = np.array_split(answered, min(_TENTHS, max(len(answered), 1)))
+    return sum(float(part.mean()) >= float(answered.mean()) / 2 for part in parts if len(part)) / len(parts)
 
 
 def _distinct(captures: Sequence[Capture], quarantined: Counter[str]) -> tuple[list[Capture], int]:
