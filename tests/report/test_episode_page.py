@@ -50,6 +50,14 @@ def test_what_was_not_looked_for_is_said(item: Any, manifest: Any, evaluation: A
     assert "Not looked for" not in draw(item, manifest, evaluation)
 
 
+def test_what_is_new_in_kind_is_told_with_what_a_person_may_do(item: Any, manifest: Any, evaluation: Any) -> None:
+    assert "New in kind" not in draw(item, manifest, evaluation)
+    manifest["news"] = ["carrier: 95% of the rows have one and the same value, 3% of the reference's have it"]
+    page = own(draw(item, manifest, evaluation))
+    assert "95% of the rows have one and the same value" in page
+    assert "python -m retrain exclude" in page
+
+
 def test_names_are_shown_and_not_run_and_a_token_is_not_shown(item: Any, manifest: Any, evaluation: Any) -> None:
     page = draw(item, manifest, evaluation)
     assert "&lt;/script&gt;&lt;img src=x" in page

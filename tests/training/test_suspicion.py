@@ -17,7 +17,7 @@ from retrain.model.table import category, concat
 from retrain.quality.verdict import Pairs, read_pairs
 from retrain.training.dataset import Read, bootstrap_dataset, drift_dataset
 from retrain.training.history import reference_of
-from retrain.training.suspicion import flips_suspicion
+from retrain.training.suspicion import beside_others, flips_suspicion
 
 SPEC = parse_spec(MODEL)
 BINARY = parse_spec(MODEL.replace("regression", "binary").replace("rmse", "auc"))
@@ -71,7 +71,26 @@ def test_one_request_that_gives_nearly_everything_is_suspect():
 def test_one_category_that_used_to_be_a_minority_is_news_that_the_labels_judge():
     asked, labels = requests(concat([table(970, seed=2, towns=("Bo",)), table(30, seed=3)]))
     said = "town: 98% of the rows have one and the same value, 30% of the reference's have it"
-    assert build(asked, labels).manifest["news"] == [said]
+    [found] = build(asked, labels).manifest["news"]
+    assert (found.split("; ")[0], found.endswith("it came instead of them")) == (said, True)
+
+
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        (20, "came 20 an hour, in the others 20: it came on top, as a flood does"),
+        (1, "came 1 an hour, in the others 20: it came instead of them"),
+    ],
+)
+def test_a_flood_is_told_from_a_change_by_what_else_came_in_its_hours(others, said):
+    """24 hours of twenty rows; in the last twelve one value has a thousand, on top of the others or instead of them."""
+    hours = np.repeat(np.arange(24), [20] * 12 + [1_000 + others] * 12)
+    filling = np.zeros(len(hours), dtype=bool)
+    for hour in range(12, 24):
+        filling[np.flatnonzero(hours == hour)[:1_000]] = True
+    found = beside_others(hours * 3600.0 + 7, filling)
+    assert found == f"in the 12 hours that it fills, other rows {said}"
+    assert beside_others(hours[hours > 11] * 3600.0, filling[hours > 11]) is None, "no other hours to compare with"
 
 
 def test_a_feature_that_left_its_old_range_is_news_and_its_rows_are_learned_from():

@@ -483,7 +483,7 @@ def _news(spec: Spec, rows: Table, reference: Table) -> list[str]:
             share = _unknown_share(column, reference, feature.name)
             if share > UNSEEN_LIMIT:
                 found.append(f"{feature.name}: {share:.0%} of the values are categories never seen before")
-            elif filling := filled_by(rows, reference, feature.name, spec.dataset.max_source_share):
+            elif filling := filled_by(rows, rows.numbers(TIME), reference, feature.name, spec.dataset.max_source_share):
                 found.append(filling)
     for name, far in outliers(spec, rows, reference).items():
         if far.mean() > spec.dataset.max_outlier_share and name != spec.label:

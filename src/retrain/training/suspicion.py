@@ -25,6 +25,7 @@ FAR = 10.0  # from the reference's median, in ranges of the reference: what lies
 NATURAL = 3.0  # times as many copies as the reference lets expect are nothing special
 LEAST_ROWS = 50  # of a stretch in which labels may be flipped
 WIDTHS = (0.05, 0.1, 0.2, 0.3)  # of a stretch, as shares of the window
+_HOURS = 3  # of each sort, to compare their rates
 _STEPS = 4  # of a stretch's width from one to the next
 _SIGNIFICANT = 4.0  # standard errors: some two hundred stretches are looked at
 
@@ -39,11 +40,11 @@ def source_suspicion(spec: Spec, captures: Sequence[Capture]) -> str | None:
     return None
 
 
-def filled_by(rows: Table, reference: Table, name: str, most: float) -> str | None:
+def filled_by(rows: Table, times: Numbers, reference: Table, name: str, most: float) -> str | None:
     """One category that used to be a minority fills more than that share of the rows: news, in a sentence.
 
     A campaign, a season and a flood look alike by their shares, and a world in which one value is all there is has to
-    be learned.
+    be learned. By their rates they differ, as far as the rows' `times` (rows,) tell: see `beside_others`.
     """
     column = rows.categories(name)
     if not (column.codes >= 0).any():
@@ -52,8 +53,25 @@ def filled_by(rows: Table, reference: Table, name: str, most: float) -> str | No
     code, share = int(counts.argmax()), float(counts.max() / len(rows))
     before = float(np.mean(reference.categories(name).codes_in([column.levels[code]]) == 0))
     if share > most and before < most / 2:
-        return f"{name}: {share:.0%} of the rows have one and the same value, {before:.0%} of the reference's have it"
+        said = f"{name}: {share:.0%} of the rows have one and the same value, {before:.0%} of the reference's have it"
+        return "; ".join(filter(None, [said, beside_others(times, column.codes == code)]))
     return None
+
+
+def beside_others(times: Numbers, filling: NDArray[np.bool_]) -> str | None:
+    """Whether the rows that fill a window (rows,) came on top of the others or instead of them, in a sentence.
+
+    A flood adds volume: in the hours in which it is the majority, the others come as often as in the other hours (half
+    as often at least, for hours differ). None without three hours of each sort to compare; times are in seconds.
+    """
+    hours = np.unique(np.floor(times / 3600.0), return_inverse=True)[1]
+    filled, others = (np.bincount(hours[which], minlength=hours.max() + 1) for which in (filling, ~filling))
+    flooded = filled > others
+    if min(flooded.sum(), (~flooded).sum()) < _HOURS:
+        return None
+    then, else_ = others[flooded].mean(), others[~flooded].mean()
+    where = f"in the {flooded.sum()} hours that it fills, other rows came {then:.3g} an hour, in the others {else_:.3g}"
+    return f"{where}: {'it came on top, as a flood does' if then >= else_ / 2 else 'it came instead of them'}"
 
 
 def copies_suspicion(spec: Spec, rows: Table, reference: Table) -> str | None:
