@@ -16,9 +16,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -48,6 +50,7 @@ WEEK = 168
 FALSE_ALARMS, THRESHOLD = 0.1, 0.3
 MIN_ROWS, MANY = 500, 25  # the least rows of a look; features
 SEED = 5000
+YEARS = 10  # that are measured at a time
 BASELINES = ((60, 100), (60, 1_000), (28, 1_000), (60, 10_000))  # days, and rows a day
 A_DAY = (100, 1_000, 10_000)
 NORMAL, BINS = NormalDist(), 100
@@ -62,31 +65,46 @@ ONSETS = 20
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--years", type=int, default=30, help="simulated years for each baseline and traffic")
+    options.add_argument("--years", type=int, default=30, help="simulated years for each baseline and traffic, in tens")
     options.add_argument("--delays", type=int, default=20, help="worlds in which a change is looked for")
     options.add_argument("--orders", type=int, default=2, help="random orders of the flights' days")
     options.add_argument("--seed", type=int, default=SEED, help="the first seed")
     options.add_argument("--write", type=Path)
     options.add_argument("--json", type=Path)
+    options.add_argument("--resume", action="store_true", help="go on with what --json has")
     chosen = options.parse_args()
-    seeds = range(chosen.seed, chosen.seed + chosen.delays)
-    found: dict[str, Any] = {
-        "unchanged": [
-            {"baseline": days, "a_day": a_day, **unchanged(days, range(chosen.seed, chosen.seed + chosen.years), a_day)}
-            for days, a_day in BASELINES
-        ],
-        "delays": {a_day: delays(60, seeds, a_day) for a_day in A_DAY},
-        "breaks": {a_day: what_breaks(chosen.seed, 60, a_day) for a_day in A_DAY[:2]},
-        "sparse": sparse(chosen.seed),
-        "flights": [shuffled_flights(seed) for seed in range(2, 2 + chosen.orders)],
-    }
+    found = measured(chosen)
     text = report(found)
     print(text)
     if chosen.write:
         chosen.write.write_text(text, encoding="utf-8")
-    if chosen.json:
-        chosen.json.parent.mkdir(parents=True, exist_ok=True)
-        chosen.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def measured(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Every piece by name; with --resume, those that --json has are not measured again."""
+    blocks = range(chosen.seed, chosen.seed + chosen.years, YEARS)
+    seeds = range(chosen.seed, chosen.seed + chosen.delays)
+    pieces: dict[str, Callable[[], Any]] = {
+        **{
+            f"unchanged {days} {a_day} {first}": partial(unchanged, days, range(first, first + YEARS), a_day)
+            for days, a_day in BASELINES
+            for first in blocks
+        },
+        **{f"delays {a_day}": partial(delays, 60, seeds, a_day) for a_day in A_DAY},
+        **{f"breaks {a_day}": partial(what_breaks, chosen.seed, 60, a_day) for a_day in A_DAY[:2]},
+        "sparse": partial(sparse, chosen.seed),
+        **{f"flights {seed}": partial(shuffled_flights, seed) for seed in range(2, 2 + chosen.orders)},
+    }
+    found: dict[str, Any] = {}
+    if chosen.resume and chosen.json and chosen.json.exists():
+        found = json.loads(chosen.json.read_text(encoding="utf-8"))
+    for name, measure in pieces.items():
+        if name not in found:
+            found[name] = measure()
+        if chosen.json:
+            chosen.json.parent.mkdir(parents=True, exist_ok=True)
+            chosen.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return found
 
 
 # Worlds ---------------------------------------------------------------------------------------------------------------
@@ -234,7 +252,7 @@ def evidence_of(
     values = [
         lasting.evidence("linf", float(d), blocks, WEEK, (int(k), m, 10)) for d, k in zip(distance, n, strict=True)
     ]
-    sums = [lasting.accumulated([values[i] for i in _weeks_before(place)]) for place in range(len(ends))]
+    sums = [lasting.accumulated([values[i] for i in _weeks_before(place)], blocks) for place in range(len(ends))]
     return ends, distance, np.array(sums)
 
 
@@ -296,7 +314,27 @@ def unchanged(days: int, seeds: range, a_day: int) -> dict[str, Any]:
         settled = np.arange(28 * 24, 365 * 24 + 1)
         undecided += int((~known[settled] & ~drifted[settled]).sum())
         looked += len(settled)
-    return {"years": len(seeds), "alarms": alarms, "together": together, "undecided": undecided / looked}
+    return {
+        "baseline": days,
+        "a_day": a_day,
+        "years": len(seeds),
+        "alarms": alarms,
+        "together": together,
+        "undecided": undecided,
+        "looks": looked,
+    }
+
+
+def _added_up(parts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The years of each baseline and traffic, which were measured some at a time."""
+    found: dict[tuple[int, int], dict[str, Any]] = {}
+    for part in parts:
+        whole = found.setdefault((part["a_day"], part["baseline"]), {"alarms": Counter()})
+        for name in ("years", "together", "undecided", "looks"):
+            whole[name] = whole.get(name, 0) + part[name]
+        for kind, row in part["alarms"].items():
+            whole["alarms"].update({f"{kind}, {name}": count for name, count in row.items()})
+    return [{"a_day": a_day, "baseline": days, **whole} for (a_day, days), whole in found.items()]
 
 
 def _sliding(rows: NDArray[np.int64], hours: int) -> NDArray[np.int64]:
@@ -309,7 +347,7 @@ def _until_next_midnight(told: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return told[midnights]
 
 
-def delays(days: int, seeds: range, a_day: int) -> dict[str, list[tuple[float, str] | None]]:
+def delays(days: int, seeds: range, a_day: int) -> dict[str, Any]:
     """Days until a change of an independent feature among 25 is seen, and the look that sees it; None: not in 60."""
     after = 60
     hours, start = (days + 28 + after) * 24, (days + 28) * 24
@@ -336,7 +374,7 @@ def delays(days: int, seeds: range, a_day: int) -> dict[str, list[tuple[float, s
             ends = np.arange(168, 168 + 24 * len(lasted), 24)
             seen += [(float(end - 28 * 24) / 24, "lasting") for end in ends[lasted & (ends > 28 * 24)]][:1]
             found.setdefault(name, []).append(min(seen, default=None))
-    return found
+    return {"a_day": a_day, "days": found}
 
 
 def sparse(seed: int) -> dict[str, int]:
@@ -411,7 +449,7 @@ def what_breaks(seed: int, days: int, a_day: int, baseline_days: int = 60) -> di
                     until = float(number + 1 - onset)
                     break
             seen.setdefault(name, []).append(until)
-    return {"days": days, "false": false, "seen": seen}
+    return {"a_day": a_day, "days": days, "false": false, "seen": seen}
 
 
 def _broken(row: list[str], name: str, generator: np.random.Generator) -> list[str]:
@@ -485,24 +523,15 @@ def report(found: dict[str, Any]) -> str:
         "| rows a day | baseline | years | false alarms | a year, 95 % bound | undecided after 28 days |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for part in found["unchanged"]:
-        alarms, years = part["together"], part["years"]
-        most = _poisson_bound(alarms) / years
-        cells = (
-            f"{part['a_day']:,}",
-            f"{part['baseline']} days",
-            years,
-            alarms,
-            f"{most:.2f}",
-            f"{part['undecided']:.1%}",
-        )
-        lines.append(f"| {' | '.join(map(str, cells))} |")
+    for part in _added_up(_parts(found, "unchanged")):
+        most = _poisson_bound(part["together"]) / part["years"]
+        told = f"{part['years']} | {part['together']} | {most:.2f} | {part['undecided'] / part['looks']:.1%}"
+        lines.append(f"| {part['a_day']:,} | {part['baseline']} days | {told} |")
     lines += ["", "Which feature and look they were of:", ""]
     of = [
-        f"- {part['a_day']:,} rows a day, baseline of {part['baseline']} days: {kind}, {name} {count}"
-        for part in found["unchanged"]
-        for kind, row in part["alarms"].items()
-        for name, count in row.items()
+        f"- {part['a_day']:,} rows a day, baseline of {part['baseline']} days: {name} {count}"
+        for part in _added_up(_parts(found, "unchanged"))
+        for name, count in part["alarms"].items()
         if count
     ]
     lines += of or ["None."]
@@ -514,24 +543,23 @@ def report(found: dict[str, Any]) -> str:
         "",
     ]
     lines += ["| rows a day | change | days, median | most | not seen in 60 days | seen by |", "| --- " * 6 + "|"]
-    for a_day, changes in found["delays"].items():
-        for name, some in changes.items():
+    for part in _parts(found, "delays"):
+        for name, some in part["days"].items():
             days = sorted(one[0] for one in some if one is not None)
             told = f"{days[len(days) // 2]:.2f} | {days[-1]:.2f}" if days else "never | never"
             by = ", ".join(sorted({one[1] for one in some if one is not None}))
-            lines.append(f"| {a_day:,} | {name} | {told} | {len(some) - len(days)} of {len(some)} | {by} |")
+            lines.append(f"| {part['a_day']:,} | {name} | {told} | {len(some) - len(days)} of {len(some)} | {by} |")
     lines += ["", "## What breaks: hours until it is seen", ""]
     lines += [f"{ONSETS} onsets at any hour of the day and night, baseline of 60 days.", ""]
     lines += ["| rows a day | break | within the hour | two hours | most | not seen in a day |", "| --- " * 6 + "|"]
-    for a_day, part in found["breaks"].items():
+    for part in _parts(found, "breaks"):
         for name, some in part["seen"].items():
             hours = [one for one in some if one is not None]
             within = (f"{sum(one <= most for one in hours)} of {len(some)}" for most in (1, 2))
-            lines.append(
-                f"| {a_day:,} | {name} | {' | '.join(within)} | {max(hours, default=0):g} | {len(some) - len(hours)} |"
-            )
+            told = f"{' | '.join(within)} | {max(hours, default=0):g} | {len(some) - len(hours)}"
+            lines.append(f"| {part['a_day']:,} | {name} | {told} |")
     false = ", ".join(
-        f"{part['false']} in {part['days']} days ({a_day:,} rows a day)" for a_day, part in found["breaks"].items()
+        f"{part['false']} in {part['days']} days ({part['a_day']:,} rows a day)" for part in _parts(found, "breaks")
     )
     lines += [
         "",
@@ -543,13 +571,17 @@ def report(found: dict[str, Any]) -> str:
     lines += [f"DRIFTED: {calm['with times']} with times, {calm['without']} without.", ""]
     lines += ["## The flights with their days in random order: DRIFTED of all windows", ""]
     lines += [f"| baseline | {' | '.join(f'{length} d' for length in FLIGHT_WINDOWS)} |", "| --- " * 6 + "|"]
-    for number, one in enumerate(found["flights"], 1):
+    for number, one in enumerate(_parts(found, "flights"), 1):
         for name in ("with times", "without"):
             shares = (one[f"{name}, {length}"] for length in FLIGHT_WINDOWS)
             lines.append(
                 f"| order {number}, {name} | {' | '.join(f'{drifted} of {every}' for drifted, every in shares)} |"
             )
     return "\n".join(lines) + "\n"
+
+
+def _parts(found: Mapping[str, Any], section: str) -> list[Any]:
+    return [piece for name, piece in found.items() if name.split()[0] == section]
 
 
 def _poisson_bound(count: int) -> float:

@@ -6,6 +6,11 @@ import pytest
 from retrain.drift import lasting
 from retrain.drift.chance import KINDS, Blocks, as_distance
 
+
+def weeks(count=8, **more):
+    return (Blocks(168, count, 0.0, dict.fromkeys(KINDS, 0.1), dict.fromkeys(KINDS, 0.1), **more),)
+
+
 ROWS = (7_000, 60_000, 10)
 
 
@@ -37,8 +42,14 @@ def test_on_average_a_week_of_an_unchanged_world_pays_less_than_its_stake():
 
 
 def test_weeks_that_are_alike_are_forgotten():
-    assert lasting.accumulated([100, 100]) == 10_100
-    assert lasting.accumulated([100, 100, 1 / 13, 1 / 13]) < 100
+    assert lasting.accumulated([100, 100], weeks()) == 10_100
+    assert lasting.accumulated([100, 100, 1 / 13, 1 / 13], weeks()) < 100
+
+
+def test_a_baseline_that_knows_no_weeks_multiplies_nothing():
+    """Neighbouring weeks may be alike by more than it knows."""
+    for unknown in (None, blocks(), weeks(count=7), weeks(over=100.0)):
+        assert lasting.accumulated([100, 100], unknown) == 200
 
 
 def test_fewer_false_alarms_ask_for_more():

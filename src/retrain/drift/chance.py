@@ -178,6 +178,19 @@ def bound(
     return Bound(total, hides, few=by_rows >= time, learned=True, hours=of)
 
 
+def exceeded(
+    kind: str, blocks: Sequence[Blocks] | None, hours: float | None, rows: tuple[int, int, int], alpha: float
+) -> float:
+    """The distance that a window exceeds with probability `alpha` at most, as far as its blocks are normal; infinite
+    where the baseline says nothing of its length. Parameters as `bound` has them.
+    """
+    known = [item for item in blocks or () if hours is not None and item.speaks_of(hours)]
+    time = min((item.normally(kind, alpha, hours or 0.0) for item in known), default=math.inf)
+    if not math.isfinite(time):
+        return math.inf
+    return as_distance(kind, math.hypot(time, float(as_shift(kind, _of_rows(kind, rows, alpha)))))
+
+
 def _of_rows(kind: str, rows: tuple[int, int, int], alpha: float) -> float:
     n, m, bins = rows
     if kind == "psi":
