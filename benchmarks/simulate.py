@@ -2,12 +2,12 @@
 
     make simulate                                                  an unchanged world for a year
     PYTHONPATH=src:. python -m benchmarks.simulate --days 120 --scenario shift --parameter CooldownHours=24
-    PYTHONPATH=src:. python -m benchmarks.simulate --scenario rolling | level
+    PYTHONPATH=src:. python -m benchmarks.simulate --days 40 --changed 10 --scenario shift | rolling | level
 
 Event time, nothing waits. Every hour the endpoint's captures and the labels that became known are filed as AWS files
 them; every few hours (--every) both monitors run, the alarms of template.yaml are evaluated, and whoever hears of them
 answers: episodes are opened, pipelines run (dataset, training, gate), the endpoint is updated, the champion switched.
-Of five minutes of the drift monitor's schedule one run in six hours is played by default: an alarm that would have
+Of five minutes of the drift monitor's schedule one run in twelve hours is played by default: an alarm that would have
 been seen and gone in between is not seen here. Whoever has to approve approves at once (ApprovalMode=auto).
 
 The world has daily and weekly cycles, quiet nights, a feature that remembers (AR(1), half-life three days), a category
@@ -69,6 +69,7 @@ class Traffic:
     rows: int  # a day
     scenario: str
     seed: int
+    begins: int = CHANGED  # the day on which the scenario does
     random: np.random.Generator = field(init=False)
     rate: float = field(init=False)
 
@@ -85,11 +86,11 @@ class Traffic:
         cycle = float(np.sin(2 * np.pi * (local - 9) / 24))
         usual = self.rows / 24 * (1 + 0.95 * cycle) * (0.6 if day % 7 in {2, 3} else 1.07)
         count = int(self.random.poisson(max(usual, 0.0)))
-        changed = self.scenario != "unchanged" and day >= CHANGED
+        changed = self.scenario != "unchanged" and day >= self.begins
         theme = int(np.random.default_rng((self.seed, day + 1000)).integers(len(THEMES)))
         name = THEMES[theme]
         if self.scenario == "rolling":
-            name = f"{name} of season {(day - CHANGED) // 30 + 1 if changed else 0}"
+            name = f"{name} of season {(day - self.begins) // 30 + 1 if changed else 0}"
         x = self.random.normal(size=(count, NUMBERS))
         load = cycle + self.random.normal(0, 0.2, count)
         rate = self.rate + self.random.normal(0, 0.1, count)
@@ -111,7 +112,7 @@ class Traffic:
         if changed and self.scenario == "level":
             y = 2 * y
         if changed and self.scenario == "rolling":
-            y += 3 * np.sin((day - CHANGED) // 30) * x[:, 6]
+            y += 3 * np.sin((day - self.begins) // 30) * x[:, 6]
         y += self.random.normal(0, 1.5, count)
         rows = [
             [
@@ -333,7 +334,7 @@ def main() -> None:
         **given,
     }
     with Cloud(**parameters) as cloud:
-        traffic = Traffic(options.rows, options.scenario, options.seed)
+        traffic = Traffic(options.rows, options.scenario, options.seed, options.changed)
         year = play(cloud, traffic, options.days, options.every, options.history, verbose=options.verbose)
         lines = list(report(cloud, year, options.days))
     print("\n".join([f"{options.scenario}, {options.rows} rows a day, seed {options.seed}", *lines]))
@@ -358,7 +359,8 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--days", type=int, default=365)
     parser.add_argument("--rows", type=int, default=1_000, help="a day (1000)")
     parser.add_argument("--history", type=int, default=60, help="days that the first model is trained on (60)")
-    parser.add_argument("--every", type=int, default=6, help="hours between looks of the monitors (6)")
+    parser.add_argument("--every", type=int, default=12, help="hours between looks of the monitors (12)")
+    parser.add_argument("--changed", type=int, default=CHANGED, help="the day on which a scenario begins (90)")
     parser.add_argument("--scenario", choices=SCENARIOS, default="unchanged")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument(
