@@ -150,7 +150,7 @@ faults: $(VENV)/.test  ## print the fault matrix: each row, its tests, and wheth
 
 audit: $(VENV)/.test  ## scan the translated template, the machine and the code; .bench/audit/sbom.json is what everything is made of
 	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(VENV)/audit
-	$(BIN)/uv pip install --quiet --python $(VENV)/audit/bin/python checkov==3.3.30 bandit==1.9.4 cyclonedx-bom==7.5.0
+	$(BIN)/uv pip install --quiet --python $(VENV)/audit/bin/python checkov==3.3.30 bandit==1.9.4 cyclonedx-bom==4.6.1
 	npm install --silent --no-save --prefix $(VENV)/audit asl-validator@4.0.0
 	PYTHONPATH=src:. $(BIN)/python -m local.audit .bench/audit
 	$(VENV)/audit/bin/checkov --skip-download -f .bench/audit/template.json --config-file .bench/audit/checkov.yaml

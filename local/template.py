@@ -28,6 +28,8 @@ EVERYTHING = {
     "NativeMonitoringRole": "monitors",
     "NativeDriftMetrics": "feature_baseline_drift_x",
     "CreateTrail": "true",
+    "SubnetIds": "subnet-11111111",
+    "SecurityGroupIds": "sg-11111111",
     "PermissionsBoundary": f"arn:aws:iam::{ACCOUNT}:policy/boundary",
 }
 _PSEUDO = {
@@ -74,7 +76,7 @@ def translated(template: Mapping[str, Any]) -> dict[str, Any]:
     logging.getLogger("samtranslator.metrics.metrics").setLevel(logging.ERROR)  # it warns of what nobody asked for
     written = copy.deepcopy(dict(template))
     for resource in [*written["Resources"].values(), {"Properties": written["Globals"]["Function"]}]:
-        for key in ("CodeUri", "ContentUri", "DefinitionUri"):  # `sam package` puts them on S3
+        for key in ("CodeUri", "ContentUri", "DefinitionS3Location"):  # `sam package` puts them on S3
             if key in resource.get("Properties", {}):
                 resource["Properties"][key] = "s3://bucket/key"
     made: dict[str, Any] = Translator({}, Parser(), boto_session=boto3.Session(region_name=REGION)).translate(

@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 from a_line import MODEL, month
+from canary import CATEGORY, PLANTED, Listener, planted, said
 from e2e import denials
+from runbook import look_up
 
 from demo.replay import Answer, Replay, WindowResult
 from demo.stack import Stack, wait_for
@@ -109,9 +111,14 @@ class Registrar:
         return [episode for episode in episodes if episode["status"] == "OPEN" and episode.get("task_token")]
 
 
-def test_a_challenger_serves_after_a_person_approved_it_in_the_registry(stack: Stack) -> None:
+@pytest.fixture(scope="module")
+def listener(stack: Stack) -> Listener:
+    return Listener(stack)
+
+
+def test_a_challenger_serves_after_a_person_approved_it_in_the_registry(stack: Stack, listener: Listener) -> None:
     before = stack.champion()
-    result = replay(stack, month(2, slope=-2.0, shift=3.0), "Approved")
+    result = replay(stack, planted(month(2, slope=-2.0, shift=3.0)), "Approved")
     assert (result.verdict, "drift" in result.alarms, result.outcome) == ("DRIFTED", True, "promoted")
     assert stack.champion()["model_package_arn"] != before["model_package_arn"]
     assert status(stack, str(stack.champion()["model_package_arn"])) == "Approved"
@@ -129,6 +136,7 @@ def test_a_challenger_that_a_person_rejected_never_serves(stack: Stack) -> None:
     assert (stack.champion(), stack.serving()) == (champion, serving)
     package = next(e for e in stack.episodes() if e["pk"] == f"EPISODE#{result.episode}")["model_package_arn"]
     assert status(stack, str(package)) == "Rejected"
+    look_up("rejected", stack, EPISODE=str(result.episode))
     assert "owner" not in stack.item(f"ENDPOINT#{stack['EndpointName']}", "LOCK")
 
 
@@ -147,7 +155,7 @@ def test_an_episode_waits_for_labels_first_for_any_then_for_enough(stack: Stack)
 
 
 def test_concept_drift_that_no_feature_shows_opens_an_episode_too(stack: Stack) -> None:
-    result = replay(stack, month(5, slope=-5.0, shift=6.0), "Approved")
+    result = replay(stack, planted(month(5, slope=-5.0, shift=6.0)), "Approved")
     assert (result.verdict, result.quality, result.alarms) == ("STABLE", "DRIFTED", ["quality"])
     assert result.outcome == "promoted", result.reason
 
@@ -180,6 +188,22 @@ def test_drift_that_model_monitors_schedule_sees_opens_an_episode(stack: Stack) 
     opened = wait_for("the alarm to open an episode", lambda: stack.episodes()[before:], seconds=30)
     assert ["NativeDriftAlarm" in str(episode["cause"]) for episode in opened] == [True]
     wait_for("the episode to end", lambda: stack.episodes()[before]["status"] == "CLOSED", seconds=300)
+
+
+def test_no_planted_value_leaves_the_bucket(stack: Stack, listener: Listener) -> None:
+    """Category, number, label and id were captured and learned from; they are in nothing that is said of it."""
+    places = {**said(stack), "notifications": listener.heard()}
+    assert all(places.values()), {place: len(texts) for place, texts in places.items()}
+    found = [(place, value) for place, texts in places.items() for value in PLANTED if value in "\n".join(texts)]
+    assert found == []
+    s3, bucket = stack.aws.client("s3"), stack["BucketName"]
+    keys = [
+        item["Key"]
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix="rows/")
+        for item in page.get("Contents", [])
+    ]
+    kept = [s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys if key.endswith("rows.csv")]
+    assert any(CATEGORY.encode() in text for text in kept), "they were there to be found"
 
 
 def test_every_call_of_the_application_was_allowed(stack: Stack) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from a_line import MODEL, month
 from e2e import denials
+from runbook import carry_out, look_up, prescribed, sections
 
 from demo.replay import Answer, Replay, WindowResult
 from demo.stack import Stack, wait_for
@@ -109,6 +110,7 @@ def test_status_tells_of_a_calm_endpoint_and_says_what_comes_next(stack: Stack) 
     assert (status["lock"], status["episode"], status["paused"]) == (None, None, None)
     assert "an alarm opens an episode" in status["next"]
     assert status["time"].startswith("2026-02-01"), "by AWS's clock"
+    look_up("", stack)
     assert {alarm["state"] for alarm in status["alarms"]} <= {"OK", "INSUFFICIENT_DATA"}
 
 
@@ -124,10 +126,13 @@ def test_paused_it_opens_no_episode_although_the_alarm_fires_and_resumed_a_perso
     run.run()
     assert (run.failed, len(stack.episodes())) == (0, 1)
     assert retrain(stack, "retrain", "--reason", "now") == (2, {"action": "ignored", "reason": "paused"})
-    assert retrain(stack, "resume")[0] == 0
+    assert sections()["DriftAlarm"][-1][3:] == ("resume",)
+    for command in sections()["DriftAlarm"]:
+        carry_out(command, stack)
     episode = followed(stack, "retrain", "--reason", "the fair is over")
     assert (episode["trigger"], episode["outcome"]) == ("retrain", "promoted"), episode.get("detail")
     assert version(stack) == "2"
+    look_up("promoted", stack, EPISODE=str(episode["episode_id"]))
     code, listed = retrain(stack, "episodes")
     assert (code, [item["trigger"] for item in listed]) == (0, ["retrain", "bootstrap"])
     spans = retrain(stack, "trace", str(episode["episode_id"]))[1]
@@ -139,6 +144,7 @@ def test_a_rollback_takes_model_config_and_baseline_back_together_and_forth_agai
     before = stack.champion()
     episode = followed(stack, "rollback", "--reason", "the night is answered wrongly")
     assert (episode["outcome"], episode["reason"]) == ("promoted", "rollback"), episode.get("detail")
+    look_up("rollback", stack, EPISODE=str(episode["episode_id"]))
     champion = stack.champion()
     assert version(stack) == "1"
     assert champion["statistics_uri"] != before["statistics_uri"]
@@ -160,6 +166,7 @@ def test_in_the_middle_of_an_episode_nothing_is_turned_back_and_a_person_may_sto
     wait_for("the stopped episode to end", lambda: ended(stack, count + 1), seconds=120)
     episode = retrain(stack, "show", answer["episode_id"])[1]
     assert (episode["outcome"], episode["reason"]) == ("failed", "execution_aborted")
+    look_up("execution_aborted", stack, EPISODE=answer["episode_id"])
     assert episode["execution_error"] == "StoppedByOperator"
     assert episode["execution_cause"].startswith("the labels of this week are wrong (arn:")
 
@@ -172,11 +179,13 @@ def test_what_was_changed_by_hand_is_seen_and_adopted_or_the_champion_is_restore
     code, status = retrain(stack, "status")
     assert (code, any("adopt or restore" in said for said in status["attention"])) == (1, True), status["attention"]
     assert "adopt, or restore" in json.dumps(retrain(stack, "doctor")[1])
-    assert followed(stack, "adopt", "--reason", "done by hand")["reason"] == "adopt"
+    look_up("diverged", stack)
+    assert followed(stack, *prescribed("diverged", "adopt"))["reason"] == "adopt"
     assert (version(stack), stack.serving()) == ("1", first)
     sagemaker.delete_endpoint(EndpointName="flights")
     assert retrain(stack, "status")[0] == 1
-    assert followed(stack, "restore", "--reason", "deleted overnight")["reason"] == "restore"
+    look_up("endpoint_missing", stack)
+    assert followed(stack, *prescribed("endpoint_missing", "restore"))["reason"] == "restore"
     assert version(stack) == "1"
     assert not any("restore" in said for said in retrain(stack, "status")[1]["attention"])
     assert followed(stack, "rollback", "--to", "2", "--reason", "on with it")["outcome"] == "promoted"
@@ -211,6 +220,15 @@ def test_every_event_leads_to_what_its_readme_says(stack: Stack, file: str, func
         if answer.get("action") == "opened":
             end_of(stack, deployed, answer)
     assert f"`{said.removeprefix('ignored: ')}`" in expected.replace("ignored: ", ""), (answer, expected)
+
+
+def test_events_that_were_refused_are_in_the_queue_that_the_runbook_looks_into(stack: Stack) -> None:
+    url = stack["RejectedEventsUrl"]
+    receive, purge = sections()["RejectedEventsAlarm"]
+    assert '"reason"' in carry_out(receive, stack, REJECTED_EVENTS_URL=url).replace("\\", "")
+    look_up("malformed_event", stack, REJECTED_EVENTS_URL=url)
+    carry_out(purge, stack, REJECTED_EVENTS_URL=url)
+    assert "Messages" not in carry_out(receive, stack, REJECTED_EVENTS_URL=url)
 
 
 def end_of(stack: Stack, deployed: Deployment, answer: dict[str, Any]) -> None:

@@ -187,7 +187,7 @@ class Jobs:
             with contextlib.suppress(files.NoObjectsError):  # there are none yet
                 files.download(self.store.aws("s3", job["RoleArn"]), {"S3Uri": checkpoints["S3Uri"]}, kept)
         config = container.ml / "input" / "config"
-        (config / "hyperparameters.json").write_text(json.dumps(job.get("HyperParameters", {})))
+        (config / "hyperparameters.json").write_text(container.mapped(json.dumps(job.get("HyperParameters", {}))))
         (config / "inputdataconfig.json").write_text(json.dumps(channels))
         (config / "resourceconfig.json").write_text(_resources(host, hosts))
 

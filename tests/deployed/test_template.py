@@ -18,6 +18,7 @@ from samtranslator.translator.translator import Translator
 from local import reference
 from retrain.episode.closing import LONGEST_CALL
 from retrain.episode.sweeping import EVERY
+from retrain.pipeline.definition import CANDIDATE_JOBS, definition
 from retrain.pipeline.publishing import WATCHED_FOR_SILENCE
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +31,7 @@ Resource = dict[str, Any]
 def translated() -> dict[str, Resource]:
     source = yaml_parse((ROOT / "template.yaml").read_text())
     for resource in source["Resources"].values():
-        for key in ("CodeUri", "ContentUri", "DefinitionUri"):
+        for key in ("CodeUri", "ContentUri", "DefinitionS3Location"):
             if key in resource.get("Properties", {}):
                 resource["Properties"][key] = "s3://bucket/key"
     source["Globals"]["Function"]["CodeUri"] = "s3://bucket/key"
@@ -57,7 +58,8 @@ def statements() -> list[tuple[str, Resource]]:
         if item["Type"] == "AWS::IAM::Policy":
             policies.append(properties)
         for policy in policies:
-            found += [(name, statement) for statement in policy["PolicyDocument"]["Statement"]]
+            written = policy["PolicyDocument"]["Statement"]
+            found += [(name, each["Fn::If"][1] if "Fn::If" in each else each) for each in written]
     return found
 
 
@@ -207,6 +209,26 @@ def test_roles_are_passed_by_name_and_to_sagemaker_only() -> None:
         assert statement["Resource"] in [*roles, native]
 
 
+def test_a_job_may_write_the_outputs_of_its_steps_and_nothing_else() -> None:
+    """Every output of the pipeline's jobs, and no folder more."""
+    places = []
+    for job in [step["Arguments"] for jobs in CANDIDATE_JOBS for step in definition(jobs)["Steps"]]:
+        places += [each["S3Output"]["S3Uri"] for each in job.get("ProcessingOutputConfig", {}).get("Outputs", [])]
+        if "OutputDataConfig" in job:
+            places += [job["OutputDataConfig"]["S3OutputPath"], job["CheckpointConfig"]["S3Uri"]]
+    outputs = {place["Std:Join"]["Values"][1] for place in places if "Std:Join" in place}
+    assert [place for place in places if "Std:Join" not in place] == [{"Get": "Parameters.RowsUri"}] * 2
+    written = [
+        resource["Fn::Sub"]
+        for statement in of_type("AWS::IAM::Role")["JobRole"]["Policies"][0]["PolicyDocument"]["Statement"]
+        if statement["Action"] == "s3:PutObject"
+        for resource in statement["Resource"]
+    ]
+    folders = {*outputs, "rows"}  # of the first model's window; those of others are in rows/
+    below = [f"${{DataBucket.Arn}}/episodes/*/{name}/*" for name in folders]
+    assert sorted(written) == sorted([*below, "${DataBucket.Arn}/rows/*"])
+
+
 def test_sagemakers_roles_are_assumed_for_this_account_only() -> None:
     roles = of_type("AWS::IAM::Role")
     for name in ("JobRole", "EndpointRole"):
@@ -247,7 +269,13 @@ def test_what_holds_data_outlives_the_stack() -> None:
 
 
 def test_the_endpoints_role_lives_as_long_as_the_endpoint_may() -> None:
-    for name in ("EndpointRole", "EndpointRoleRunsContainers"):
+    policies = [
+        name
+        for name, item in translated().items()
+        if item["Type"] == "AWS::IAM::Policy" and {"Ref": "EndpointRole"} in item["Properties"]["Roles"]
+    ]
+    assert policies == ["EndpointRoleRunsContainers"]
+    for name in ("EndpointRole", *policies):
         assert translated()[name]["DeletionPolicy"] == "Retain", "sam delete leaves the endpoint in service"
 
 
@@ -294,6 +322,17 @@ def test_the_machine_is_traced_and_logs_no_execution_data() -> None:
     [machine] = of_type("AWS::StepFunctions::StateMachine").values()
     assert machine["TracingConfiguration"] == {"Enabled": True}
     assert machine["LoggingConfiguration"]["IncludeExecutionData"] is False
+
+
+def test_a_task_token_in_an_executions_history_is_encrypted_with_the_stacks_key() -> None:
+    """And who calls the machine, or is it, may use the key."""
+    [machine] = of_type("AWS::StepFunctions::StateMachine").values()
+    key = {"Fn::GetAtt": ["DataKey", "Arn"]}
+    encryption = machine["EncryptionConfiguration"]
+    assert (encryption["Type"], encryption["KmsKeyId"]) == ("CUSTOMER_MANAGED_KMS_KEY", key)
+    for role in ("RetrainMachineRole", "AlarmHandlerRole", "ApproverRole", "EpisodeSweeperRole"):
+        uses = [set(as_list(it["Action"])) for name, it in statements() if name == role and it["Resource"] == key]
+        assert {"kms:Decrypt", "kms:GenerateDataKey"} in uses, role
 
 
 def test_functions_time_out_before_the_states_that_call_them() -> None:
@@ -348,6 +387,7 @@ def refused(**given: str) -> list[str]:
     native = dict.fromkeys(("NativeMonitoringSchedule", "NativeMonitoringRole", "NativeDriftMetrics"), "")
     others = {"ApprovalMode": "auto", "NotificationEmail": "", "Rollout": "auto", "EndpointInstanceCount": "1"}
     others |= {"AutoApproveHours": "", "AutoApproveAWeek": "0", "AutoApproveGain": "0"}
+    others |= {"SubnetIds": "", "SecurityGroupIds": ""}
     values = {**native, **others, **given}
     return [
         name
@@ -373,6 +413,19 @@ def test_approval_by_a_person_is_refused_where_nobody_would_be_asked() -> None:
 def test_steps_need_a_fleet(rollout: str) -> None:
     assert refused(Rollout=rollout) == ["StepsNeedAFleet"]
     assert refused(Rollout=rollout, EndpointInstanceCount="2") == []
+
+
+def test_subnets_need_security_groups() -> None:
+    assert refused(SubnetIds="subnet-12345678") == ["SubnetsHaveSecurityGroups"]
+    assert refused(SubnetIds="subnet-12345678", SecurityGroupIds="sg-12345678") == []
+
+
+def test_who_starts_jobs_and_endpoints_may_lend_the_key_to_aws_and_to_nobody_else() -> None:
+    granting = [statement for _, statement in statements() if "kms:CreateGrant" in as_list(statement["Action"])]
+    assert len(granting) == 4
+    for statement in granting:
+        assert statement["Condition"] == {"Bool": {"kms:GrantIsForAWSResource": "true"}}
+        assert statement["Resource"] == {"Fn::GetAtt": ["DataKey", "Arn"]}
 
 
 def test_what_belongs_to_a_native_schedule_is_refused_without_one() -> None:

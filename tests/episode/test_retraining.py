@@ -103,6 +103,21 @@ def test_the_pipeline_gets_the_rows_of_earlier_windows_but_those_that_are_exclud
     assert parameters["RowsUri"] == f"s3://bucket/rows/flights/{episode.episode_id}"
 
 
+def test_a_window_of_ten_thousand_files_is_one_line_of_the_machine(
+    ledger: Any, start: Any, store: Any, sagemaker: Any, data: None
+) -> None:
+    """Step Functions takes 256 KB from a state, DynamoDB 400 KB an item: files are named in a manifest only."""
+    for number in range(10_000):
+        store.put(f"capture/flights/AllTraffic/2013/03/10/10/{'f' * 100}{number}.jsonl", "a")
+    crowned(ledger)
+    episode = opened(ledger)
+    assert len(json.dumps(start(episode))) < 1_000
+    [parameters] = sagemaker.runs.values()
+    assert len(json.loads(store.read(parameters["CapturesManifestUri"]))) == 10_002
+    assert all(len(value) <= 1_024 for value in parameters.values()), "of a pipeline's parameter"
+    assert len(json.dumps(ledger.episode(episode.episode_id), default=str)) < 10_000
+
+
 def test_captures_of_an_excluded_span_are_left_out(ledger: Any, start: Any, store: Any, data: None) -> None:
     crowned(ledger)
     episode = opened(ledger)
@@ -370,7 +385,7 @@ def test_an_unknown_execution_is_lost_not_running(check: Any, running: Any, sage
 @pytest.mark.parametrize("uri", ["", "bucket/code", "s3://bucket/code/"])
 def test_settings_without_a_usable_code_uri_are_invalid(uri: str) -> None:
     with pytest.raises(InvalidSettings):
-        PipelineSettings("p", uri, "", "role", "image", "t", 1, "t", "g")
+        PipelineSettings("p", uri, "", "role", "image", "t", 1, "t", "g", "key")
 
 
 def test_no_patience_is_invalid() -> None:

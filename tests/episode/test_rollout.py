@@ -97,6 +97,8 @@ def test_the_endpoint_is_updated_to_a_config_named_after_the_episode(
     config = sagemaker.configs[episode.episode_id]
     assert config["ProductionVariants"][0]["VariantName"] == "AllTraffic"
     assert config["DataCaptureConfig"]["DestinationS3Uri"] == "s3://bucket/capture"
+    assert (config["KmsKeyId"], config["DataCaptureConfig"]["KmsKeyId"]) == ("arn:key", "arn:key")
+    assert sagemaker.models[episode.episode_id]["VpcConfig"]["Subnets"] == ["subnet-1"]
     [update] = sagemaker.updates
     assert update["deployment"]["AutoRollbackConfiguration"] == {"Alarms": [{"AlarmName": "errors"}]}
     assert ledger.episode(episode.episode_id)["previous_config_name"] == "old-config"

@@ -13,7 +13,7 @@ from retrain.aws.ledger import Ledger
 from retrain.core.clock import parse
 from retrain.core.errors import NoArtifact, Throttled
 from retrain.core.names import console_link
-from retrain.core.values import Episode, Step, Trigger
+from retrain.core.values import Enclosure, Episode, Step, Trigger
 from retrain.core.window import CaptureFile, prefixes
 from retrain.episode.approval import ApprovalRules
 from retrain.episode.closing import ClosingRules
@@ -242,7 +242,7 @@ class FakeSageMaker:
     def delete_package(self, arn: str) -> None:
         self.deleted.append(("package", arn))
 
-    def create_endpoint(self, name: str, config: str) -> None:
+    def create_endpoint(self, name: str, config: str, tags: list[dict[str, str]]) -> None:
         self.created.append(config)
         self.described = in_service(config, "Creating")
 
@@ -336,7 +336,8 @@ CLOSING = ClosingRules(cooldown=timedelta(hours=1))
 PATIENCE = PatienceRules(pipeline=timedelta(hours=12), labels=timedelta(hours=48))
 APPROVAL = ApprovalRules("flights", "auto", ACCOUNT, REGION, "flights")
 REGISTRY = ApprovalRules("flights", "registry", ACCOUNT, REGION, "flights")
-ROLLOUT = RolloutSettings("arn:aws:iam::000000000000:role/endpoint", "ml.m5.large", 1, 300, ("errors",), "arn:key")
+ENCLOSURE = Enclosure("arn:key", volumes=True, subnets=("subnet-1",), security_groups=("sg-1",))
+ROLLOUT = RolloutSettings("arn:aws:iam::000000000000:role/endpoint", "ml.m5.large", 1, 300, ("errors",), ENCLOSURE)
 PIPELINE = PipelineSettings(
     pipeline_name="flights-retrain",
     code_uri="s3://bucket/code/1",
@@ -347,6 +348,7 @@ PIPELINE = PipelineSettings(
     training_instance_count=1,
     processing_instance_type="ml.m5.xlarge",
     model_package_group="flights",
+    kms_key_arn="arn:key",
 )
 
 

@@ -194,12 +194,12 @@ def template_mutants(template: Resource) -> Iterator[Mutant]:
             yield from _statement_mutants((*way, "PolicyDocument", "Statement"), made["PolicyDocument"]["Statement"])
         if resource["Type"] == "AWS::KMS::Key":
             yield from _statement_mutants((*way, "KeyPolicy", "Statement"), made["KeyPolicy"]["Statement"])
-        if resource["Type"] == "AWS::Serverless::StateMachine":
+        if resource["Type"] == "AWS::StepFunctions::StateMachine":
             for variable in made["DefinitionSubstitutions"]:
                 yield _template_changed((*way, "DefinitionSubstitutions", variable), "1")
-            yield _template_changed((*way, "Logging", "IncludeExecutionData"), True)
-            yield _template_changed((*way, "Logging", "Level"), "OFF")
-            yield _template_changed((*way, "Tracing", "Enabled"), False)
+            yield _template_changed((*way, "LoggingConfiguration", "IncludeExecutionData"), True)
+            yield _template_changed((*way, "LoggingConfiguration", "Level"), "OFF")
+            yield _template_changed((*way, "TracingConfiguration", "Enabled"), False)
         for other in resource.get("DependsOn", []) if isinstance(resource.get("DependsOn"), list) else ():
             rest = [each for each in resource["DependsOn"] if each != other]
             yield _template_changed(("Resources", name, "DependsOn"), rest, f"without {other}")
@@ -229,7 +229,9 @@ def _alarm_mutants(way: tuple[str, ...], made: Resource) -> Iterator[Mutant]:
     if "Period" in made:
         yield _template_changed((*way, "Period"), made["Period"] * 60)
     if "Statistic" in made:
-        yield _template_changed((*way, "Statistic"), "Minimum" if made["Statistic"] != "Average" else "Sum")
+        yield _template_changed(
+            (*way, "Statistic"), "Sum" if made["Statistic"] in {"Average", "Minimum"} else "Minimum"
+        )
     for at, query in enumerate(made.get("Metrics", [])):
         yield _template_removed(*way, "Metrics", at)
         if "MetricStat" in query:

@@ -71,6 +71,8 @@ PARAMETERS = {
     "IMAGE_URI": "XGBoostImageUri",
     "INTAKE_INSTANCES": "IntakeInstanceCount",
     "NATIVE_SCHEDULE": "NativeMonitoringSchedule",
+    "SECURITY_GROUPS": "SecurityGroupIds",
+    "SUBNETS": "SubnetIds",
 }
 # What the other variables hold.
 HELD = {
@@ -149,9 +151,16 @@ def variables_of(handler: str) -> frozenset[str]:
     for module in ("settings", "adapters"):
         tree = ast.parse((ROOT / "src/retrain/deployed" / f"{module}.py").read_text())
         functions = {item.name: item for item in tree.body if isinstance(item, ast.FunctionDef)}
-        for name in _attributes_of(handler, module):
-            found |= set(_strings_of(functions[name]))
+        called = [functions[name] for name in _attributes_of(handler, module)]
+        for function in called:
+            found |= set(_strings_of(function))
+            names = {node.func.id for node in ast.walk(function) if _calls_by_name(node)}  # type: ignore[attr-defined]
+            called += [functions[name] for name in sorted(names & set(functions) - {"setting"})]
     return frozenset(found - {"AWS_REGION"})
+
+
+def _calls_by_name(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
 
 
 def _attributes_of(handler: str, module: str) -> set[str]:
@@ -343,7 +352,7 @@ SERIES: dict[str, tuple[tuple[str, str, dict[str, str]], list[list[float | None]
     "QualitySilenceAlarm": (
         ("DriftRetrain", "answers_without_labels", ENDPOINT),
         [[None], [1.0] * 60 * 50, [0.0, *[None] * 60 * 51]],
-        [[0.0], [0.0, *[1.0] * 60 * 45]],
+        [[0.0], [0.0, *[1.0] * 60 * 45], [1.0, 0.0] * 30 * 50],
     ),
     "EndpointErrorsAlarm": (
         ("AWS/SageMaker", "Invocation5XXErrors", VARIANT),
@@ -457,6 +466,7 @@ def service_may(
 
 def _decides(document: Resource, service: str, action: str, resource: str, source: str, account: str) -> bool:
     context = {"aws:sourcearn": source, "aws:sourceaccount": account, "kms:encryptioncontext:aws:logs:arn": source}
+    context["kms:encryptioncontext:sourcearn"] = source
     asked = iam.EvalContext(
         "*", "Service", "", action, resource, REGION, secure_transport=True, service_context=context
     )
@@ -506,6 +516,8 @@ def logs_are_encrypted_with_the_key_that_logs_may_use(wiring: Wiring) -> None:
     ):
         assert _decides(key, f"logs.{REGION}", action, KEY, group, ACCOUNT), action
         assert not _decides(key, f"logs.{REGION}", action, KEY, other, ACCOUNT), action
+    assert _decides(key, "delivery.logs", "kms:Decrypt", KEY, group, ACCOUNT), "the machine's history is encrypted, too"
+    assert not _decides(key, "delivery.logs", "kms:Decrypt", KEY, other, ACCOUNT)
     for action in ("kms:ScheduleKeyDeletion", "kms:PutKeyPolicy"):
         root = iam.EvalContext(f"arn:aws:iam::{ACCOUNT}:root", "Root", ACCOUNT, action, KEY, REGION)
         assert iam.evaluate_resource_policy(key, root).decision == "Allow"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from stand_ins import IMAGE, ROLE, House, embedded
 
+from retrain.core.values import Enclosure
 from retrain.drift.baseline import baseline_of, read_statistics
 from retrain.drift.intake_cache import load_intake
 from retrain.model.monitor_options import MonitorOptions
@@ -44,7 +45,7 @@ def test_an_intake_job_leaves_a_document_for_each_hour_of_its_captures(house: Ho
         "files": ("S3Prefix", house.s3.put("s3://bucket/files.json", json.dumps(wanted))),
         "baseline": ("S3Prefix", "s3://bucket/episodes/1/baseline/statistics.json"),
     }
-    jobs = IntakeJobs("s3://bucket/code/1", IMAGE, ROLE, "ml.m5.xlarge", 1)
+    jobs = IntakeJobs("s3://bucket/code/1", IMAGE, ROLE, "ml.m5.xlarge", 1, Enclosure("key"))
     house.call(
         "CreateProcessingJob",
         ProcessingJobName="flights-intake-1",

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from control_plane import crowned, opened, trigger
+from control_plane import ENCLOSURE, crowned, opened, trigger
 
 from retrain.core.clock import parse, render
 from retrain.core.errors import InvalidSettings, MalformedEvent, NoBaseline, Retryable, Throttled
@@ -22,7 +22,7 @@ from retrain.model.monitor_options import MonitorOptions
 from retrain.monitors.drift_monitor import IntakeJobs, WatchRules, usual_rows, watch_endpoint
 
 EVENT = json.loads((Path(__file__).parents[2] / "events" / "monitor-scheduled.json").read_text())
-JOBS = IntakeJobs("s3://bucket/code/1", "image", "arn:aws:iam::000000000000:role/intake", "ml.m5.xlarge", 2)
+JOBS = IntakeJobs("s3://bucket/code/1", "image", "arn:aws:iam::000000000000:role/intake", "ml.m5.xlarge", 2, ENCLOSURE)
 RULES = WatchRules("flights", timedelta(hours=744), 0.3, most_bytes=10**9, jobs=JOBS)
 FEATURES = {"distance": "numeric", "carrier": "categorical"}
 DAY = "2013/03/15/10"
@@ -200,6 +200,26 @@ def test_broken_data_is_told_once_and_publishes_no_drift(
     assert metric(cloudwatch, "drift_max") == []
 
 
+def test_five_hundred_broken_columns_of_the_longest_names_are_told_in_bounds(
+    watch: Any, ledger: Any, store: Any, topic: Any, cloudwatch: Any
+) -> None:
+    """DynamoDB takes 400 KB an item, SNS 256 KB a message."""
+    crowned(ledger)
+    names = [f"{'n' * 251}{number:04}" for number in range(500)]
+    draw = np.random.default_rng(1)
+    table = [[f"{value:.1f}" for value in row] for row in draw.normal(1000, 200, (300, len(names)))]
+    statistics, constraints = baseline_of(table, dict.fromkeys(names, "numeric"), MonitorOptions.of({}), None)
+    store.put("old/statistics.json", json.dumps(statistics))
+    store.put("old/constraints.json", json.dumps(constraints))
+    put(store, captures([["text"] * len(names)] * 300))
+    assert watch()["status"] == "UNDECIDED"
+    item = ledger.analysis("flights")
+    assert (item["reason"], len(json.dumps(item, default=str)) < 5_000) == ("schema_mismatch", True)
+    [(_, text)] = topic.messages
+    assert len(text) < 5_000
+    assert all(len(published["MetricName"]) <= 255 for published in cloudwatch.published)
+
+
 def test_captures_that_stop_are_told_once_whatever_the_windows_length(
     watch: Any, champion: None, store: Any, ledger: Any, topic: Any
 ) -> None:
@@ -331,6 +351,9 @@ def test_too_many_captures_are_read_by_a_job_and_judged_by_the_next_run(
     assert watch("2013-04-01T00:10:00Z", most_bytes=least)["reason"] == "window_in_processing"
     [(name, wanted)] = sagemaker.jobs.items()
     assert name.startswith("flights-intake-2013040100-")
+    assert wanted["NetworkConfig"]["VpcConfig"] == {"Subnets": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}
+    assert wanted["ProcessingResources"]["ClusterConfig"]["VolumeKmsKeyId"] == "arn:key"
+    assert wanted["ProcessingOutputConfig"]["KmsKeyId"] == "arn:key"
     assert ledger.analysis("flights") is None
     run_job(store, wanted, tmp_path)
     sagemaker.job_statuses[name] = "Completed"

@@ -9,6 +9,7 @@ import botocore.session
 import pytest
 from botocore.validate import ParamValidator
 
+from retrain.core.values import Enclosure
 from retrain.model.spec import CANDIDATES
 from retrain.pipeline import job_code
 from retrain.pipeline.definition import CANDIDATE_JOBS, definition
@@ -21,6 +22,7 @@ OPERATIONS = {
 # What a pipeline fills in itself.
 NAMES = {"Processing": "ProcessingJobName", "Training": "TrainingJobName", "RegisterModel": None}
 DEFINITIONS = {(jobs, spot): definition(jobs, spot=spot) for jobs in CANDIDATE_JOBS for spot in (False, True)}
+ENCLOSED = definition("each", enclosure=Enclosure("", True, ("subnet-1",), ("sg-1",)))
 DEFINITION = DEFINITIONS["one", False]
 EACH = DEFINITIONS["each", False]
 
@@ -112,7 +114,7 @@ def test_spot_instances_are_waited_for_and_go_on_from_checkpoints():
     "step",
     [
         pytest.param(step, id=f"{step['Name']}-{jobs}-{'spot' if spot else 'on-demand'}")
-        for (jobs, spot), document in DEFINITIONS.items()
+        for (jobs, spot), document in [*DEFINITIONS.items(), (("enclosed", False), ENCLOSED)]
         for step in steps(document["Steps"])
         if step["Type"] in OPERATIONS
     ],
@@ -151,8 +153,33 @@ def test_a_training_job_gets_the_parts_of_the_dataset_but_the_reference(document
     for training in document["Steps"]:
         if training["Type"] == "Training":
             channels = {channel["ChannelName"]: channel for channel in training["Arguments"]["InputDataConfig"]}
-            assert set(channels) == {"train", "validation", "holdout", "spec", "champion"}
+            assert set(channels) == {"train", "validation", "holdout", "spec", "champion", "code"}
             assert "reference" not in json.dumps(training)
+
+
+def test_no_job_has_a_network_and_what_it_writes_has_the_key():
+    key = {"Get": "Parameters.KmsKeyArn"}
+    for step in [*EACH["Steps"], *DEFINITION["Steps"]]:
+        job = step["Arguments"]
+        if step["Type"] == "Processing":
+            assert job["NetworkConfig"] == {"EnableNetworkIsolation": True}
+            assert job["ProcessingOutputConfig"]["KmsKeyId"] == key
+        if step["Type"] == "Training":
+            assert (job["EnableNetworkIsolation"], job["OutputDataConfig"]["KmsKeyId"]) == (True, key)
+            assert not any(str(value).startswith("s3:") for value in job["HyperParameters"].values()), "it can't fetch"
+
+
+def test_disks_have_the_key_and_instances_are_in_the_subnets_where_that_is_asked_for():
+    vpc = {"Subnets": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}
+    assert "Vpc" not in json.dumps(EACH)
+    assert "VolumeKms" not in json.dumps(EACH)
+    jobs = [step["Arguments"] for step in ENCLOSED["Steps"] if step["Type"] in {"Processing", "Training"}]
+    assert len(jobs) == 9
+    for job in jobs:
+        instances = job.get("ResourceConfig") or job["ProcessingResources"]["ClusterConfig"]
+        assert instances["VolumeKmsKeyId"] == {"Get": "Parameters.KmsKeyArn"}
+        assert (job.get("NetworkConfig") or job)["VpcConfig"] == vpc
+        assert job["Tags"] == [{"Key": "episode_id", "Value": {"Get": "Parameters.EpisodeId"}}]
 
 
 def test_every_path_of_a_processing_job_is_an_argument():

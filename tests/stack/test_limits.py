@@ -15,6 +15,9 @@ from local.policies import roles
 from local.template import source
 from retrain.core import names
 from retrain.core.clock import parse
+from retrain.core.values import Enclosure
+from retrain.episode.closing import message
+from retrain.pipeline.definition import CANDIDATE_JOBS, definition
 
 LONGEST = "e" * 38  # the template's pattern for EndpointName
 WIDEST = {
@@ -102,6 +105,36 @@ def test_a_task_that_is_retried_for_ever_is_given_up() -> None:
 
 def test_the_machine_and_the_pipeline_are_small() -> None:
     assert len(json.dumps(written())) < 1_000_000 * 0.1
+    for jobs in CANDIDATE_JOBS:
+        made = definition(jobs, spot=True, enclosure=Enclosure("", True, ("subnet-1",) * 16, ("sg-1",) * 5))
+        assert len(json.dumps(made)) < 1_000_000 * 0.1
+        assert len(made["Parameters"]) < 200 * 0.5
+        assert len(made["Steps"]) < 50 * 0.5
+
+
+def test_what_is_written_on_a_model_package_fits() -> None:
+    """256 characters a value, 50 of them: the longest is the champion's archive, below the longest of all names."""
+    episode = names.episode_id(LONGEST, "bootstrap", parse("2026-02-01T00:00:00Z"))
+    folder, job = f"s3://{'b' * 63}/episodes/{episode}", "p" * 63
+    assert len(f"{folder}/model/{job}/output/model.tar.gz") <= 256
+    assert len(f"{folder}/evaluation/evaluation.json") <= 256
+
+
+def test_the_mail_about_the_longest_episode_fits() -> None:
+    """SNS takes 256 KB, 100 characters of subject."""
+    item = dict.fromkeys(("trigger_text", "detail", "gate_summary", "decided_by", "page_url", "reason"), "x" * 2_000)
+    subject, text = message("e" * 63, {**item, "endpoint_name": LONGEST, "outcome": "failed"})
+    assert (len(subject) <= 100, len(text) < 256_000 * 0.1) == (True, True)
+
+
+def test_nothing_is_scheduled_more_often_than_eventbridge_can() -> None:
+    schedules = [
+        str(rule["ScheduleExpression"])
+        for rule in of_type(widest(), "AWS::Events::Rule").values()
+        if "ScheduleExpression" in rule
+    ]
+    assert len(schedules) >= 3
+    assert all(re.fullmatch(r"rate\((1 (minute|hour|day)|[1-9]\d* (minutes|hours|days))\)", each) for each in schedules)
 
 
 def test_alarms_look_no_further_back_than_cloudwatch_does() -> None:

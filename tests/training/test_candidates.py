@@ -315,14 +315,14 @@ def test_balanced_is_balanced_over_the_rows_that_each_candidate_learns_from(bina
 
 
 def test_a_weight_for_a_class_that_there_is_not_is_an_error(binary):
-    with pytest.raises(InvalidSpec, match=r"class_weights: price has no class maybe, only no, yes"):
+    with pytest.raises(InvalidSpec, match=r"class_weights: price has no class maybe, only 2 others"):
         mean_probability(binary, {"maybe": 2.0})
 
 
 def test_another_number_of_classes_than_the_task_has_is_an_error():
     spec = parse_spec(MODEL.replace("regression", "binary").replace("rmse", "auc"))
     rows = window(table(200, seed=1)).having("price", category(["a", "b", "c", "d"] * 50))
-    with pytest.raises(InvalidSpec, match=r"price has 4 classes \(a, b, c, d\) in the rows to learn from, 2 are"):
+    with pytest.raises(InvalidSpec, match=r"price has 4 classes in the rows to learn from, 2 are"):
         train(spec, rows, rows, None)
 
 
@@ -343,7 +343,7 @@ def test_labels_that_the_objective_can_not_be_learned_from_are_refused(spec, dri
     labels = np.maximum(rows.numbers("price"), 1.0)
     labels[5] = lowest
     asked = replace(spec, hyperparameters={**spec.hyperparameters, "objective": objective})
-    says = f"{objective} of model.toml needs price .*, 1 of {len(rows)} rows have others, like {lowest:g}: leave"
+    says = f"{objective} of model.toml needs price .*, 1 of {len(rows)} rows have others: leave"
     with pytest.raises(Refused, match=says):
         train(asked, rows.having("price", labels), validation, None)
 
@@ -370,12 +370,12 @@ def test_the_answer_is_the_probability_of_the_positive_class(positive, classes):
     said = model.predict(encode(model.encoder, held)) > 0.5
     assert np.mean(said == (held.categories("dear").codes == held.categories("dear").levels.index(classes[1]))) > 0.9
     with pytest.raises(
-        Refused, match=f"the champion answers the probability of {classes[1]}; model.toml says {classes[0]}"
+        Refused, match=f"the champion answers the probability of another class than .* positive = {classes[0]}"
     ):
         train(answering(classes[0]), rows, held, model)
 
 
 def test_a_positive_class_that_no_label_is_is_an_error():
     rows = window(dear(table(400, seed=1)))
-    with pytest.raises(InvalidSpec, match=r"\[model\] positive: dear has no class maybe, only no, yes"):
+    with pytest.raises(InvalidSpec, match=r"\[model\] positive: dear has no class maybe, only 2 others"):
         train(answering("maybe"), rows, rows, None)

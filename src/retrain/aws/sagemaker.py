@@ -188,11 +188,11 @@ class SageMaker:
         """There is no model of that name."""
         self._delete("sagemaker:DeleteModel", self._sagemaker.delete_model, ModelName=name)
 
-    def create_endpoint(self, name: str, config: str) -> None:
+    def create_endpoint(self, name: str, config: str, tags: list[dict[str, str]]) -> None:
         """The endpoint is being created with that config, or something of its name exists already."""
         with classified("sagemaker:CreateEndpoint"):
             try:
-                self._sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=config)
+                self._sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=config, Tags=tags)
             except ClientError as error:
                 if not is_taken(error):
                     raise

@@ -46,6 +46,34 @@ class Episode:
 
 
 @dataclass(frozen=True)
+class Enclosure:
+    """What SageMaker keeps jobs and models in: disks and results have the key, network interfaces are in the subnets.
+
+    Without `volumes`, disks are encrypted with AWS's own key, or by the hardware: SageMaker takes no key for the types
+    that have disks of their own. Without `subnets`, it works from a network of its own.
+    """
+
+    key_arn: str
+    volumes: bool = False
+    subnets: tuple[str, ...] = ()
+    security_groups: tuple[str, ...] = ()
+
+    def vpc(self) -> dict[str, Any]:
+        """The field VpcConfig of a job, of a job's network or of a model.
+
+        >>> Enclosure("key").vpc(), Enclosure("key", subnets=("subnet-1",), security_groups=("sg-1",)).vpc()
+        ({}, {'VpcConfig': {'Subnets': ['subnet-1'], 'SecurityGroupIds': ['sg-1']}})
+        """
+        if not self.subnets:
+            return {}
+        return {"VpcConfig": {"Subnets": list(self.subnets), "SecurityGroupIds": list(self.security_groups)}}
+
+    def disk(self, key: Any = "") -> dict[str, Any]:
+        """The field VolumeKmsKeyId of a job's instances; `key` is what it is called there, if not by its ARN."""
+        return {"VolumeKmsKeyId": key or self.key_arn} if self.volumes else {}
+
+
+@dataclass(frozen=True)
 class Step:
     """A state machine's call: what to do (`name`), for which episode, when, and what else the state passed."""
 

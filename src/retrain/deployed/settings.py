@@ -11,6 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
 from retrain.core.errors import InvalidSettings
+from retrain.core.values import Enclosure
 from retrain.episode.approval import ApprovalRules
 from retrain.episode.closing import ClosingRules
 from retrain.episode.opening import OpeningRules
@@ -88,6 +89,18 @@ def pipeline() -> PipelineSettings:
         training_instance_count=setting("TRAINING_INSTANCE_COUNT", int),
         processing_instance_type=setting("PROCESSING_INSTANCE_TYPE", _text),
         model_package_group=setting("MODEL_PACKAGE_GROUP", _text),
+        kms_key_arn=setting("KMS_KEY_ARN", _text),
+    )
+
+
+@cache
+def enclosure() -> Enclosure:
+    """What jobs and models are kept in."""
+    return Enclosure(
+        key_arn=setting("KMS_KEY_ARN", _text),
+        volumes=setting("KEY_OF_VOLUMES", _flag),
+        subnets=tuple(setting("SUBNETS", _list)),
+        security_groups=tuple(setting("SECURITY_GROUPS", _list)),
     )
 
 
@@ -124,7 +137,7 @@ def rollout() -> RolloutSettings:
         instance_count=setting("ENDPOINT_INSTANCE_COUNT", int),
         bake_seconds=setting("BAKE_SECONDS", int),
         rollback_alarms=tuple(setting("ROLLBACK_ALARMS", _list)),
-        kms_key_arn=setting("KMS_KEY_ARN", _text),
+        enclosure=enclosure(),
         strategy=setting("ROLLOUT", _text),
         step_percent=setting("ROLLOUT_STEP_PERCENT", int),
     )
@@ -153,6 +166,7 @@ def watching() -> WatchRules:
             role_arn=setting("INTAKE_ROLE_ARN", _text),
             instance_type=setting("PROCESSING_INSTANCE_TYPE", _text),
             instances=setting("INTAKE_INSTANCES", int),
+            enclosure=enclosure(),
         ),
     )
 
@@ -182,6 +196,7 @@ def publishing() -> PublishingSettings:
         initial_data_uri=setting("INITIAL_DATA_URI", str),
         candidate_jobs=setting("CANDIDATE_JOBS", _text),
         spot=setting("TRAINING_USE_SPOT", _flag),
+        enclosure=enclosure(),
         runs_on=f"python{sys.version_info.major}.{sys.version_info.minor}-{_processor(platform.machine())}",
     )
 

@@ -49,6 +49,7 @@ class PipelineSettings:
     training_instance_count: int
     processing_instance_type: str
     model_package_group: str
+    kms_key_arn: str
 
     def __post_init__(self) -> None:
         if not self.code_uri.startswith("s3://") or self.code_uri.endswith("/"):
@@ -119,6 +120,7 @@ def start_retraining(
         "OutputUri": store.uri(folder),
         "CodeUri": settings.code_uri,
         "JobRoleArn": settings.job_role_arn,
+        "KmsKeyArn": settings.kms_key_arn,
         "ImageUri": settings.image_uri,
         "TrainingInstanceType": settings.training_instance_type,
         "TrainingInstanceCount": str(settings.training_instance_count),

@@ -24,7 +24,7 @@ from retrain.core.errors import (
     RolledBack,
 )
 from retrain.core.telemetry import logger
-from retrain.core.values import Episode, Step
+from retrain.core.values import Enclosure, Episode, Step
 from retrain.episode.seals import require_untampered
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class RolloutSettings:
     instance_count: int
     bake_seconds: int
     rollback_alarms: tuple[str, ...]
-    kms_key_arn: str
+    enclosure: Enclosure
     strategy: str = "auto"
     step_percent: int = 25  # of the new fleet: the canary, or each step
 
@@ -101,10 +101,10 @@ def converge_endpoint(
     require_untampered(item, store=store, sagemaker=sagemaker)
     previous = str(endpoint["EndpointConfigName"]) if endpoint else ""
     ledger.note(episode, endpoint_config_name=target, previous_config_name=previous)
-    sagemaker.put_model(target, model(item, settings))
+    sagemaker.put_model(target, model(item, episode, settings))
     sagemaker.put_endpoint_config(target, endpoint_config(target, episode, settings, store))
     if endpoint is None:
-        sagemaker.create_endpoint(episode.endpoint_name, target)
+        sagemaker.create_endpoint(episode.endpoint_name, target, tags(episode))
     else:
         keep_counts = _instances(endpoint) > settings.instance_count  # scaled out: the new fleet must not be smaller
         deployment = deployment_config(settings, max(_instances(endpoint), settings.instance_count))
@@ -113,12 +113,19 @@ def converge_endpoint(
     return {"status": "updating", "endpoint_config": target}
 
 
-def model(item: Mapping[str, Any], settings: RolloutSettings) -> dict[str, Any]:
+def tags(episode: Episode) -> list[dict[str, str]]:
+    """What a model, a config and an endpoint say of where they come from."""
+    return [{"Key": "episode_id", "Value": episode.episode_id}]
+
+
+def model(item: Mapping[str, Any], episode: Episode, settings: RolloutSettings) -> dict[str, Any]:
     """CreateModel's arguments: the package exactly as it was registered and approved."""
     return {
         "Containers": [{"ModelPackageName": item["model_package_arn"]}],
         "ExecutionRoleArn": settings.endpoint_role_arn,
         "EnableNetworkIsolation": True,
+        **settings.enclosure.vpc(),
+        "Tags": tags(episode),
     }
 
 
@@ -138,11 +145,12 @@ def endpoint_config(name: str, episode: Episode, settings: RolloutSettings, stor
             "EnableCapture": True,
             "InitialSamplingPercentage": 100,
             "DestinationS3Uri": store.uri("capture"),
-            "KmsKeyId": settings.kms_key_arn,
+            "KmsKeyId": settings.enclosure.key_arn,
             "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
             "CaptureContentTypeHeader": {"CsvContentTypes": ["text/csv"], "JsonContentTypes": ["application/json"]},
         },
-        "Tags": [{"Key": "episode_id", "Value": episode.episode_id}],
+        **({"KmsKeyId": settings.enclosure.key_arn} if settings.enclosure.volumes else {}),
+        "Tags": tags(episode),
     }
 
 
@@ -151,7 +159,8 @@ def deployment_config(settings: RolloutSettings, instances: int) -> dict[str, An
 
     The steps share the bake time, so that each way of rolling out takes as long.
 
-    >>> deployment_config(RolloutSettings("", "ml.m5.large", 1, 60, ("errors",), ""), 1)["AutoRollbackConfiguration"]
+    >>> settings = RolloutSettings("", "ml.m5.large", 1, 60, ("errors",), Enclosure(""))
+    >>> deployment_config(settings, 1)["AutoRollbackConfiguration"]
     {'Alarms': [{'AlarmName': 'errors'}]}
     """
     share = {"Type": "CAPACITY_PERCENT", "Value": settings.step_percent}

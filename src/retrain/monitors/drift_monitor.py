@@ -13,7 +13,7 @@ from retrain.core.answers import ignored
 from retrain.core.errors import InvalidSettings, MalformedEvent, RetrainError
 from retrain.core.manifest import manifest
 from retrain.core.telemetry import count, logger, short
-from retrain.core.values import moment
+from retrain.core.values import Enclosure, moment
 from retrain.core.window import DAY, HOUR, CaptureFile, Window, full_hour, window_ending
 from retrain.drift import intake_cache
 from retrain.drift.analysis import MAX_FEATURE_METRICS, Analysis, analyse_intake
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 Item = Mapping[str, Any]
 
+LONGEST_DETAIL = 1500  # characters of what is said of a window: hundreds of columns can be broken at once
 FORGOTTEN_BY_HALF = timedelta(days=7)  # how long it takes until a new volume is half of what is usual
 
 
@@ -48,6 +49,7 @@ class IntakeJobs:
     role_arn: str
     instance_type: str
     instances: int
+    enclosure: Enclosure
 
 
 @dataclass(frozen=True)
@@ -267,15 +269,21 @@ def intake_job(jobs: IntakeJobs, inputs: Mapping[str, tuple[str, str]], output: 
                     "S3Output": {"S3Uri": output, "LocalPath": f"{root}/output", "S3UploadMode": "EndOfJob"},
                 }
             ],
+            "KmsKeyId": jobs.enclosure.key_arn,
         },
         "ProcessingResources": {
             "ClusterConfig": {
                 "InstanceType": jobs.instance_type,
                 "InstanceCount": jobs.instances,
                 "VolumeSizeInGB": 100,
+                **jobs.enclosure.disk(),
             }
         },
-        "NetworkConfig": {"EnableNetworkIsolation": True},
+        "NetworkConfig": {
+            "EnableNetworkIsolation": True,
+            "EnableInterContainerTrafficEncryption": True,
+            **jobs.enclosure.vpc(),
+        },
         "StoppingCondition": {"MaxRuntimeInSeconds": 3600},
     }
 
@@ -345,7 +353,7 @@ def _digest(analysis: Analysis) -> dict[str, Any]:
         "window_end": clock.render(analysis.window_end),
         "verdict": analysis.verdict.value,
         "reason": analysis.reason,
-        "detail": analysis.detail and short(analysis.detail, 1500),  # hundreds of columns can be broken at once
+        "detail": analysis.detail and short(analysis.detail, LONGEST_DETAIL),
         "triage": analysis.triage,
         "worst_feature": analysis.worst_feature,
         "drift_max": analysis.drift_max,
@@ -360,7 +368,7 @@ def _tell(analysis: Analysis, endpoint: str, store: Store, report_uri: str, topi
     lines = [
         f"The captures of endpoint {endpoint} are broken: {analysis.reason}.",
         "",
-        str(analysis.detail),
+        short(str(analysis.detail), LONGEST_DETAIL),
         "",
         f"Window   {clock.render(analysis.window_start)} to {clock.render(analysis.window_end)}",
         f"Report   {page_uri}",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from retrain.core.values import Enclosure
 from retrain.model.spec import CANDIDATES
 
 CANDIDATE_JOBS = ("one", "each")  # who trains the candidates
@@ -29,6 +30,7 @@ PARAMETERS = (
     "OutputUri",  # where everything that the episode makes goes
     "CodeUri",  # what the jobs run
     "JobRoleArn",
+    "KmsKeyArn",  # of what the jobs write, and of their disks
     "ImageUri",  # XGBoost 3.2-0
     "TrainingInstanceType",
     "ProcessingInstanceType",
@@ -39,6 +41,7 @@ ALL = "all"  # candidates, in one job
 _INPUT, _OUTPUT, _MESSAGE = "/opt/ml/processing/input", "/opt/ml/processing/output", "/opt/ml/output/message"
 _CODE = "/opt/ml/processing/code"
 _CHECKPOINTS = "/opt/ml/checkpoints"
+_SOURCE = "source.tar.gz"  # what a training job runs; a channel brings it, for its container has no network
 _RUNTIME = 3600  # seconds that one job may take
 _WAIT = 4  # waiting for spot capacity and running, as a multiple of running alone
 _VOLUME = 30  # GB of a job's disk
@@ -50,11 +53,11 @@ Value = Any  # a text or a number, or what a pipeline fills in
 Step = dict[str, Any]
 
 
-def definition(candidate_jobs: str, *, spot: bool = False) -> dict[str, Any]:
+def definition(candidate_jobs: str, *, spot: bool = False, enclosure: Enclosure | None = None) -> dict[str, Any]:
     """The definition with `one` training job or `each` candidate its own; the same every time.
 
     On spot instances training jobs wait for capacity. That can't be a parameter: SageMaker takes a time to wait only of
-    jobs that ask for spot instances.
+    jobs that ask for spot instances. Nor can be what only some stacks have: a key of the disks, and subnets.
     """
     if candidate_jobs == "one":
         train = [_train("TrainChallenger", ALL, spot=spot)]
@@ -64,20 +67,29 @@ def definition(candidate_jobs: str, *, spot: bool = False) -> dict[str, Any]:
         train.append(_choose_challenger())
         challenger, archive = _output("challenger"), _output("challenger/model.tar.gz")
     before = ["BuildDriftDataset", train[-1]["Name"]]
+    jobs = [
+        _build_drift_dataset(),
+        *train,
+        _evaluate_challenger(challenger, before),
+        _compute_baseline(challenger, before),
+    ]
     return {
         "Version": "2020-12-01",
         "Parameters": [
             *({"Name": name, "Type": "String"} for name in PARAMETERS),
             {"Name": COUNT, "Type": "Integer"},
         ],
-        "Steps": [
-            _build_drift_dataset(),
-            *train,
-            _evaluate_challenger(challenger, before),
-            _compute_baseline(challenger, before),
-            _is_challenger_better(archive),
-        ],
+        "Steps": [*(_enclosed(job, enclosure or Enclosure("")) for job in jobs), _is_challenger_better(archive)],
     }
+
+
+def _enclosed(step: Step, enclosure: Enclosure) -> Step:
+    """The step, with its job's disks, subnets and tags."""
+    job = step["Arguments"]
+    instances = job["ProcessingResources"]["ClusterConfig"] if step["Type"] == "Processing" else job["ResourceConfig"]
+    instances |= enclosure.disk(_parameter("KmsKeyArn"))
+    (job["NetworkConfig"] if step["Type"] == "Processing" else job).update(enclosure.vpc())
+    return {**step, "Arguments": {**job, "Tags": [{"Key": "episode_id", "Value": _parameter("EpisodeId")}]}}
 
 
 def _build_drift_dataset() -> Step:
@@ -109,12 +121,13 @@ def _train(name: str, candidate: str, *, spot: bool) -> Step:
         "holdout": _output("dataset/holdout.csv"),  # for the refit: nothing is chosen by it
         "spec": _output("dataset/model.toml"),
         "champion": _parameter("ChampionModelUri"),
+        "code": _join(_parameter("CodeUri"), _SOURCE),
     }
     arguments = {
         "AlgorithmSpecification": {"TrainingInputMode": "File", "TrainingImage": _parameter("ImageUri")},
         "HyperParameters": {
             "sagemaker_program": "train.py",
-            "sagemaker_submit_directory": _join(_parameter("CodeUri"), "source.tar.gz"),
+            "sagemaker_submit_directory": f"/opt/ml/input/data/code/{_SOURCE}",
             "episode_id": _parameter("EpisodeId"),
             "bootstrap": _parameter("Bootstrap"),
             "candidate": candidate,
@@ -142,9 +155,10 @@ def _train(name: str, candidate: str, *, spot: bool) -> Step:
             "MaxRuntimeInSeconds": _RUNTIME,
             **({"MaxWaitTimeInSeconds": _WAIT * _RUNTIME} if spot else {}),
         },
-        "OutputDataConfig": {"S3OutputPath": _output("model")},
+        "OutputDataConfig": {"S3OutputPath": _output("model"), "KmsKeyId": _parameter("KmsKeyArn")},
         "CheckpointConfig": {"S3Uri": _output("checkpoints"), "LocalPath": _CHECKPOINTS},
         "Environment": {"CHECKPOINTS": _CHECKPOINTS, **_THREADS},
+        "EnableNetworkIsolation": True,
         "EnableInterContainerTrafficEncryption": True,
         **({"EnableManagedSpotTraining": True} if spot else {}),
     }
@@ -312,7 +326,8 @@ def _processing(
                     "S3Output": {"S3Uri": uri, "LocalPath": f"{_OUTPUT}/{key}", "S3UploadMode": "EndOfJob"},
                 }
                 for key, uri in outputs.items()
-            ]
+            ],
+            "KmsKeyId": _parameter("KmsKeyArn"),
         },
         "Environment": {"PYTHONPATH": _CODE, **_THREADS},
         "NetworkConfig": {"EnableNetworkIsolation": True},

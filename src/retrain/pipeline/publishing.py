@@ -7,13 +7,14 @@ import io
 import json
 import tarfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retrain.core.errors import InvalidSettings, NotOurs
 from retrain.core.telemetry import logger
+from retrain.core.values import Enclosure
 from retrain.pipeline import job_code
 from retrain.pipeline.definition import CANDIDATE_JOBS, definition
 
@@ -43,6 +44,7 @@ class PublishingSettings:
     candidate_jobs: str = "one"  # `one` job trains all candidates, or `each` has its own
     spot: bool = False  # training jobs run on spot instances
     runs_on: str = ""
+    enclosure: Enclosure = field(default_factory=lambda: Enclosure(""))
 
     def __post_init__(self) -> None:
         if not self.pipeline_name or not self.job_role_arn:
@@ -155,7 +157,8 @@ def publish_pipeline(stack: str, settings: PublishingSettings, store: Store, sag
     for name, file in package.items():
         store.upload(f"{folder}/{name}", file)
     store.put(f"{folder}/source.tar.gz", source_archive(source), "application/gzip")
-    text = json.dumps(definition(settings.candidate_jobs, spot=settings.spot), sort_keys=True)
+    made = definition(settings.candidate_jobs, spot=settings.spot, enclosure=settings.enclosure)
+    text = json.dumps(made, sort_keys=True)
     token = _token(stack + folder + text)
     arn = sagemaker.put_pipeline(settings.pipeline_name, text, settings.job_role_arn, token, {OWNER: stack})
     logger.info("pipeline published", pipeline_arn=arn, code=folder, files=len(package))

@@ -242,7 +242,7 @@ def _check_labels(spec: Spec, y: Numbers) -> None:
         needed = f"{spec.label} {'from' if included else 'above'} {lowest:g}"
         raise Refused(
             "schema_mismatch",
-            f"{objective} of model.toml needs {needed}, {len(wrong)} of {len(y)} rows have others, like {wrong[0]:g}: "
+            f"{objective} of model.toml needs {needed}, {len(wrong)} of {len(y)} rows have others: "
             'leave them out, or write objective = "reg:squarederror"',
         )
 
@@ -290,18 +290,18 @@ def _classes(spec: Spec, rows: Table, champion: Model | None) -> tuple[str, ...]
         if positive not in {None, champion.encoder.classes[-1]}:
             raise Refused(
                 "schema_mismatch",
-                f"the champion answers the probability of {champion.encoder.classes[-1]}; model.toml says {positive}",
+                f"the champion answers the probability of another class than model.toml says: positive = {positive}",
             )
         return champion.encoder.classes
     classes = ordered_classes(rows.categories(spec.label).levels, positive)
     wanted = 2 if spec.task == "binary" else int(spec.hyperparameters["num_class"])
     if len(classes) != wanted:
         raise InvalidSpec(
-            f"{spec.label} has {len(classes)} classes ({', '.join(classes[:10])}) in the rows to learn from, {wanted} "
-            "are expected. The newest rows are kept to judge by: a class that only they have can't be learned"
+            f"{spec.label} has {len(classes)} classes in the rows to learn from, {wanted} are expected. The newest "
+            "rows are kept to judge by: a class that only they have can't be learned"
         )
     if positive is not None and positive not in classes:
-        raise InvalidSpec(f"[model] positive: {spec.label} has no class {positive}, only {', '.join(classes)}")
+        raise InvalidSpec(f"[model] positive: {spec.label} has no class {positive}, only {len(classes)} others")
     return classes
 
 
@@ -365,8 +365,8 @@ def _class_weights(spec: Spec, encoder: Encoder, y: Numbers, plan: _Plan) -> Num
         return np.array([share / total if total else 1.0 for total in totals])
     assert not isinstance(wanted, str)
     if unknown := sorted(set(wanted) - set(encoder.classes)):
-        known = ", ".join(encoder.classes)
-        raise InvalidSpec(f"[training] class_weights: {spec.label} has no class {', '.join(unknown)}, only {known}")
+        known = f"only {len(encoder.classes)} others"
+        raise InvalidSpec(f"[training] class_weights: {spec.label} has no class {', '.join(unknown)}, {known}")
     return np.array([wanted.get(name, 1.0) for name in encoder.classes])
 
 

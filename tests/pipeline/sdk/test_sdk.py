@@ -148,6 +148,7 @@ class _Author:
             "holdout": self.output("dataset/holdout.csv"),
             "spec": self.output("dataset/model.toml"),
             "champion": p["ChampionModelUri"],
+            "code": Join(on="/", values=[p["CodeUri"], "source.tar.gz"]),
         }
         trainer = ModelTrainer(
             sagemaker_session=self.session,
@@ -157,14 +158,15 @@ class _Author:
             compute=Compute(
                 instance_type=p["TrainingInstanceType"], instance_count=self.instances, volume_size_in_gb=30
             ),
-            networking=Networking(enable_inter_container_traffic_encryption=True),
+            networking=Networking(enable_inter_container_traffic_encryption=True, enable_network_isolation=True),
+            tags=[{"Key": "episode_id", "Value": p["EpisodeId"]}],
             checkpoint_config=CheckpointConfig(s3_uri=self.output("checkpoints"), local_path=_CHECKPOINTS),
             stopping_condition=StoppingCondition(max_runtime_in_seconds=_RUNTIME),
-            output_data_config=OutputDataConfig(s3_output_path=self.output("model")),
+            output_data_config=OutputDataConfig(s3_output_path=self.output("model"), kms_key_id=p["KmsKeyArn"]),
             environment={"CHECKPOINTS": _CHECKPOINTS, **_THREADS},
             hyperparameters={
                 "sagemaker_program": "train.py",
-                "sagemaker_submit_directory": Join(on="/", values=[p["CodeUri"], "source.tar.gz"]),
+                "sagemaker_submit_directory": "/opt/ml/input/data/code/source.tar.gz",
                 "episode_id": p["EpisodeId"],
                 "bootstrap": p["Bootstrap"],
                 "candidate": candidate,
@@ -301,6 +303,8 @@ class _Author:
             max_runtime_in_seconds=_RUNTIME,
             env={"PYTHONPATH": _CODE, **_THREADS},
             network_config=NetworkConfig(enable_network_isolation=True),
+            output_kms_key=p["KmsKeyArn"],
+            tags=[{"Key": "episode_id", "Value": p["EpisodeId"]}],
             sagemaker_session=self.session,
         )
         paths = {f"--{key}": f"{_INPUT}/{key}" for key in inputs}
