@@ -34,9 +34,11 @@ from numpy.typing import NDArray
 
 from retrain.core.clock import parse
 from retrain.drift.analysis import Analysis, analyse
-from retrain.drift.baseline import baseline_of
+from retrain.drift.baseline import Statistics, baseline_of, read_statistics
+from retrain.drift.conditional import with_joint
 from retrain.drift.verdict import Verdict
 from retrain.model.monitor_options import MonitorOptions
+from retrain.quality.days import Main
 from retrain.quality.metrics import model_quality, score
 from retrain.quality.verdict import Pairs, judge_quality, read_baseline, suggest_constraints
 
@@ -264,12 +266,15 @@ ARCHETYPES: Mapping[str, Made] = {
 
 
 @cache
-def baseline() -> tuple[dict[str, Any], dict[str, Any]]:
+def baseline() -> tuple[Statistics, dict[str, Any]]:
     """The drift monitor's, of the reference window and the model's answers to it."""
     made = bench()
     rows, kinds = made.x[made.reference], {f"x{number:02d}": "numeric" for number in range(FEATURES)}
     importance = {f"x{number:02d}": float(gain) for number, gain in enumerate(made.gains / made.gains.sum())}
-    return baseline_of(_texts(rows), kinds, MonitorOptions(), made.output[made.reference].tolist(), importance)
+    statistics, constraints = baseline_of(
+        _texts(rows), kinds, MonitorOptions(), made.output[made.reference].tolist(), importance
+    )
+    return read_statistics(with_joint(statistics, lambda: _texts(rows))), constraints
 
 
 @cache
@@ -277,25 +282,35 @@ def quality_baseline() -> Any:
     """What the quality monitor holds the model to, of the reference window."""
     made = bench()
     statistics = model_quality("binary", made.y[made.reference], made.output[made.reference], ("0", "1"), 7)
-    return read_baseline(suggest_constraints(statistics, "binary", classes=("0", "1")))
+    main = Main("auc", made.auc(made.reference))
+    return read_baseline(suggest_constraints(statistics, "binary", classes=("0", "1"), main=main))
 
 
 def _drift(one: Trial) -> bool:
     return one.analysis.verdict is Verdict.DRIFTED
 
 
+def _harm(one: Trial) -> bool:
+    """An episode is opened on what the model leans on, or people are told that the data are broken."""
+    harm = one.analysis.harm
+    return one.analysis.triage or (harm is not None and harm.likely)
+
+
 def _quality(one: Trial, rows: NDArray[np.intp] | None = None) -> bool:
     known, chosen = quality_baseline(), slice(None) if rows is None else rows
     pairs = Pairs("binary", one.y[chosen], one.output[chosen], ("0", "1"), {})
-    found = judge_quality(pairs, len(one.y), known.demands, WINDOW, rules=known.rules)
+    found = judge_quality(pairs, len(one.y), known.demands, WINDOW, rules=known.rules, main=known.main)
     return found.verdict is Verdict.DRIFTED
 
 
 SIGNALS: Mapping[str, Callable[[Trial], bool]] = {
-    "drift monitor": _drift,
+    "drift of any feature": _drift,
+    "drift that matters, or broken": _harm,
     "quality monitor, 5 % of the labels": lambda one: _quality(one, one.few),
     "quality monitor, all labels": _quality,
-    "either of both, as the loop does": lambda one: _drift(one) or _quality(one),
+    "drift that matters or quality, 5 % of the labels": lambda one: _harm(one) or _quality(one, one.few),
+    "drift that matters or quality, all labels": lambda one: _harm(one) or _quality(one),
+    "drift of any feature or quality, all labels": lambda one: _drift(one) or _quality(one),
 }
 
 

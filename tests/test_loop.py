@@ -122,7 +122,7 @@ def test_no_call_and_no_answer_is_unknown_to_botocore(summary: dict[str, Any]) -
             "ModelPackageArn",
         ),
         (["sagemaker", "describe-endpoint", "--endpoint-name", "{EndpointName}"], "InService"),
-        (["cloudwatch", "describe-alarms", "--alarm-names", "{DriftAlarmName}"], "drift_max"),
+        (["cloudwatch", "describe-alarms", "--alarm-names", "{DriftAlarmName}"], "drift_harm"),
         (["cloudtrail", "lookup-events", "--max-results", "5"], "EventName"),
         (["logs", "describe-log-groups"], "logGroupName"),
     ],

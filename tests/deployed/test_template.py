@@ -346,7 +346,7 @@ def test_functions_time_out_before_the_states_that_call_them() -> None:
 
 def test_the_drift_alarm_watches_what_the_monitor_publishes() -> None:
     alarm = of_type("AWS::CloudWatch::Alarm")["DriftAlarm"]
-    assert (alarm["Namespace"], alarm["MetricName"]) == ("DriftRetrain", "drift_max")
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("DriftRetrain", "drift_harm")
     assert alarm["TreatMissingData"] == "notBreaching"
     quality = of_type("AWS::CloudWatch::Alarm")["QualityAlarm"]
     assert (quality["Namespace"], quality["MetricName"], quality["Threshold"]) == ("DriftRetrain", "quality_max", 1)

@@ -520,7 +520,7 @@ class TestPublishing:
         table = [[str(number)] * 3 for number in range(1000)]
         found = analyse([("a", captures_of(table))], *baseline_of(table, features), WINDOW)
         names = [metric["MetricName"] for metric in found.metrics("e", "s")]
-        assert len(set(names)) == len(names) == 5 + 3 * 3 + 2
+        assert len(set(names)) == len(names) == 6 + 3 * 3 + 2
         assert all(name.isascii() and len(name) <= 255 and " " not in name for name in names)
 
     def test_the_same_window_gives_the_same_files(self):

@@ -41,7 +41,7 @@ CONSTRAINTS = json.loads(
     "emit_metrics":"Enabled","datatype_check_threshold":1.0,"domain_content_threshold":1.0,"distribution_constraints":
     {"perform_comparison":"Enabled","comparison_threshold":0.3,"comparison_method":"Simple",
     "categorical_comparison_threshold":0.3,"categorical_drift_method":"LInfinity"},
-    "drift_retrain":{"false_alarms_per_year":0.1,"chance":"time","p_threshold":0.003,"min_rows":500,"max_bad_share":0.05,"max_missing_increase":0.3,"max_unknown_categories":0.5,
+    "drift_retrain":{"false_alarms_per_year":0.1,"chance":"time","opens":"any","p_threshold":0.003,"min_rows":500,"max_bad_share":0.05,"max_missing_increase":0.3,"max_unknown_categories":0.5,
     "min_volume_share":0.1,"default_thresholds":["numeric","categorical"]}}}"""
 )
 

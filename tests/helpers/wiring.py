@@ -335,7 +335,7 @@ VARIANT = {"EndpointName": "flights", "VariantName": "AllTraffic"}
 # By alarm: its metric, series of values a minute (None: no sample) that end in ALARM, and such that end in OK.
 SERIES: dict[str, tuple[tuple[str, str, dict[str, str]], list[list[float | None]], list[list[float | None]]]] = {
     "DriftAlarm": (
-        ("DriftRetrain", "drift_max", ENDPOINT),
+        ("DriftRetrain", "drift_harm", ENDPOINT),
         [[0.31], [0.1, 0.31, 0.1]],
         [[0.3], [None], [0.31, *[None] * 15]],
     ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
@@ -21,13 +21,14 @@ from retrain.drift import verdict
 from retrain.drift.baseline import PREDICTION, Statistics, read_statistics, render_statistics
 from retrain.drift.chance import DAY, LENGTHS_JUDGED, YEAR, level
 from retrain.drift.comparison import Look, compare, compare_prediction
+from retrain.drift.conditional import LEANS, Harm, harm_of
 from retrain.drift.constraints import Constraints, read_constraints, render_constraints
 from retrain.drift.intake import Intake, read_captures
 from retrain.drift.profile import ColumnProfile, NumericProfile, Profile
 from retrain.drift.triage import bad_rows, triage
 from retrain.drift.verdict import UNTELLABLE, FeatureDrift, Seen, Verdict
 from retrain.drift.violations import Violation, violations
-from retrain.model.monitor_options import ROWS, MonitorOptions
+from retrain.model.monitor_options import ANY, HARM, ROWS, MonitorOptions
 
 NAMESPACE = "DriftRetrain"
 MAX_FEATURE_METRICS = 20
@@ -46,7 +47,9 @@ class Analysis:
     (the share of the judged features that have drifted) is, unless the verdict is DRIFTED or STABLE.
     `min_detectable_drift` is the largest of the judged features'. `paths` counts the lines by how they were read
     (`retrain.drift.intake.Intake`). `hours` is the length that was judged, None if nobody knows it. `seen` is what
-    looks of other lengths saw beside it (`retrain.drift.lengths`).
+    looks of other lengths saw beside it (`retrain.drift.lengths`). `harm` is what of the drift of the window itself
+    matters to the model, None where the baseline does not say what it leans on; `opens` is what begins an episode:
+    harm, or any drift.
     """
 
     window_start: datetime
@@ -76,6 +79,22 @@ class Analysis:
     paths: Mapping[str, int] = field(default_factory=dict)
     hours: float | None = None
     seen: tuple[Seen, ...] = ()
+    harm: Harm | None = None
+    opens: str = ANY
+
+    @property
+    def drift_harm(self) -> float | None:
+        """What begins an episode, in the unit of `threshold`, which it exceeds exactly if one is to begin.
+
+        The gain's share of what the model leans on and has drifted, by the share from which on that matters; where
+        nobody knows that, or any drift is to begin one, it is `drift_max`. None if the window is UNDECIDED.
+        """
+        if self.verdict is Verdict.UNDECIDED or self.harm is None or self.opens != HARM:
+            return self.drift_max
+        value = self.threshold * self.harm.share / LEANS
+        if self.harm.likely:
+            return max(value, math.nextafter(self.threshold, math.inf))
+        return min(value, self.threshold)
 
     @property
     def chance_learned(self) -> bool:
@@ -125,6 +144,9 @@ class Analysis:
             "drift_max": self.drift_max,
             "drift_share": self.drift_share,
             "threshold": self.threshold,
+            "drift_harm": self.drift_harm,
+            "harm": self.harm.document() if self.harm else None,
+            "opens": self.opens,
             "min_detectable_drift": self.min_detectable_drift,
             "hours": self.hours,
             "chance_learned": self.chance_learned,
@@ -167,6 +189,7 @@ class Analysis:
         schedule = [*endpoint, {"Name": "MonitoringSchedule", "Value": schedule_name}]
         aggregates = [
             ("drift_max", self.drift_max, "None"),
+            ("drift_harm", self.drift_harm, "None"),
             ("drift_share", self.drift_share, "None"),
             ("rows_analyzed", self.rows, "Count"),
             ("bad_rows", sum(self.bad_rows.values()), "Count"),
@@ -290,7 +313,15 @@ def analyse_intake(
         monitoring_config=constraints.monitoring_config,
         paths=intake.paths,
         hours=look.hours,
+        harm=_harm(intake, statistics, features, look) if decided else None,
+        opens=options.opens,
     )
+
+
+def _harm(intake: Intake, statistics: Statistics, features: Sequence[FeatureDrift], look: Look) -> Harm | None:
+    if statistics.joint is None or intake.profile.moments is None:
+        return None
+    return harm_of(statistics.joint, intake.profile.moments, features, look)
 
 
 def look_at(intake: Intake, window: Window, statistics: Statistics, options: MonitorOptions) -> Look:

@@ -24,6 +24,8 @@ from retrain.drift.chance import Blocks, read_blocks
 from retrain.drift.constraints import render_constraints
 from retrain.drift.distances import Steps
 from retrain.drift.documents import feature_name, read_document, unusable
+from retrain.drift.joint import Joint, read_joint
+from retrain.drift.moments import Axes
 from retrain.drift.profile import (
     C,
     CategoricalProfile,
@@ -107,6 +109,7 @@ class Statistics:
     features: Mapping[str, FeatureBaseline]
     prediction: FeatureBaseline | None
     answer: str | int | None = None  # name or index of the prediction among an answer's values, if somebody said it
+    joint: Joint | None = None  # how the features go together that the model leans on, if the file has it
 
     @cached_property
     def answers(self) -> Answers:
@@ -117,7 +120,7 @@ class Statistics:
     @cached_property
     def layout(self) -> Layout:
         """The columns of a request, and what of them is to be counted."""
-        return _layout(self.features)
+        return _layout(self.features, self.joint.axes if self.joint else None)
 
     @cached_property
     def prediction_layout(self) -> Layout:
@@ -305,7 +308,14 @@ def read_statistics(document: Mapping[str, Any] | str | bytes, file: str = "stat
     rows = int(count) if isinstance(count, (int, float)) else most
     said = next((item.get(_ANSWER) for item in listed if item.get("name") == PREDICTION), None)
     answer = said if isinstance(said, (str, int)) and not isinstance(said, bool) else None
-    return Statistics(rows, MappingProxyType(features), prediction, answer)
+    try:
+        joint = read_joint(whole.get("joint"))
+    except ValueError as error:
+        raise unusable(file, None, "joint", f"{error}: remove it, or compute the baseline anew") from None
+    numeric = {name for name, item in features.items() if isinstance(item, NumericBaseline)}
+    if joint and not numeric.issuperset(joint.names):
+        raise unusable(file, None, "joint", "it names what is no numeric feature: remove it, or compute it anew")
+    return Statistics(rows, MappingProxyType(features), prediction, answer, joint)
 
 
 def _feature_baseline(feature: Any, file: str) -> FeatureBaseline:
@@ -423,7 +433,7 @@ def _category_counts(statistics: Mapping[str, Any], name: str, file: str) -> dic
     return counts
 
 
-def _layout(features: Mapping[str, FeatureBaseline]) -> Layout:
+def _layout(features: Mapping[str, FeatureBaseline], joint: Axes | None = None) -> Layout:
     return Layout(
         {name: "numeric" if isinstance(item, NumericBaseline) else "categorical" for name, item in features.items()},
         {
@@ -433,4 +443,5 @@ def _layout(features: Mapping[str, FeatureBaseline]) -> Layout:
         },
         {name: frozenset(item.counts) for name, item in features.items() if isinstance(item, CategoricalBaseline)},
         frozenset(name for name, item in features.items() if isinstance(item, CategoricalBaseline) and item.boolean),
+        joint,
     )

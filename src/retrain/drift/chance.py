@@ -245,22 +245,22 @@ def near(series: Numbers, by_rows: float = 0.0) -> float:
     return min(max(lagged + (1 + 3 * lagged) / len(series) + unsure, 0.0), MOST_NEAR)
 
 
-def render_blocks(blocks: Sequence[Blocks]) -> list[dict[str, Any]]:
+def render_blocks(blocks: Sequence[Blocks], kinds: Sequence[str] = KINDS) -> list[dict[str, Any]]:
     """The form in which they travel in statistics.json, as a feature's `chance`."""
     return [
         {
             "hours": item.hours,
             "blocks": item.count,
             "near": round(item.near, 4),
-            "usual": {kind: round(item.usual[kind], 6) for kind in KINDS},
-            "most": {kind: round(item.most[kind], 6) for kind in KINDS},
+            "usual": {kind: round(item.usual[kind], 6) for kind in kinds},
+            "most": {kind: round(item.most[kind], 6) for kind in kinds},
             **{key: round(value, 6) for key in _KNOWN_OF_SOME if (value := getattr(item, key)) is not None},
         }
         for item in blocks
     ]
 
 
-def read_blocks(found: Any) -> tuple[Blocks, ...]:
+def read_blocks(found: Any, kinds: Sequence[str] = KINDS) -> tuple[Blocks, ...]:
     """What `render_blocks` wrote. Raises ValueError for anything else.
 
     >>> blocks = (Blocks(24, 60, 0.25, dict.fromkeys(KINDS, 0.02), dict.fromkeys(KINDS, 0.05)),)
@@ -273,8 +273,8 @@ def read_blocks(found: Any) -> tuple[Blocks, ...]:
                 _number(item["hours"]),
                 int(_number(item["blocks"])),
                 min(_number(item["near"]), MOST_NEAR),
-                {kind: _number(item["usual"][kind]) for kind in KINDS},
-                {kind: _number(item["most"][kind]) for kind in KINDS},
+                {kind: _number(item["usual"][kind]) for kind in kinds},
+                {kind: _number(item["most"][kind]) for kind in kinds},
                 **{key: _number(item[key]) for key in _KNOWN_OF_SOME if key in item},
             )
             for item in found

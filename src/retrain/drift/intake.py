@@ -27,6 +27,7 @@ from retrain.drift.profile import (
     empty,
     merge,
     numbers_of,
+    together,
 )
 from retrain.model.values import Numbers, parse_numbers
 
@@ -130,13 +131,14 @@ class _Pending:
         """The rows are in the profile."""
         layout = self.layout
         columns: dict[str, ColumnProfile] = {}
+        numbers: dict[str, Numbers] = {}
         for name in layout.kinds:
             if name in self._texts:
                 columns[name] = counted(name, self._texts[name], layout)
             else:
-                values = np.concatenate([*self._numbers[name], np.empty(0)])
+                numbers[name] = values = np.concatenate([*self._numbers[name], np.empty(0)])
                 columns[name] = numbers_of(values, layout.points.get(name), self._bad[name], self._sort)
-        self.profile = merge(self.profile, Profile(self.rows, columns))
+        self.profile = merge(self.profile, Profile(self.rows, columns, together(numbers, layout)))
         self._begin()
 
 

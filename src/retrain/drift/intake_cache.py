@@ -30,6 +30,7 @@ from retrain.core import clock
 from retrain.core.window import HOUR, CaptureFile, Window, full_hour, prefixes
 from retrain.drift.baseline import Statistics
 from retrain.drift.intake import Intake, merge_intakes, read_captures
+from retrain.drift.moments import Moments
 from retrain.drift.profile import (
     AtPoints,
     CategoricalProfile,
@@ -57,6 +58,8 @@ _READING = (  # the code that decides what an intake holds
     "drift/documents",
     "drift/intake",
     "drift/intake_cache",
+    "drift/joint",
+    "drift/moments",
     "drift/profile",
     "model/values",
 )
@@ -422,7 +425,11 @@ _COUNTERS = ("reasons", "notes", "missing_columns", "extra_columns")
 
 
 def _dump_profile(profile: Profile, arrays: _Arrays) -> dict[str, Any]:
+    moments = profile.moments
+    if moments:
+        arrays.numbers += (moments.sums, moments.products.ravel())
     return {
+        "moments": moments and {"rows": moments.rows, "copies": moments.copies, "features": len(moments.sums)},
         "rows": profile.rows,
         "columns": {name: _dump_column(column, arrays) for name, column in profile.columns.items()},
     }
@@ -469,7 +476,15 @@ def _load_profile(held: Mapping[str, Any], layout: Layout, arrays: _Stream) -> P
     columns = held["columns"]
     if list(columns) != list(layout.kinds):
         raise UnusableError("the columns are not the baseline's")
-    return Profile(held["rows"], {name: _load_column(name, column, layout, arrays) for name, column in columns.items()})
+    moments, told = None, held["moments"]
+    if (told and told["features"]) != (layout.joint and len(layout.joint.names)):
+        raise UnusableError("what goes together is not the baseline's")
+    if told:
+        size = told["features"]
+        sums, products = arrays.numbers(size), arrays.numbers(size * size)
+        moments = Moments(told["rows"], told["copies"], sums, products.reshape(size, size))
+    loaded = {name: _load_column(name, column, layout, arrays) for name, column in columns.items()}
+    return Profile(held["rows"], loaded, moments)
 
 
 def _load_column(name: str, held: Mapping[str, Any], layout: Layout, arrays: _Stream) -> ColumnProfile:

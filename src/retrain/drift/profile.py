@@ -20,6 +20,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from retrain.drift.moments import Axes, Moments, merge_moments, moments_of
 from retrain.model.values import Numbers, category_name, flag_name, in_precision, parse_numbers
 
 Counts = NDArray[np.int64]
@@ -171,10 +172,14 @@ ColumnProfile = NumericProfile | CategoricalProfile
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Profiles of columns with the same number of rows."""
+    """Profiles of columns with the same number of rows; `moments` are of those columns that the layout's `joint` names.
+
+    They are None where it names none.
+    """
 
     rows: int
     columns: Mapping[str, ColumnProfile]
+    moments: Moments | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,13 +187,15 @@ class Layout:
     """Which columns rows have, in order: name → numeric | categorical; and what a baseline wants to be counted.
 
     `points` are a numeric baseline's points, `known` a categorical baseline's categories. Of the categorical columns,
-    `booleans` have two categories, true and false, in whatever spelling.
+    `booleans` have two categories, true and false, in whatever spelling. Of the columns of `joint` it is
+    counted, too, how they go together.
     """
 
     kinds: Mapping[str, str]
     points: Mapping[str, Numbers] = field(default_factory=dict)
     known: Mapping[str, frozenset[str]] = field(default_factory=dict)
     booleans: frozenset[str] = frozenset()
+    joint: Axes | None = None
 
     @property
     def block_rows(self) -> int:
@@ -217,13 +224,19 @@ def summarise_block(rows: Sequence[Sequence[str]], layout: Layout) -> Profile:
     """The profile of rows that are in memory."""
     texts: Iterable[Sequence[str]] = zip(*rows, strict=True) if rows else [()] * len(layout.kinds)
     columns: dict[str, ColumnProfile] = {}
+    numbers: dict[str, Numbers] = {}
     for (name, kind), column in zip(layout.kinds.items(), texts, strict=True):
         if kind == "categorical":
             columns[name] = counted(name, Counter(column), layout)
         else:
-            values, bad = parse_numbers(column)
-            columns[name] = numbers_of(values, layout.points.get(name), int(bad.sum()))
-    return Profile(len(rows), columns)
+            numbers[name], bad = parse_numbers(column)
+            columns[name] = numbers_of(numbers[name], layout.points.get(name), int(bad.sum()))
+    return Profile(len(rows), columns, together(numbers, layout))
+
+
+def together(numbers: Mapping[str, Numbers], layout: Layout) -> Moments | None:
+    """How the columns of numbers go together that the layout's `joint` names; None if it names none."""
+    return None if layout.joint is None else moments_of(numbers, layout.joint)
 
 
 def merge(one: Profile, other: Profile) -> Profile:
@@ -231,7 +244,8 @@ def merge(one: Profile, other: Profile) -> Profile:
     if one.columns.keys() != other.columns.keys():
         raise ValueError("profiles of different columns can't be merged")
     columns = {name: merge_columns(column, other.columns[name]) for name, column in one.columns.items()}
-    return Profile(one.rows + other.rows, columns)
+    both = one.moments and other.moments and merge_moments(one.moments, other.moments)
+    return Profile(one.rows + other.rows, columns, both)
 
 
 def merge_columns(one: ColumnProfile, other: ColumnProfile) -> ColumnProfile:

@@ -17,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 
 from retrain.drift.baseline import baseline_of, read_statistics
+from retrain.drift.conditional import with_joint
 from retrain.drift.learning import inherit, with_chance
 from retrain.jobs.entry import arguments, run
 from retrain.model.archive import importance, load_model
@@ -45,6 +46,7 @@ def compute(options: argparse.Namespace) -> str:
     statistics = with_chance(statistics, rows(), times, _answers(rows(), model))
     for file in sorted(options.earlier.glob("*.json")):  # none at bootstrap
         statistics = inherit(statistics, read_statistics(file.read_bytes(), file.name), times)
+    statistics = with_joint(statistics, rows, times)
     options.output.mkdir(parents=True, exist_ok=True)
     for name, document in (("statistics", statistics), ("constraints", constraints)):
         text = json.dumps(document, ensure_ascii=False, allow_nan=False)

@@ -27,8 +27,14 @@ UNCHOSEN = "default_thresholds"
 ALPHA = 0.003  # how improbable something has to be before it is not taken for chance
 MOST_DELAY = 2208  # hours, three months
 TIME, ROWS = "time", "rows"
+HARM, ANY = "harm", "any"
 _CHOICES: Mapping[str, Mapping[str, str]] = MappingProxyType(
-    {"method": METHODS, "categorical_method": CATEGORICAL_METHODS, "chance": {TIME: TIME, ROWS: ROWS}}
+    {
+        "method": METHODS,
+        "categorical_method": CATEGORICAL_METHODS,
+        "chance": {TIME: TIME, ROWS: ROWS},
+        "opens": {HARM: HARM, ANY: ANY},
+    }
 )
 MOST_ALARMS = 365.0  # a year: one a day
 
@@ -60,6 +66,7 @@ class MonitorOptions:
     false_alarms_per_year: float = 0.1  # of an endpoint where nothing has changed, whatever its features and windows
     chance: str = TIME  # time | rows: what chance is learned from; rows are independent, and every odd day is drift
     p_threshold: float = ALPHA  # p-value below which ChiSquared says drift
+    opens: str = ANY  # any | harm: what drift begins an episode; any feature's, or that of what the model leans on
     min_rows: int = 500  # rows below which a window is undecided
     max_bad_share: float = 0.05  # bad lines, rows or values above which the window is a case for a person
     max_missing_increase: float = 0.3  # how much more of a column may be missing than in the baseline
@@ -100,6 +107,7 @@ class MonitorOptions:
 CARRIED = (
     "false_alarms_per_year",
     "chance",
+    "opens",
     "p_threshold",
     "min_rows",
     "max_bad_share",

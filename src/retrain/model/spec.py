@@ -100,6 +100,7 @@ what comes out, and how a better model is told from a worse one. A complete file
     methods = {}               # by feature
     false_alarms_per_year = 0.1 # of an endpoint in which nothing has changed
     chance = "time"            # time | rows: what is told from drift; with rows, every day unlike others is drift
+    opens = "any"              # any | harm: what drift begins an episode; harm is drift in what the model leans on
     p_threshold = 0.003        # p-value below which ChiSquared says drift
     ignored = []               # features that are reported, not judged
     min_rows = 500             # rows below which a window is undecided

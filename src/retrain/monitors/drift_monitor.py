@@ -323,7 +323,8 @@ def _effort(reading: Reading) -> dict[str, int]:
 
 def _matters(analysis: Analysis) -> bool:
     """Whether a person or an episode may want to see the analysis later."""
-    return analysis.triage or analysis.verdict is Verdict.DRIFTED
+    harmful = analysis.harm is not None and analysis.harm.likely
+    return analysis.triage or analysis.verdict is Verdict.DRIFTED or harmful
 
 
 def _file(analysis: Analysis, reading: Reading, endpoint: str, store: Store, *, keep: bool) -> str:
@@ -357,6 +358,7 @@ def _digest(analysis: Analysis) -> dict[str, Any]:
         "triage": analysis.triage,
         "worst_feature": analysis.worst_feature,
         "drift_max": analysis.drift_max,
+        "drift_harm": analysis.drift_harm,
         "threshold": analysis.threshold,
         "rows": analysis.rows,
         "bad_rows": sum(analysis.bad_rows.values()),

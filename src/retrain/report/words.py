@@ -129,7 +129,26 @@ def headline(document: Mapping[str, Any]) -> str:
 
 def consequence(document: Mapping[str, Any]) -> str:
     """What follows from the verdict, in a sentence or two."""
-    return f"{_follows(document)}{_answers(document)}"
+    return f"{_follows(document)}{harm(document)}{_answers(document)}"
+
+
+def harm(document: Mapping[str, Any]) -> str:
+    """Whether the drift matters to the model, in a sentence; nothing where the baseline does not say what it leans on.
+
+    >>> harm({"harm": {"likely": True, "share": 0.42, "features": [{"name": "age"}, {"name": "rate"}]}, "opens": "any"})
+    ' It is likely to matter: age, rate hold 42 % of the gain of the model and go together differently, or are far off.'
+    >>> harm({"harm": {"likely": False, "share": 0.0, "features": []}, "opens": "harm"})
+    ' What the model leans on still goes together as it did, so that this alone begins no episode.'
+    """
+    if not (found := document.get("harm")):
+        return ""
+    if found["likely"]:
+        names = [item["name"] for item in found["features"]]
+        few = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
+        of = f"{few} hold {100 * found['share']:.0f} % of the gain of the model"
+        return f" It is likely to matter: {of} and go together differently, or are far off."
+    alone = ", so that this alone begins no episode" if document["opens"] == "harm" else ""
+    return f" What the model leans on still goes together as it did{alone}."
 
 
 def _follows(document: Mapping[str, Any]) -> str:

@@ -1,0 +1,75 @@
+"""How features go together: first and second moments of rows, of a window and of the baseline.
+
+From them follows what any linear regression of one feature on others leaves over, whichever others are chosen later.
+They merge by adding up, and their size does not grow with the rows: at most 32 features take part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from retrain.model.values import Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """Which features take part, what their differences are taken from, and the place of the one that tells copies."""
+
+    names: tuple[str, ...]
+    centres: Numbers
+    telling: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Sums over rows of the differences from the centres: `sums` (features,), `products` (features, features).
+
+    A value that is missing counts as its centre. `copies` is the sum of c² over rows of which there are c alike, as far
+    as the feature with the most values tells, and what was read at once.
+    """
+
+    rows: int
+    copies: float
+    sums: Numbers
+    products: Numbers
+
+    @property
+    def worth(self) -> float:
+        """How many rows there would be without copies: (sum c)² / sum c² (Kish 1965)."""
+        return self.rows**2 / self.copies if self.copies else 0.0
+
+    @property
+    def covariance(self) -> Numbers:
+        """About the rows' own means, of the population: (features, features)."""
+        mean = self.sums / max(self.rows, 1)
+        return np.asarray(self.products / max(self.rows, 1) - np.outer(mean, mean))
+
+
+def nothing(features: int) -> Moments:
+    """The moments of no rows."""
+    return Moments(0, 0.0, np.zeros(features), np.zeros((features, features)))
+
+
+def moments_of(columns: Mapping[str, Numbers], axes: Axes) -> Moments:
+    """The moments of rows, which come by the column: (rows,) each.
+
+    >>> found = moments_of({"x": np.array([1.0, 2.0, 2.0, np.nan])}, Axes(("x",), np.array([1.0]), 0))
+    >>> found.sums.tolist(), found.products.tolist(), found.copies
+    ([2.0], [[2.0]], 6.0)
+    """
+    rows = np.stack([columns[name] for name in axes.names], axis=1) - axes.centres
+    rows[~np.isfinite(rows)] = 0.0
+    values = np.sort(columns[axes.names[axes.telling]])  # what is missing comes last, each by itself
+    starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]]) if len(values) else np.empty(0, dtype=np.intp)
+    copies = np.diff(np.r_[starts, len(values)])
+    return Moments(len(rows), float((copies.astype(np.float64) ** 2).sum()), rows.sum(axis=0), rows.T @ rows)
+
+
+def merge_moments(one: Moments, other: Moments) -> Moments:
+    """The moments of both sets of rows, which were taken about the same centres."""
+    return Moments(
+        one.rows + other.rows, one.copies + other.copies, one.sums + other.sums, one.products + other.products
+    )
