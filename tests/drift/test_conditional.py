@@ -60,7 +60,7 @@ def judged(rows, known=None):
     return analyse([("w", captures(rows))], *(known or baseline()), WINDOW)
 
 
-def selected(x, by, strength=1.2):
+def selected(x, by, strength=0.8):
     weight = np.exp(strength * by / by.std())
     return x[np.random.default_rng(5).choice(len(x), ROWS, replace=False, p=weight / weight.sum())]
 
@@ -79,6 +79,7 @@ def missing(x, place, share):
 
 MATTERS = {
     "another unit of what the model leans on": lambda x: scaled(x, 0, 2.5),
+    "its values are filled in": lambda x: np.c_[np.where(np.arange(len(x)) % 10 < 9, 0.0, x[:, 0]), x[:, 1:]],
     "a quarter of it is missing": lambda x: missing(x, 1, 0.25),
     "it no longer goes together with the others": lambda x: np.c_[
         np.random.default_rng(9).permutation(x[:, 0]), x[:, 1:]
@@ -156,7 +157,7 @@ def test_copies_of_rows_count_once():
 
 
 def test_moments_merge_whatever_the_parts():
-    x, axes = world(1), Axes(NAMES, np.zeros(4), 0)
+    x, axes = world(1), Axes(NAMES, np.zeros(4))
     whole, one, two = (moments_of(dict(zip(NAMES, part.T, strict=True)), axes) for part in (x, x[:1_000], x[1_000:]))
     both = merge_moments(two, one)
     assert np.allclose(both.covariance, whole.covariance)

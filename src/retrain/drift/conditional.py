@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from retrain.drift.baseline import NumericBaseline, read_statistics
-from retrain.drift.chance import MIN_BLOCKS, Blocks, as_shift, near
+from retrain.drift.chance import LENGTHS_JUDGED, MIN_BLOCKS, Blocks, as_shift, near
 from retrain.drift.comparison import Look
 from retrain.drift.joint import KINDS, MOST, Joint
 from retrain.drift.learning import LENGTHS
@@ -106,11 +106,13 @@ def harm_of(joint: Joint, moments: Moments, features: Sequence[FeatureDrift], lo
         return None
     moved = {item.name for item in features if item.distance is not None and item.severity > 1}
     spreads = spreads_of(joint, moments, moved) if moments.rows else {}
+    # One length is looked at, and of the features those that the model leans on.
+    alpha = min(look.alpha * LENGTHS_JUDGED * len(features) / len(known), 0.5)
     found = []
     for item in known:
         leaning = Leaning(item.name, item.importance or 0.0, None, None, _far(item))
         if item.name in spreads:
-            limit = _chance(joint, item.name, moments, look)
+            limit = _chance(joint, item.name, moments, look.hours, alpha)
             leaning = replace(leaning, spread=spreads[item.name], chance=limit)
         found.append(leaning)
     return Harm(min(sum(item.importance for item in found if item.counts), 1.0), tuple(found))
@@ -158,19 +160,19 @@ def _far(item: FeatureDrift) -> bool:
     return float(as_shift(kind, item.distance)) > FAR
 
 
-def _chance(joint: Joint, name: str, moments: Moments, look: Look) -> float:
-    """What chance may do to the feature's spread, with the probability of the look."""
+def _chance(joint: Joint, name: str, moments: Moments, hours: float | None, alpha: float) -> float:
+    """What chance may do to the feature's spread with probability `alpha`."""
     place = joint.names.index(name)
     copied = joint.rows / joint.worth < _UNIQUE
     rows = moments.worth if copied else float(moments.rows)
-    by_rows = NormalDist().inv_cdf(1 - look.alpha / 2) * math.sqrt(joint.tails[place] * (1 / rows + 1 / joint.rows))
-    blocks, hours = joint.chance.get(name), look.hours
+    by_rows = NormalDist().inv_cdf(1 - alpha / 2) * math.sqrt(joint.tails[place] * (1 / rows + 1 / joint.rows))
+    blocks = joint.chance.get(name)
     if blocks is None or hours is None:
         return by_rows
     known = [item for item in blocks if item.hours <= hours and item.count >= MIN_BLOCKS]
     if not known:
         return math.inf
-    return math.hypot(by_rows, min(max(item.beyond(kind, look.alpha, hours) for kind in KINDS) for item in known))
+    return math.hypot(by_rows, min(max(item.beyond(kind, alpha, hours) for kind in KINDS) for item in known))
 
 
 # Learning ------------------------------------------------------------------------------------------------------------
@@ -198,8 +200,7 @@ def with_joint(document: Mapping[str, Any], rows: Rows, times: Numbers | None = 
         if item["name"] in names
     }
     centres = np.array([float(means[name]) for name in names])
-    telling = int(np.argmax([len(item.steps.points) if item.steps else 0 for item in leading]))
-    axes, moments = Axes(names, centres, telling), nothing(len(names))
+    axes, moments = Axes(names, centres), nothing(len(names))
     for columns in _columns(rows(), names, places):
         moments = merge_moments(moments, moments_of(columns, axes))
     joint = Joint(axes, moments.covariance, moments.rows, moments.worth, np.full(len(names), 2.0), {})

@@ -49,7 +49,6 @@ class Joint:
             "covariance": [float(f"{value:.12g}") for value in lower.tolist()],
             "rows": self.rows,
             "worth": self.worth,
-            "telling": self.axes.telling,
             "tails": [float(f"{value:.6g}") for value in self.tails.tolist()],
             "chance": {name: render_blocks(blocks, KINDS) for name, blocks in self.chance.items()},
         }
@@ -67,15 +66,11 @@ def read_joint(found: Any) -> Joint | None:
         covariance = covariance + np.tril(covariance, -1).T
         chance = {str(name): read_blocks(blocks, KINDS) for name, blocks in found["chance"].items()}
         tails = np.array(found["tails"], dtype=np.float64)
-        rows, worth, telling = int(found["rows"]), float(found["worth"]), int(found["telling"])
-        joint = Joint(Axes(names, centres, telling), covariance, rows, worth, tails, chance)
+        rows, worth = int(found["rows"]), float(found["worth"])
+        joint = Joint(Axes(names, centres), covariance, rows, worth, tails, chance)
     except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise ValueError(f"joint: features with their moments are expected: {error!r}") from None
-    usable = (
-        0 < len(names) <= MOST
-        and centres.shape == tails.shape == (len(names),)
-        and 0 <= joint.axes.telling < len(names)
-    )
+    usable = 0 < len(names) <= MOST and centres.shape == tails.shape == (len(names),)
     if not usable or not np.isfinite(covariance).all() or not np.isfinite(centres).all() or not joint.worth > 0:
         raise ValueError("joint: features, centres and covariance do not fit together")
     if not math.isfinite(joint.worth) or joint.rows < 1:

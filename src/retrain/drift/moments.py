@@ -6,6 +6,7 @@ They merge by adding up, and their size does not grow with the rows: at most 32 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,19 +17,18 @@ from retrain.model.values import Numbers
 
 @dataclass(frozen=True, slots=True)
 class Axes:
-    """Which features take part, what their differences are taken from, and the place of the one that tells copies."""
+    """Which features take part, and what their differences are taken from."""
 
     names: tuple[str, ...]
     centres: Numbers
-    telling: int
 
 
 @dataclass(frozen=True, slots=True)
 class Moments:
     """Sums over rows of the differences from the centres: `sums` (features,), `products` (features, features).
 
-    A value that is missing counts as its centre. `copies` is the sum of c² over rows of which there are c alike, as far
-    as the feature with the most values tells, and what was read at once.
+    A value that is missing counts as its centre. `copies` is the sum of c² over rows of which there are c alike, among
+    those that were read at once.
     """
 
     rows: int
@@ -56,15 +56,19 @@ def nothing(features: int) -> Moments:
 def moments_of(columns: Mapping[str, Numbers], axes: Axes) -> Moments:
     """The moments of rows, which come by the column: (rows,) each.
 
-    >>> found = moments_of({"x": np.array([1.0, 2.0, 2.0, np.nan])}, Axes(("x",), np.array([1.0]), 0))
+    >>> found = moments_of({"x": np.array([1.0, 2.0, 2.0, np.nan])}, Axes(("x",), np.array([1.0])))
     >>> found.sums.tolist(), found.products.tolist(), found.copies
-    ([2.0], [[2.0]], 6.0)
+    ([2.0], [[2.0]], 8.0)
     """
     rows = np.stack([columns[name] for name in axes.names], axis=1) - axes.centres
     rows[~np.isfinite(rows)] = 0.0
-    values = np.sort(columns[axes.names[axes.telling]])  # what is missing comes last, each by itself
-    starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]]) if len(values) else np.empty(0, dtype=np.intp)
-    copies = np.diff(np.r_[starts, len(values)])
+    # Rows that are alike have the same sum; others have it once in as many rows as a float tells apart.
+    key = np.zeros(len(rows))
+    for place, column in enumerate(rows.T):
+        key += column * math.sqrt(place + 2)
+    key.sort()
+    starts = np.flatnonzero(np.r_[True, key[1:] != key[:-1]]) if len(key) else np.empty(0, dtype=np.intp)
+    copies = np.diff(np.r_[starts, len(key)])
     return Moments(len(rows), float((copies.astype(np.float64) ** 2).sum()), rows.sum(axis=0), rows.T @ rows)
 
 
