@@ -213,6 +213,9 @@ def test_the_challenger_of_a_drifted_window_is_promoted_with_the_evidence(loop: 
     assert gate["reference"]["challenger"] <= gate["reference"]["limit"]
     low, high = gate["reference"]["interval"]
     assert low <= gate["reference"]["champion"] - gate["reference"]["challenger"] <= high
+    decay = evaluation["decay"]
+    assert (decay["metric"], decay["reason"]) == ("rmse", "rows_insufficient"), "of 80 rows nothing can be said"
+    assert decay["realised"] > decay["before"] > 0
     assert evaluation["dataset"] == {"item_count": 80, "evaluation_time": "2026-03-11T00:00:00Z"}
     assert evaluation["regression_metrics"]["rmse"]["value"] == pytest.approx(gate["challenger"])
     assert evaluation["model_sha256"] == sha256(loop / "model-1" / "model.tar.gz")

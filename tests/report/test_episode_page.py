@@ -191,3 +191,12 @@ def test_what_moved_most_comes_first_whatever_matters_most(item: Any) -> None:
 
 def test_the_same_evidence_gives_the_same_bytes(item: Any, manifest: Any, evaluation: Any) -> None:
     assert draw(item, manifest, evaluation) == draw(item, manifest, evaluation)
+
+
+def test_why_the_champion_got_worse_is_told(item: Any, manifest: Any, evaluation: Any) -> None:
+    assert "because other rows came" not in draw(item, manifest, evaluation)
+    found = {"metric": "rmse", "before": 11.9, "realised": 21.0, "expected": 13.2, "interval": [11.0, 15.8]}
+    page = draw(item, manifest, {**evaluation, "decay": {**found, "relation": True}})
+    assert "1.3 of the change is because other rows came, 7.8 because what they mean has changed." in page
+    unknown = {**found, "expected": None, "detail": "too few rows"}
+    assert "Why cannot be told: too few rows." in draw(item, manifest, {**evaluation, "decay": unknown})

@@ -28,9 +28,10 @@ from retrain.model.archive import importance, load_model, load_twin, read_lineag
 from retrain.model.read_spec import read_spec
 from retrain.model.serving import Model
 from retrain.model.spec import RESERVED, Spec
-from retrain.model.table import read_table
+from retrain.model.table import Table, read_table
 from retrain.model.values import Numbers
 from retrain.quality.days import DECIDING, learn_main
+from retrain.quality.decay import Judged, split_decay
 from retrain.quality.estimate import learn_estimator
 from retrain.quality.verdict import QualityRules, suggest_constraints
 from retrain.training.candidates import encode, truth
@@ -64,13 +65,14 @@ def evaluate(options: argparse.Namespace) -> str:
         load(archives["champion"]) if archives["champion"].exists() else None for load in (load_model, load_twin)
     )
     scored = score_rows(spec, holdout, champion, challenger)
+    own = _own(spec, options.reference, twin) if twin else None
     serving = load_model(archives["challenger"])
     evidence = gather(
         spec,
         scored,
         score_rows(spec, reference, twin, challenger),
         bootstrap=options.bootstrap,
-        own=level_of(spec, *_own(spec, options.reference, twin)) if twin else None,
+        own=level_of(spec, own.truth, own.output) if own else None,
         serving=serving.predict(encode(challenger.encoder, holdout)),
         shadow=_shadow(spec, options.captures, archives, serving) if champion else None,
     )
@@ -80,6 +82,7 @@ def evaluate(options: argparse.Namespace) -> str:
         "version": 0.0,
         "dataset": {"item_count": len(holdout), "evaluation_time": options.evaluation_time},
         **evaluation(spec, scored, evidence, decision, models=models, lineage=lineage, cycle=manifest["cycle"]),
+        "decay": _decay(spec, own, holdout, scored.truth, twin) if own and twin else None,
         "training": lineage,
         **hashes,
     }
@@ -102,7 +105,7 @@ def evaluate(options: argparse.Namespace) -> str:
         holdout,
         scored.truth,
         scored.challenger,
-        {feature.name: feature.type for feature in spec.features},
+        _kinds(spec),
         classes=classes,
         gains=importance(challenger),
     )
@@ -124,12 +127,23 @@ def _shadow(spec: Spec, captures: Path, archives: Mapping[str, Path], judged: Mo
         return replay(spec, lines, champion=champion, challenger=challenger, judged=judged)
 
 
-def _own(spec: Spec, dataset: Path, champion: Model) -> tuple[Numbers, Numbers]:
-    """Labels and answers of the champion's twin on the holdout by which it was judged itself."""
+def _own(spec: Spec, dataset: Path, champion: Model) -> Judged:
+    """The holdout by which the champion's twin was judged itself, with its answers."""
     verify_dataset(dataset)
     wanted = {name: kind for name, kind in kinds(spec).items() if not name.startswith(RESERVED)}
     rows = read_table(dataset / "holdout.csv", wanted)
-    return truth(spec, champion.encoder, rows), champion.predict(encode(champion.encoder, rows))
+    return Judged(rows, truth(spec, champion.encoder, rows), champion.predict(encode(champion.encoder, rows)))
+
+
+def _decay(spec: Spec, own: Judged, holdout: Table, labels: Numbers, twin: Model) -> dict[str, Any]:
+    """Why the champion's twin is worse on the new rows than on its own holdout, if it is."""
+    new = Judged(holdout, labels, twin.predict(encode(twin.encoder, holdout)))
+    return split_decay(spec.metric, own, new, _kinds(spec), classes=twin.encoder.classes, gains=importance(twin))
+
+
+def _kinds(spec: Spec) -> dict[str, str]:
+    """The features' kinds, in the order of a request."""
+    return {feature.name: feature.type for feature in spec.features}
 
 
 def _write(file: Path, document: dict[str, Any]) -> str:

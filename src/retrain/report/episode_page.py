@@ -69,6 +69,7 @@ def render_episode(evidence: Evidence) -> str:
         evidence=evidence,
         item=evidence.item,
         gate=gate,
+        decay=decay(evaluation["decay"]) if evaluation.get("decay") else None,
         metric=metric,
         tone=_tone(evidence.item, gate),
         headline=headline(evidence.item, gate),
@@ -142,6 +143,34 @@ def gain(low: float, high: float) -> str:
     if high <= 0:
         return f"worse by {short(-high)} to {short(-low)}"
     return f"between {short(-low)} worse and {short(high)} better"
+
+
+def decay(found: Mapping[str, Any]) -> str:
+    """Why the champion is worse on the new rows than on its own holdout, in a sentence or two.
+
+    >>> found = {"metric": "rmse", "before": 11.9, "realised": 21.0, "expected": 13.2, "interval": [11.0, 15.8],
+    ...          "relation": True}
+    >>> first, second, *_ = decay(found).split(": ")
+    >>> second
+    '1.3 of the change is because other rows came, 7.8 because what they mean has changed.'
+    >>> decay({**found, "realised": 13.0, "relation": False})[-75:]
+    'because other rows came; that what they mean has changed is not to be seen.'
+    >>> decay({"metric": "auc", "before": 0.8, "realised": 0.7, "expected": None, "detail": "too few rows"})
+    'The champion has AUC 0.7 on the new rows and 0.8 on its own holdout. Why cannot be told: too few rows.'
+    """
+    before, realised, expected = found["before"], found["realised"], found["expected"]
+    said = (
+        f"The champion has {_title(found['metric'])} {short(realised)} on the new rows and {short(before)} on its own "
+    )
+    said += "holdout."
+    if expected is None:
+        return f"{said} Why cannot be told: {readable(found['detail'])}."
+    low, high = found["interval"]
+    said += f" If rows still meant the same, {short(expected)} ({short(low)} to {short(high)}) was to be expected: "
+    said += f"{short(expected - before)} of the change is because other rows came"
+    if found["relation"]:
+        return f"{said}, {short(realised - expected)} because what they mean has changed."
+    return f"{said}; that what they mean has changed is not to be seen."
 
 
 def state(item: Mapping[str, Any]) -> str:
