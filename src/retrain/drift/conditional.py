@@ -208,7 +208,7 @@ def with_joint(document: Mapping[str, Any], rows: Rows, times: Numbers | None = 
 
 
 def _timed(joint: Joint, rows: Rows, places: Sequence[int], times: Numbers | None) -> Joint:
-    """The same with how heavy the residuals' tails are, and with what blocks of time do to their spread."""
+    """The joint moments with how heavy the residuals' tails are, and with what blocks of time do to their spread."""
     count = len(joint.names)
     every = [[other for other in range(count) if other != place] for place in range(count)]
     weights = np.stack([_weights(joint.covariance, place, others) for place, others in enumerate(every)], axis=1)
