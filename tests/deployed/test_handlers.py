@@ -46,6 +46,7 @@ ENVIRONMENT = {
     "ALARM_ARNS": f"{ALARM},{NATIVE_ALARM}",
     "NATIVE_SCHEDULE": "",
     "QUALITY_ALARM_ARNS": QUALITY_ALARM,
+    "KEEP_DATA_DAYS": "0",
     "LABEL_DELAY_HOURS": "24",
     "RETRAIN_ON": "evidence",
     "APPROVAL_MODE": "registry",

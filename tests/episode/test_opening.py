@@ -31,6 +31,7 @@ QUALITY = replace(trigger(cause=QUALITY_ALARM), evidence="QUALITY")
 QUIET = {"window_start": "2013-01-01T00:00:00Z", "window_end": "2013-01-02T00:00:00Z"}
 
 
+LATE = {**QUIET, "needed_rows": 100, "needed_reach": 0.8}
 SPARSE = {**QUIET, "window_start": "2013-03-31T00:00:00Z", "window_end": "2013-04-01T00:00:00Z", "rows": 300}
 
 
@@ -84,6 +85,8 @@ def analysis(start: datetime, end: datetime) -> dict[str, Any]:
             "too_few_rows",
         ),
         (trigger(), {"analysis": SPARSE, "quality": QUIET}, "open"),
+        (trigger(), {"analysis": SPARSE, "quality": {**LATE, "label_delay_hours": 52}}, "open"),
+        (trigger(), {"analysis": SPARSE, "quality": {**LATE, "label_delay_hours": 53}}, "too_few_rows"),
         (replace(trigger(), asked="retrain"), {"analysis": SPARSE, "quality": {**QUIET, "needed_rows": 901}}, "open"),
         # What errors cost a month, where somebody says so, is held against a training: of alarms on quality.
         (QUALITY, {"quality": {**QUIET, "dollars_a_month": 19.0, "training_dollars": 20.0}}, "not_worth_it"),

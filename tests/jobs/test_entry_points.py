@@ -394,12 +394,12 @@ def test_the_baseline_is_that_of_the_windows_rows(loop: Path, code: Path):
     done = baseline(code, loop, "dataset-1", "baseline-1")
     assert done.returncode == 0, done.stderr
     statistics = json.loads((loop / "baseline-1" / "statistics.json").read_text())
-    assert statistics["dataset"]["item_count"] == 320
+    assert statistics["dataset"]["item_count"] == 400
     *features, prediction = statistics["features"]
     assert [feature["name"] for feature in features] == ["size", "age", "town"]
     assert sum(feature["importance"] for feature in features) == pytest.approx(1)
     assert (prediction["name"], prediction["inferred_type"]) == ("_prediction", "Fractional")
-    assert prediction["numerical_statistics"]["common"] == {"num_present": 320, "num_missing": 0}
+    assert prediction["numerical_statistics"]["common"] == {"num_present": 400, "num_missing": 0}
     assert (loop / "baseline-1" / "constraints.json").exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -47,6 +48,23 @@ def test_what_the_remedy_says_is_consistent() -> None:
 def test_labels_that_come_to_a_long_window_in_time_are_fine() -> None:
     given = {"LabelDelayHours": "96", "LabelWaitHours": "48", "WindowHours": "720", "QualitySilenceHours": "168"}
     assert levels(**given) == {"parameters": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "quality", "level"),
+    [
+        (1000, {"needed_rows": 3000}, "ok"),  # in the window and two days of waiting
+        (1000, {"needed_rows": 3100}, "warning"),
+        (1000, {"needed_rows": 1000, "label_coverage": 0.25}, "warning"),
+        (1000, {}, None),
+        (0, {"needed_rows": 1000}, None),
+    ],
+)
+def test_traffic_that_gives_an_episode_too_few_rows_in_time_is_told(rows: int, quality: Any, level: str | None) -> None:
+    drift = {"rows": rows, "window_start": "2026-11-21T00:00:00Z", "window_end": "2026-11-22T00:00:00Z"}
+    ledger = SimpleNamespace(analysis=lambda _, of="ANALYSIS": drift if of == "ANALYSIS" else quality)
+    deployed = SimpleNamespace(ledger=ledger, endpoint_name="flights", parameters={})
+    assert [finding.level for finding in doctor.row_findings(deployed)] == ([level] if level else [])
 
 
 def account(quotas: dict[str, float], images: list[Any]) -> Any:

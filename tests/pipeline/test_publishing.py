@@ -6,6 +6,7 @@ import io
 import json
 import tarfile
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from retrain.pipeline.publishing import (
 )
 
 EVENTS = Path(__file__).parents[2] / "events"
+DAYS = timedelta(days=1)
 SETTINGS = PublishingSettings("flights-retrain", "arn:aws:iam::000000000000:role/job", "flights", "s3://data/2013/")
 
 
@@ -226,3 +228,13 @@ def test_an_unexpected_error_is_answered_as_well(call: Any, answers: Any, sagema
     call("custom-resource-create")
     assert answers[0][0] == "FAILED"
     assert "ZeroDivisionError" in answers[0][3]
+
+
+@pytest.mark.parametrize(("days", "refused"), [(0, False), (1, True), (2, False), (30, False)])
+def test_data_that_is_forgotten_before_its_labels_come_is_refused_at_deployment(days: int, refused: bool) -> None:
+    """A window of a day, and labels a day late."""
+    if not refused:
+        replace(SETTINGS, keep=days * DAYS, needed=2 * DAYS)
+        return
+    with pytest.raises(InvalidSettings, match="kept for 1 days, and an episode needs"):
+        replace(SETTINGS, keep=days * DAYS, needed=2 * DAYS)

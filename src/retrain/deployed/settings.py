@@ -197,6 +197,8 @@ def publishing() -> PublishingSettings:
         candidate_jobs=setting("CANDIDATE_JOBS", _text),
         spot=setting("TRAINING_USE_SPOT", _flag),
         enclosure=enclosure(),
+        keep=timedelta(days=setting("KEEP_DATA_DAYS", float)),
+        needed=setting("WINDOW_HOURS", _hours) + setting("LABEL_DELAY_HOURS", _hours),
         runs_on=f"python{sys.version_info.major}.{sys.version_info.minor}-{_processor(platform.machine())}",
     )
 

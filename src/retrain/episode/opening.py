@@ -159,7 +159,7 @@ def _pays_not(trigger: Trigger, seen: Situation) -> bool:
 
 
 def _hopeless(seen: Situation, rules: OpeningRules) -> bool:
-    """Whether a window at the traffic's pace has too few labelled rows to learn from, even when it has grown.
+    """Whether a window has no labels in time, or at the traffic's pace too few rows, even when it has grown.
 
     Then the quality monitor, who counts them, begins the episode when there are enough. What nobody knows is no reason.
     """
@@ -168,8 +168,12 @@ def _hopeless(seen: Situation, rules: OpeningRules) -> bool:
     if not rows or not needed:
         return False
     window = clock.parse(drift["window_end"]) - clock.parse(drift["window_start"])
-    labelled = rows * (quality.get("label_coverage") or 1.0)
-    return bool(window and labelled * (window + rules.label_wait) / window < needed)
+    if not window:
+        return False
+    delay = timedelta(hours=quality.get("label_delay_hours", 0))
+    labelled = rows * (quality.get("label_coverage") or 1.0) * ((window + rules.label_wait) / window)
+    reach = (window + rules.label_wait - delay) / window
+    return bool(labelled < needed or reach < quality.get("needed_reach", 0.0))
 
 
 def _news(trigger: Trigger, seen: Situation) -> datetime:

@@ -372,16 +372,23 @@ def _trade_off(evidence: Evidence, options: GateOptions) -> str | None:
 
 
 def _forgets(evidence: Evidence, options: GateOptions) -> str | None:
-    limit = _limit(evidence, options)
-    if evidence.reference is None or limit is None:
+    """Wherever the difference on old rows may lie, the challenger has to be within the limit.
+
+    So one that is truly beyond it passes in at most (1 - confidence) / 2 of all cases, however few old rows there are;
+    with few of them, many pass not that forget nothing.
+    """
+    seen, limit = evidence.reference, _limit(evidence, options)
+    if seen is None or limit is None:
         return None
-    value = evidence.reference.challenger
-    if math.isfinite(value) and (value <= limit if evidence.direction == "min" else value >= limit):
+    worst = seen.champion - seen.low if evidence.direction == "min" else seen.champion + seen.low
+    if all(map(math.isfinite, (worst, seen.challenger))) and (
+        worst <= limit if evidence.direction == "min" else worst >= limit
+    ):
         return None
     rows = "" if evidence.direction == "min" else f", or {_FINEST} rows"
     return (
-        f"{evidence.metric} {evidence.reference.champion:.6g} → {value:.6g} on {evidence.reference_rows} reference "
-        f"rows, the limit is {limit:.6g}: worse by {_share(options.reference_margin, evidence)}{rows}"
+        f"{evidence.metric} {seen.champion:.6g} → {seen.challenger:.6g} on {evidence.reference_rows} reference rows, "
+        f"at worst {worst:.6g}, the limit is {limit:.6g}: worse by {_share(options.reference_margin, evidence)}{rows}"
     )
 
 

@@ -1,8 +1,9 @@
 """ComputeBaseline: the statistics and constraints that the challenger's traffic will be held against.
 
-They are those of the newest rows it was trained on, the window's, and of its answers to them. Old rows that were
-rehearsed are left out: traffic is expected to look like the window, and a mixture of the two would see drift in both.
-What chance does to a day, a window that is hardly longer cannot know: that is inherited from the champion's baseline.
+They are those of the window's rows, and of the answers to them of the model that serves, which has learned from all of
+them: the holdout is most like the traffic to come. Old rows that were rehearsed are left out: traffic is expected to
+look like the window, and a mixture of the two would see drift in both.
+What chance does to a day, a window that is hardly longer cannot know: that is inherited from the champion\'s baseline.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ def compute(options: argparse.Namespace) -> str:
 
 
 def _window_rows(dataset: Path, names: Sequence[str]) -> Iterator[list[str]]:
-    """Those columns, as texts, of the rows of training and validation that are not old ones."""
-    for part in ("train", "validation"):
+    """Those columns, as texts, of the rows that are not old ones, in the order of time."""
+    for part in ("train", "validation", "holdout"):
         with (dataset / f"{part}.csv").open(encoding="utf-8", newline="") as file:
             reader = csv.reader(file)
             header = next(reader)

@@ -114,7 +114,7 @@ def watch_quality(
     if expected is not None:
         details["estimate"] = {**expected.document(), "contradicted": known["contradicted"]}
     report_uri = _file(analysis, details, endpoint, now, store)
-    worth = _worth(analysis, baseline)
+    worth = _worth(analysis, baseline, delay)
     if not ledger.record_analysis(
         endpoint, {**_digest(analysis), **known, **worth, "report_uri": report_uri}, now, of="QUALITY"
     ):
@@ -176,10 +176,11 @@ def _weigh_evidence(
         logger.info("enough labelled rows to learn from", rows=rows, window=window)
 
 
-def _worth(analysis: QualityAnalysis, baseline: QualityBaseline) -> dict[str, float]:
-    """What an alarm is held against: the rows that a training needs, what it costs, and what a month of errors does."""
-    training = baseline.rules.training_dollars
-    needed = {"needed_rows": baseline.rules.evidence_rows} if baseline.rules.evidence_rows else {}
+def _worth(analysis: QualityAnalysis, baseline: QualityBaseline, delay: timedelta) -> dict[str, float]:
+    """What an alarm is held against: the rows that a training needs, when labels come, what it and errors cost."""
+    training, needed = baseline.rules.training_dollars, {"label_delay_hours": delay / HOUR}
+    if rows := baseline.rules.evidence_rows:
+        needed |= {"needed_rows": rows, "needed_reach": baseline.rules.label_reach}
     reckoned = {"dollars_a_month": _month(analysis, baseline), "training_dollars": training} if training else {}
     return {**needed, **reckoned}
 

@@ -38,6 +38,7 @@ def examine(deployed: Deployment) -> list[Finding]:
     checks: list[Callable[[Deployment], Iterator[Finding]]] = [
         _endpoint,
         _captures,
+        row_findings,
         _labels,
         _people,
         _schedules,
@@ -59,7 +60,7 @@ def consistency(parameters: Mapping[str, str]) -> list[Finding]:
     """Which of the parameters contradict each other, so that something never trains or never tells.
 
     >>> consistency({"LabelDelayHours": "72", "LabelWaitHours": "24", "WindowHours": "24"})[0].level
-    'error'
+    'warning'
     """
     found = []
     window, delay = _number(parameters, "WindowHours", 24), _number(parameters, "LabelDelayHours", 24)
@@ -69,9 +70,10 @@ def consistency(parameters: Mapping[str, str]) -> list[Finding]:
         found.append(
             Finding(
                 "labels in time",
-                "error",
+                "warning",
                 f"labels come {delay:g} hours late and an episode waits for {wait:g}: at most {labelled:.0%} of a "
-                f"window of {window:g} hours has labels by then, {LEAST_COVERAGE:.0%} are needed: nothing ever trains",
+                f"window of {window:g} hours has labels by then, {LEAST_COVERAGE:.0%} are needed: an alarm on drift "
+                "begins nothing before the quality monitor has counted enough labels",
                 f"LabelWaitHours={math.ceil(delay - (1 - LEAST_COVERAGE) * window)} at least",
             )
         )
@@ -128,7 +130,7 @@ def _dollars(post: Post) -> str:
 
 
 def _looked(check: Callable[[Deployment], Iterator[Finding]], deployed: Deployment) -> Iterator[Finding]:
-    name = check.__name__.strip("_").replace("_", " ")
+    name = check.__name__.strip("_").removesuffix("_findings").replace("_", " ")
     try:
         yield from check(deployed)
     except RetrainError as error:
@@ -169,6 +171,24 @@ def _endpoint(deployed: Deployment) -> Iterator[Finding]:
         yield Finding("data capture", "warning", share, "python -m retrain restore")
     else:
         yield Finding("data capture", "ok", f"every request is captured to {wanted}")
+
+
+def row_findings(deployed: Deployment) -> Iterator[Finding]:
+    """Whether the traffic gives an episode its rows, and for how long they have to be waited for."""
+    drift = deployed.ledger.analysis(deployed.endpoint_name) or {}
+    quality = deployed.ledger.analysis(deployed.endpoint_name, of="QUALITY") or {}
+    rows, needed = drift.get("rows"), quality.get("needed_rows")
+    if not rows or not needed:
+        return
+    window = (clock.parse(drift["window_end"]) - clock.parse(drift["window_start"])) / timedelta(hours=1)
+    hours = window * needed / (rows * (quality.get("label_coverage") or 1.0))
+    budget = _number(deployed.parameters, "LabelWaitHours", 48) + window
+    said = f"an episode learns from {needed} labelled rows, which is {hours:.0f} hours of this traffic"
+    if hours <= budget:
+        yield Finding("rows", "ok", said)
+        return
+    remedy = "lower [dataset] min_rows and [gate] min_rows in model.toml, or be content with fewer episodes"
+    yield Finding("rows", "warning", f"{said}: an alarm begins nothing before them", remedy)
 
 
 def _captures(deployed: Deployment) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ import json
 import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,10 +46,18 @@ class PublishingSettings:
     spot: bool = False  # training jobs run on spot instances
     runs_on: str = ""
     enclosure: Enclosure = field(default_factory=lambda: Enclosure(""))
+    keep: timedelta = timedelta(0)  # how long captures and labels are kept, 0: for ever
+    needed: timedelta = timedelta(0)  # how old they are when an episode reads them: a window, and the labels' delay
 
     def __post_init__(self) -> None:
         if not self.pipeline_name or not self.job_role_arn:
             raise InvalidSettings("the pipeline needs a name and a role")
+        if timedelta(0) < self.keep < self.needed:
+            raise InvalidSettings(
+                f"captures and labels are kept for {self.keep.days} days, and an episode needs those of the last "
+                f"{self.needed / timedelta(days=1):.1f} (WindowHours and LabelDelayHours): nothing would ever train. "
+                "Deploy with a greater KeepDataDays, or 0 for ever"
+            )
         if self.candidate_jobs not in CANDIDATE_JOBS:
             raise InvalidSettings(f"candidate jobs are {' or '.join(CANDIDATE_JOBS)}: {self.candidate_jobs}")
 

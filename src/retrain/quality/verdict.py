@@ -59,6 +59,7 @@ class QualityRules:
     label_delay_hours: float | None = None  # until labels are known; None: the deployment says it
     false_alarms_per_year: float = 0.1  # of a model whose quality has not changed
     evidence_rows: int | None = None  # labelled rows that are enough to train on and to judge by; None: nobody said it
+    label_reach: float = 0.8  # share of the window to which labels have to have come
     cycle_hours: float = 24.0  # of traffic, which they have to cover
     training_dollars: float = 0.0  # what an episode costs, 0: nothing is reckoned
     error_dollars: float = 0.0  # a month, of a unit of the main metric's loss
