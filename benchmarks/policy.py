@@ -84,12 +84,14 @@ class Policy:
 
 
 BEFORE = ("continued", "scratch")  # candidates of the project as it was on 27 November 2026
+THREE = (*BEFORE, "recent")  # and of the first gate that insured
 FIXED = tuple(Policy(f"always {way}", "every", "none", (way,), store=False) for way in CANDIDATES if way != "recent")
 POLICIES = (
     Policy("never", "never", "none"),
     *FIXED,
     Policy("before", "alarms", "proof", BEFORE, store=False),
     Policy("insurance", "every", "insurance"),
+    Policy("three candidates", "every", "insurance", THREE),
     Policy("insurance on alarms", "alarms", "insurance"),
     Policy("no gate", "every", "deploy"),
     Policy("proof", "every", "proof"),

@@ -1,5 +1,6 @@
 """Every job as SageMaker runs it: a process, files in, files and an exit code out."""
 
+import csv
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ from retrain.core.errors import Refused
 from retrain.model.table import write_table
 from retrain.pipeline import job_code
 from retrain.quality.verdict import read_baseline
-from retrain.training.dataset import PARTS, sha256, verify_dataset
+from retrain.training.dataset import PARTS, TIME, sha256, verify_dataset
 
 pytestmark = pytest.mark.slow  # every test starts processes
 
@@ -194,7 +195,7 @@ def test_training_under_the_toolkit_leaves_the_artefact_and_its_lineage(loop: Pa
     assert not {name for name in names if "/" not in name} - {"xgboost-model.ubj", "code", ".", ""}
     assert lineage["sha256"]["train.csv"] == sha256(loop / "dataset-1" / "train.csv")
     assert lineage["sha256"]["champion"] == sha256(loop / "model-0" / "model.tar.gz")
-    assert {candidate["name"] for candidate in lineage["candidates"]} == {"continued", "scratch", "recent"}
+    assert {candidate["name"] for candidate in lineage["candidates"]} == {"continued", "scratch", "recent", "new_only"}
     assert (loop / "ml-model-1" / "output" / "success").exists()
     assert (loop / "ml-model-1" / "output" / "data" / "training.json").exists()
 
@@ -403,16 +404,35 @@ def test_the_baseline_is_that_of_the_windows_rows(loop: Path, code: Path):
     assert (loop / "baseline-1" / "constraints.json").exists()
 
 
+def hurried(dataset: Path, into: Path, times: float) -> None:
+    """The dataset as if its rows had come so many times as fast."""
+    shutil.copytree(dataset, into)
+    manifest = json.loads((into / "manifest.json").read_text())
+    for part in ("train", "validation", "holdout"):
+        with (into / f"{part}.csv").open(newline="") as file:
+            header, *rows = csv.reader(file)
+        place = header.index(TIME)
+        for row in rows:
+            row[place] = str(float(row[place] or "nan") / times) if row[place] else ""
+        with (into / f"{part}.csv").open("w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([header, *rows])
+        manifest["sha256"][f"{part}.csv"] = sha256(into / f"{part}.csv")
+    (into / "manifest.json").write_text(json.dumps(manifest))
+
+
 def test_what_a_short_window_cannot_know_of_chance_is_the_earlier_baselines(loop: Path, code: Path):
+    hurried(loop / "dataset-1", loop / "dataset-hurried", times=10)
     earlier = json.loads((loop / "baseline-1" / "statistics.json").read_text())
+    for feature in earlier["features"]:
+        feature.pop("chance", None)
     moves = {"linf": 0.1, "psi": 0.1, "jensen_shannon": 0.1}
     day = {"hours": 24, "blocks": 60, "near": 0.0, "usual": moves, "most": moves}
     earlier["features"][0]["chance"] = [day]
     (loop / "champion").mkdir()
     (loop / "champion" / "statistics.json").write_text(json.dumps(earlier))
-    done = baseline(code, loop, "dataset-1", "baseline-2", earlier="champion")
+    done = baseline(code, loop, "dataset-hurried", "baseline-2", earlier="champion")
     assert done.returncode == 0, done.stderr
     size, age, *_ = json.loads((loop / "baseline-2" / "statistics.json").read_text())["features"]
     assert [{**block, "over": None} for block in size["chance"]] == [{**day, "over": None}]
-    assert 0 < size["chance"][0]["over"] < 24 * 40  # the window's own hours
+    assert 0 < size["chance"][0]["over"] < 24 * 4  # the window's own hours
     assert not any("over" in block for block in age["chance"])

@@ -25,7 +25,7 @@ def test_a_short_file_gets_the_documented_defaults():
     assert (spec.num_boost_round, spec.direction, spec.training.candidates) == (
         300,
         "min",
-        ("continued", "scratch", "recent"),
+        ("continued", "scratch", "recent", "new_only"),
     )
 
 

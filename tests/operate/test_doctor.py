@@ -104,7 +104,7 @@ def test_quotas_below_twice_the_fleet_and_a_missing_image_are_errors() -> None:
     errors = [finding.text for finding in found if finding.level == "error"]
     assert errors == [
         "ml.m5.large for endpoint usage: 4, needed 6",
-        "ml.m5.xlarge for training job usage: 1, needed 3",
+        "ml.m5.xlarge for training job usage: 1, needed 4",
         f"{IMAGE} is not there",
     ]
     assert all(finding.remedy for finding in found if finding.level == "error")

@@ -12,7 +12,7 @@ from retrain.model.serving import Encoder
 from retrain.model.spec import CANDIDATES, Spec
 from retrain.model.table import Table, category, concat
 from retrain.quality.metrics import score
-from retrain.training.candidates import encode, refit, train, truth
+from retrain.training.candidates import Candidate, choose, encode, refit, train, truth
 from retrain.training.dataset import AGE, ORIGINAL, TIME, bootstrap_dataset
 
 
@@ -88,6 +88,27 @@ def test_a_refreshed_champion_can_be_continued(spec, drifted, champion):
     done = refreshed.booster.num_boosted_rounds()
     assert continued.num_boosted_rounds() > done
     assert continued[:done].get_dump() == refreshed.booster.get_dump()
+
+
+@pytest.mark.parametrize(
+    ("metric", "task", "known", "new_only", "chosen"),
+    [
+        ("rmse", "regression", 10.0, 9.2, "scratch"),
+        ("rmse", "regression", 10.0, 9.0, "new_only"),  # by more than a tenth of its loss
+        ("auc", "binary", 0.80, 0.815, "scratch"),
+        ("auc", "binary", 0.80, 0.82, "new_only"),
+        ("rmse", "regression", float("nan"), 9.9, "new_only"),
+    ],
+)
+def test_what_knows_no_old_rows_has_to_be_better_by_a_tenth(spec, metric, task, known, new_only, chosen):
+    asked = replace(spec, metric=metric, task=task)
+    considered = [
+        Candidate("scratch", known, 10),
+        Candidate("new_only", new_only, 10),
+        Candidate("recent", None, 0, "no"),
+    ]
+    assert choose(asked, considered).name == chosen
+    assert choose(asked, considered[1:]).name == "new_only"
 
 
 def test_new_only_does_not_look_at_old_rows(spec, drifted, champion):

@@ -22,7 +22,7 @@ what comes out, and how a better model is told from a worse one. A complete file
     objective = "reg:squarederror" # binary:logistic, multi:softprob and num_class for classifiers
     num_boost_round = 300      # the most rounds that one training may add
     [training]
-    candidates = ["continued", "scratch", "recent"] # which to try, also refreshed and new_only; the best on validation
+    candidates = ["continued", "scratch", "recent", "new_only"] # which to try, also refreshed; the best on validation
                                # is judged. Where only the newest counts: ["new_only"], and [gate] trade_off = 0
     budget = 100.0             # what they may cost together, in billions of values: rows x features x trees
     # class_weights = "balanced" is for classifiers; so is a weight for some classes, as in { yes = 5.0 }: others have 1
@@ -161,7 +161,7 @@ class Feature:
 class TrainingOptions:
     """How candidates are trained."""
 
-    candidates: tuple[str, ...] = ("continued", "scratch", "recent")
+    candidates: tuple[str, ...] = ("continued", "scratch", "recent", "new_only")
     budget: float = _limited(100.0, 0.0, 1e9)
     class_weights: Mapping[str, float] | str = field(default_factory=dict)
     early_stopping_rounds: int = _limited(25, 1, 10_000)

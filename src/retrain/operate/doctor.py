@@ -16,7 +16,7 @@ from typing import Any
 from retrain.aws.calls import classified
 from retrain.core import clock, names
 from retrain.core.errors import RetrainError
-from retrain.model.spec import DatasetOptions
+from retrain.model.spec import DatasetOptions, TrainingOptions
 from retrain.operate.cost import Post, episodes, interval, standing
 from retrain.operate.deployment import Clients, Deployment
 
@@ -302,7 +302,7 @@ def _images(clients: Clients, parameters: Mapping[str, str]) -> Iterator[Finding
 def _quotas(clients: Clients, parameters: Mapping[str, str]) -> list[Finding]:
     """Whether SageMaker's quotas allow the instances; blue/green needs twice the fleet."""
     fleet = 2 * int(_number(parameters, "EndpointInstanceCount", 1))
-    jobs = 3 if parameters.get("CandidateJobs") == "each" else 1
+    jobs = len(TrainingOptions().candidates) if parameters.get("CandidateJobs") == "each" else 1
     training = "spot training job usage" if parameters.get("TrainingUseSpot") == "true" else "training job usage"
     needed = {
         f"{parameters.get('EndpointInstanceType', 'ml.m5.large')} for endpoint usage": fleet,

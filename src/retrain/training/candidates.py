@@ -7,7 +7,8 @@ Which is best differs from table to table (two are in docs/benchmarks/retrain.md
     refreshed   the champion's trees with their leaves learnt anew on the same rows; it doesn't grow
     scratch     learns from old and new rows anew, the new ones weighted
     recent      the same, a row's weight halving with its age in windows
-    new_only    learns from the window's rows alone: where the old truth no longer holds, it is only in the way
+    new_only    learns from the window's rows alone: where the old truth no longer holds, it is only in the way. It
+                has to be better by a tenth of its loss, because the newest rows don't ask what comes again
 
 Each stops early on the newest rows before the holdout, and is cut at its best round; refreshed ones keep all of theirs.
 
@@ -51,6 +52,7 @@ _LOWEST = {
     "reg:squaredlogerror": (-1.0, False),
 }
 _BILLION = 1e9
+FORGETFUL = 0.1  # of its loss, by which a candidate that knows no old rows has to be better than those that do
 
 
 @dataclass(frozen=True)
@@ -200,13 +202,20 @@ def apart(y: Numbers, one: Numbers, other: Numbers, *, classes: bool) -> float:
 def choose(spec: Spec, considered: Sequence[Candidate]) -> Candidate:
     """The candidate with the best finite metric on the validation slice, of equals the first.
 
+    What learned from the window alone has to be better by `FORGETFUL` of its loss: it is where the old truth no longer
+    holds, and by far. Where it is better by less, the old rows know what comes again, and the slice does not ask them.
+
     Raises `Refused("bad_metric", …)` if none has one.
     """
-    sign = 1.0 if spec.direction == "min" else -1.0
-    finite = [(sign * c.validation, c) for c in considered if c.validation is not None and np.isfinite(c.validation)]
+    finite = [(c.validation, c) for c in considered if c.validation is not None and np.isfinite(c.validation)]
     if not finite:
         raise Refused("bad_metric", f"no candidate has a finite {spec.metric} on the validation slice: {considered}")
-    return min(finite, key=lambda item: item[0])[1]
+
+    def loss(value: float, name: str) -> float:
+        short = value if spec.direction == "min" else 1.0 - value
+        return short * (1.0 + FORGETFUL * (name == "new_only"))
+
+    return min(finite, key=lambda item: loss(item[0], item[1].name))[1]
 
 
 def encode(encoder: Encoder, rows: Table) -> NDArray[np.float32]:
