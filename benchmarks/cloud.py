@@ -125,7 +125,7 @@ class Template:
         kind = self.body["Resources"][name]["Type"]
         if kind == "AWS::CloudWatch::Alarm":
             return f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:{STACK}-{name}"
-        if kind == "AWS::Serverless::StateMachine":
+        if kind == "AWS::StepFunctions::StateMachine":
             return f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{STACK}-{name}"
         if kind == "AWS::IAM::Role":
             return f"arn:aws:iam::{ACCOUNT}:role/{STACK}-{name}"
@@ -182,7 +182,7 @@ class Template:
         kind = self.body["Resources"][name]["Type"]
         if kind == "AWS::SQS::Queue":
             return f"https://sqs/{ACCOUNT}/{STACK}-{name}"
-        by_arn = kind in {"AWS::Serverless::StateMachine", "AWS::SNS::Topic"}
+        by_arn = kind in {"AWS::StepFunctions::StateMachine", "AWS::SNS::Topic"}
         return self.arn(name) if by_arn else f"{STACK}-{name}" if "Alarm" in kind else f"{STACK}-{name}".lower()
 
     def _made(self, resource: Mapping[str, Any]) -> bool:

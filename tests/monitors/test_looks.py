@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from capture_records import captures_of
-from control_plane import crowned, opened, trigger
+from control_plane import ENCLOSURE, crowned, opened, trigger
 
 from retrain.core.clock import parse
 from retrain.drift.analysis import analyse
@@ -24,7 +24,7 @@ FEATURES = {"distance": "numeric", "weight": "numeric"}
 START = parse("2013-03-01T00:00:00Z")
 AN_HOUR = 24  # rows of the baseline
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
-JOBS = IntakeJobs("s3://bucket/code/1", "image", "arn:aws:iam::000000000000:role/intake", "ml.m5.xlarge", 2)
+JOBS = IntakeJobs("s3://bucket/code/1", "image", "arn:aws:iam::000000000000:role/intake", "ml.m5.xlarge", 2, ENCLOSURE)
 RULES = WatchRules("flights", DAY, 0.3, most_bytes=10**9, jobs=JOBS)
 
 

@@ -27,4 +27,4 @@ def test_every_row_of_the_tables_names_a_test_or_says_that_there_is_none(documen
     rows = [line for line in (ROOT / "docs" / document).read_text().splitlines() if line.startswith("| ")][2:]
     assert len(rows) > 10
     for row in rows:
-        assert "`tests/" in row or row.endswith("| — |"), row
+        assert "`tests/" in row or (document == "limits.md" and row.endswith("| — |")), row
