@@ -148,6 +148,12 @@ structure:  ## print what the imports of src/ draw: rooms, floors, arrows up, ci
 faults: $(VENV)/.test  ## print the fault matrix: each row, its tests, and whether they pass
 	$(BIN)/python tests/faults/report.py
 
+chaos: $(VENV)/.test  ## let every operation of the loop fail once, thrice and for ever, and every fault meet every call on the wire
+	PYTHONPATH=src:.:tests/helpers $(BIN)/python tests/helpers/chaos.py
+
+protocol: $(VENV)/.test  ## explore every interleaving of small worlds, and look for seeded bugs in the protocol (three minutes)
+	PYTHONPATH=src:.:tests/helpers $(BIN)/python tests/helpers/explorations.py
+
 audit: $(VENV)/.test  ## scan the translated template, the machine and the code; .bench/audit/sbom.json is what everything is made of
 	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(VENV)/audit
 	$(BIN)/uv pip install --quiet --python $(VENV)/audit/bin/python checkov==3.3.30 bandit==1.9.4 cyclonedx-bom==4.6.1

@@ -100,6 +100,17 @@ def test_closing_frees_the_lock_and_starts_the_cooldown_in_one_write(ledger: Led
     assert ledger.open(trigger(NOW + timedelta(hours=5)), WINDOW, LATER) == "cooldown"
 
 
+@pytest.mark.parametrize(("seen", "closed"), [("", False), ("another", False), ("config", True), (None, True)])
+def test_an_episode_is_closed_only_on_the_roll_out_that_its_closer_has_seen(
+    seen: str | None, closed: bool, ledger: Ledger
+) -> None:
+    episode = opened(ledger)
+    ledger.note(episode, endpoint_config_name="config")
+    closing = {"closed_at": NOW, "rearm_at": NOW, "outcome": "failed", "reason": "", "detail": ""}
+    assert ledger.close(episode, rolled_out=seen, **closing) is closed  # type: ignore[arg-type]
+    assert (ledger.open_episode_id("flights") is None) is closed
+
+
 def test_closing_twice_changes_nothing(ledger: Ledger) -> None:
     episode = opened(ledger)
     assert close(ledger, episode)

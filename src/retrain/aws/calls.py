@@ -19,6 +19,7 @@ from botocore.exceptions import (
     MetadataRetrievalError,
 )
 from botocore.exceptions import ConnectionError as NoConnection
+from botocore.parsers import ResponseParserError
 
 from retrain.core.errors import AccessDenied, AwsRejected, EndpointBusy, QuotaExceeded, RetrainError, Throttled
 
@@ -37,6 +38,7 @@ _NO_ANSWER = (
     HTTPClientError,
     IncompleteReadError,
     MetadataRetrievalError,
+    ResponseParserError,  # a load balancer's answer, not the service's
 )
 _BUSY = frozenset(
     {

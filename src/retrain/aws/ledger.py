@@ -18,7 +18,7 @@ from typing import Any
 from retrain.aws.dynamodb import Item, Table, Write, check, put, update
 from retrain.core import clock
 from retrain.core.errors import Refused, Retryable
-from retrain.core.values import Episode, Situation, Trigger, pause_of
+from retrain.core.values import Ending, Episode, Situation, Trigger, pause_of
 from retrain.core.window import Window
 
 # Clauses -------------------------------------------------------------------------------------------------------------
@@ -31,6 +31,8 @@ STILL_OPEN = "#status = :open"
 ARMED = "(attribute_not_exists(#at) OR #at <= :now)"  # the last episode's cool-down is over
 NEWER = "(attribute_not_exists(last_transition) OR last_transition <= :at)"  # not older than what we know already
 UNDECIDED = "attribute_not_exists(decision)"
+# No roll-out began that whoever closes the episode does not know of: he has to ask the endpoint first.
+ROLLED_OUT_AS_SEEN = "(attribute_not_exists(endpoint_config_name) OR endpoint_config_name = :rolled_out)"
 UNPAID = "(attribute_not_exists(paid_for) OR NOT contains(paid_for, :arn))"
 NOT_COUNTED = "(attribute_not_exists(also_raised_by) OR NOT contains(also_raised_by, :other))"
 FEW = "(attribute_not_exists(also_raised_by) OR size(also_raised_by) < :few)"
@@ -199,9 +201,8 @@ class Ledger:
             writes["stale"] = _newest(trigger.endpoint_name, trigger.cause, trigger.at)
         dead = seen.lock.get("owner")
         if dead and not seen.owner(trigger.at) and (self.episode(dead) or {}).get("status") == "OPEN":
-            writes["dead"] = self._closing(
-                dead, trigger.at, "failed", "lock_expired", f"taken over by {trigger.episode_id}"
-            )
+            taken_over = Ending("failed", "lock_expired", f"taken over by {trigger.episode_id}")
+            writes["dead"] = self._closing(dead, trigger.at, taken_over)
         return self._table.transact(writes) or episode
 
     def tell_budget_spent(self, endpoint_name: str, at: datetime) -> bool:
@@ -353,10 +354,22 @@ class Ledger:
     # Closing ----------------------------------------------------------------------------------------------------------
 
     def close(
-        self, episode: Episode, *, closed_at: datetime, rearm_at: datetime, outcome: str, reason: str, detail: str
+        self,
+        episode: Episode,
+        *,
+        closed_at: datetime,
+        rearm_at: datetime,
+        outcome: str,
+        reason: str,
+        detail: str,
+        rolled_out: str | None = None,
     ) -> bool:
-        """The episode is closed, its lock free, and the cool-down runs; False if it had been closed before."""
-        closing = self._closing(episode.episode_id, closed_at, outcome, reason, detail)
+        """The episode is closed, its lock free, and the cool-down runs; False if it had been closed before.
+
+        False also if it has begun to roll out something else than `rolled_out`: the endpoint config that the caller
+        knows of, "" for none. Who says nothing of it does not mind.
+        """
+        closing = self._closing(episode.episode_id, closed_at, Ending(outcome, reason, detail), rolled_out)
         writes = {
             "closed": closing,
             "lock_lost": update(_lock(episode), "REMOVE #owner, expires_at", LOCK_IS_OURS, _ours(episode)),
@@ -440,20 +453,23 @@ class Ledger:
         if failed:
             raise Refused("fenced", f"episode {episode.episode_id} does not hold the lock of {episode.endpoint_name}")
 
-    def _closing(self, episode_id: str, at: datetime, outcome: str, reason: str, detail: str) -> Write:
+    @staticmethod
+    def _closing(episode_id: str, at: datetime, ending: Ending, rolled_out: str | None = None) -> Write:
+        as_seen = f" AND {ROLLED_OUT_AS_SEEN}" if rolled_out is not None else ""
         return update(
             _episode(episode_id),
             "SET #status = :closed, closed_at = :now, outcome = :outcome, reason = :reason, detail = :detail, "
             "forget_at = :forget "
             "REMOVE task_token",
-            STILL_OPEN,
+            STILL_OPEN + as_seen,
             {
+                **({":rolled_out": rolled_out} if rolled_out is not None else {}),
                 ":open": "OPEN",
                 ":closed": "CLOSED",
                 ":now": clock.render(at),
-                ":outcome": outcome,
-                ":reason": reason,
-                ":detail": detail,
+                ":outcome": ending.outcome,
+                ":reason": ending.reason,
+                ":detail": ending.detail,
                 ":forget": clock.epoch(at + KEPT_FOR),
             },
         )

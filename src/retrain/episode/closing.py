@@ -62,15 +62,16 @@ class Closer:
         item = self.ledger.episode(episode.episode_id)
         if item is None:
             raise Refused("unknown_episode", f"the ledger has no episode {episode.episode_id}")
-        if item["status"] == "OPEN":
-            ending = self._settled(episode, item, ending, now, ended_at)
+        while item.get("status") == "OPEN":  # more than once if a roll-out began between our look and our write
+            settled_as = self._settled(episode, item, ending, now, ended_at)
             self.ledger.close(
                 episode,
                 closed_at=now,
                 rearm_at=now + self.rules.cooldown,
-                outcome=ending.outcome,
-                reason=ending.reason,
-                detail=ending.detail,
+                outcome=settled_as.outcome,
+                reason=settled_as.reason,
+                detail=settled_as.detail,
+                rolled_out=item.get("endpoint_config_name", ""),
             )
             item = self.ledger.episode(episode.episode_id) or {}
         if not item.get("notified_at"):
@@ -116,7 +117,8 @@ class Closer:
         announce(episode.episode_id, episode.endpoint_name, self.bus)
         subject, text = message(episode.episode_id, item)
         if attempt("notify", lambda: self.topic.publish(subject, text)):
-            self.ledger.record_notified(episode.episode_id, now)
+            # If that fails, the sweep tells once more; a step that failed here would tell with each attempt.
+            attempt("record that people were told", lambda: self.ledger.record_notified(episode.episode_id, now))
         telemetry.count("EpisodeClosed", reason=str(outcome))
         logger.info("episode closed", outcome=outcome, outcome_reason=reason)
 
