@@ -56,6 +56,10 @@ _denied: contextvars.ContextVar[Check | None] = contextvars.ContextVar("denied",
 _request: contextvars.ContextVar[tuple[bytes, str]] = contextvars.ContextVar("request", default=(b"", ""))
 
 
+# What MiniStack says of a worker process that is gone; AWS has a name for it.
+_DIED = re.compile(r"Worker process (died|exited immediately)|Worker returned no response|Broken pipe|Connection reset")
+
+
 def prepare(port: int, state: Path, wait_scale: float) -> None:
     """The process's environment is what MiniStack reads when it is imported, and what its Lambda workers inherit."""
     os.environ.update(
@@ -357,6 +361,9 @@ class Platform:
                 said = f"[ERROR] {raised['errorType']}: {raised['errorMessage']}\n{''.join(raised['stackTrace'])}"
                 log = f"{result.get('log') or ''}\n{said}".strip()
                 result = {"body": raised, "error": True, "function_error": "Unhandled", "log": log}
+            elif result.get("error") and _DIED.search(str((body or {}).get("errorMessage", ""))):
+                said = f"RequestId: {request_id} Error: Runtime exited with error: signal: killed"
+                result = {**result, "body": {"errorMessage": said, "errorType": "Runtime.ExitError"}}
             failed = bool(result.get("error"))
             name = (func.get("config") or func).get("FunctionName", "")
             counted = {"Invocations": 1.0, "Errors": float(failed), "Throttles": 0.0, "Duration": took}

@@ -31,6 +31,15 @@ def handler(event, context):
     event["pid"] = os.getpid()
     return event
 """
+KILLED = """
+import os, pathlib, signal
+def handler(event, context):
+    if "unless" in event and pathlib.Path(event["unless"]).exists():
+        return event
+    if "unless" in event:
+        pathlib.Path(event["unless"]).touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 HEADER = "Root=1-51303280-0123456789abcdef01234567;Parent=0123456789abcdef;Sampled=1"
 
 
@@ -263,6 +272,21 @@ def test_a_retry_and_a_catch_see_the_class_of_the_error(bench: Bench, echo: str)
     assert (done["status"], done["error"], done["cause"]) == ("FAILED", "Throttled!", "Throttled")
     history = bench.client("stepfunctions").get_execution_history(executionArn=done["executionArn"])["events"]
     assert sum(event["type"] == "TaskFailed" for event in history) == 2
+
+
+def test_a_worker_that_is_killed_is_what_aws_calls_it_and_the_next_attempt_has_another_worker(
+    bench: Bench, tmp_path: Path
+) -> None:
+    bench.function("killed", KILLED)
+    assert bench.invoke("killed", {})["errorType"] == "Runtime.ExitError"
+    retry = [{"ErrorEquals": ["Runtime.ExitError"], "IntervalSeconds": 1, "MaxAttempts": 1}]
+    asked = {"unless": str(tmp_path / "was here")}
+    machine = bench.machine("killing", {"Try": lambda_task("killed", asked, Retry=retry, End=True)}, "Try")
+    states = bench.client("stepfunctions")
+    arn = states.start_execution(stateMachineArn=machine)["executionArn"]
+    bench.eventually(lambda: states.describe_execution(executionArn=arn)["status"] == "SUCCEEDED", seconds=60)
+    history = states.get_execution_history(executionArn=arn)["events"]
+    assert sum(event["type"] == "TaskFailed" for event in history) == 1
 
 
 @pytest.mark.parametrize(
