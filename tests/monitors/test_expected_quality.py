@@ -15,6 +15,7 @@ from retrain.monitors import expected_quality
 from retrain.monitors.quality_monitor import QualityWatchRules, watch_quality
 from retrain.quality.days import Main
 from retrain.quality.estimate import learn_estimator
+from retrain.quality.labels import learn_labels
 from retrain.quality.verdict import GREATER, Demand, constraints_of
 
 RULES = QualityWatchRules("flights", timedelta(hours=24), timedelta(hours=24))
@@ -126,3 +127,13 @@ def test_a_champion_that_nothing_was_learned_of_has_no_estimate(world: Any, stor
     assert world.look()["status"] == "STABLE"
     assert "estimate" not in json.loads(store.read(ANALYSIS))
     assert world.published("expected_rmse") == []
+
+
+def test_a_shift_of_the_labels_is_said(world: Any, store: Any) -> None:
+    known = json.loads(store.read("s3://bucket/old/quality/constraints.json"))
+    truth = np.random.default_rng(1).normal(0, 10, 4_000)
+    known["drift_retrain"]["labels"] = learn_labels(truth + 60, (), np.full(4_000, np.nan)).document()
+    store.put("old/quality/constraints.json", json.dumps(known))
+    late(world)
+    world.look()
+    assert json.loads(store.read(ANALYSIS))["labels"]["shifted"] is True

@@ -33,6 +33,7 @@ from retrain.model.values import Numbers
 from retrain.quality.days import DECIDING, learn_main
 from retrain.quality.decay import Judged, split_decay
 from retrain.quality.estimate import learn_estimator
+from retrain.quality.labels import learn_labels
 from retrain.quality.verdict import QualityRules, suggest_constraints
 from retrain.training.candidates import encode, truth
 from retrain.training.dataset import TIME, kinds, sha256, timed, verify_dataset
@@ -99,8 +100,9 @@ def evaluate(options: argparse.Namespace) -> str:
         prediction=spec.monitor.prediction,
     )
     tolerance = spec.monitor.quality_tolerance
-    main = learn_main(spec.metric, scored.truth, scored.challenger, timed(holdout).numbers(TIME))
-    classes = challenger.encoder.classes
+    times, classes = timed(holdout).numbers(TIME), challenger.encoder.classes
+    main = learn_main(spec.metric, scored.truth, scored.challenger, times)
+    labels = learn_labels(scored.truth, classes, times)
     estimator = learn_estimator(
         DECIDING.get(spec.metric, spec.metric),
         holdout,
@@ -111,7 +113,7 @@ def evaluate(options: argparse.Namespace) -> str:
         gains=importance(challenger),
     )
     demands = suggest_constraints(
-        document, spec.task, tolerance, classes=classes, rules=rules, main=main, estimator=estimator
+        document, spec.task, tolerance, classes=classes, rules=rules, main=main, estimator=estimator, labels=labels
     )
     constraints = _write(options.output / "constraints.json", demands)
     written = _write(options.output / "evaluation.json", {**document, "constraints_sha256": constraints})

@@ -217,7 +217,11 @@ def _analyse(
         main=baseline.main,
         broken=_broken(bad_captures, bad_labels, baseline),
     )
-    return analysis, _details(sample, bad_captures, bad_labels)
+    details = _details(sample, bad_captures, bad_labels)
+    if baseline.labels:
+        hours = (window[1] - window[0]) / HOUR
+        details["labels"] = baseline.labels.shift(pairs.truth, hours, baseline.rules.false_alarms_per_year)
+    return analysis, details
 
 
 def _broken(captures: Quarantine, labels: Quarantine, baseline: QualityBaseline) -> tuple[str, str] | None:

@@ -35,6 +35,7 @@ from retrain.model.table import class_name
 from retrain.model.values import parse_number
 from retrain.quality.days import Main, read_main
 from retrain.quality.estimate import Estimate, Estimator, read_estimator
+from retrain.quality.labels import Labels, read_labels
 from retrain.quality.metrics import BLOCKS, Numbers, intervals, model_quality
 
 GREATER, LESS = "GreaterThanThreshold", "LessThanThreshold"  # what violates the constraint
@@ -88,6 +89,7 @@ class QualityBaseline:
     rules: QualityRules
     main: Main | None = None
     estimator: Estimator | None = None
+    labels: Labels | None = None
 
     def severity(self, metric: str, value: float) -> float | None:
         """The value in units of what is demanded of the metric; None where nothing is."""
@@ -377,6 +379,7 @@ def suggest_constraints(
     rules: QualityRules | None = None,
     main: Main | None = None,
     estimator: Estimator | None = None,
+    labels: Labels | None = None,
 ) -> dict[str, Any]:
     """constraints.json that holds a window to the quality in those statistics; the file says of which classes.
 
@@ -404,6 +407,7 @@ def suggest_constraints(
     own: dict[str, Any] = {"classes": list(classes), **asdict(rules or QualityRules())}
     own |= {"main": main.document()} if main else {}
     own |= {"estimate": estimator.document()} if estimator else {}
+    own |= {"labels": labels.document()} if labels else {}
     return {**constraints_of(task, demands), _OWN: own}
 
 
@@ -430,9 +434,12 @@ def read_baseline(document: Mapping[str, Any] | str | bytes, file: str = "constr
         classes = tuple(map(str, own.get("classes", ())))
         rules = QualityRules(**{item.name: own[item.name] for item in fields(QualityRules) if item.name in own})
         main, estimator = read_main(own.get("main")), read_estimator(own.get("estimate"))
+        labels = read_labels(own.get("labels"))
     except (TypeError, ValueError, AttributeError) as error:
         raise NoBaseline(f"{file}: {_OWN}: {error}: compute the baseline anew") from None
-    return QualityBaseline(tasks[0], classes, read_constraints(document, tasks[0], file), rules, main, estimator)
+    return QualityBaseline(
+        tasks[0], classes, read_constraints(document, tasks[0], file), rules, main, estimator, labels
+    )
 
 
 def read_constraints(

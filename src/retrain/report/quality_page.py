@@ -32,6 +32,7 @@ def render_quality(document: Mapping[str, Any], source: str) -> str:
         headline=headline(document),
         expected=expected(estimate, metrics) if estimate else None,
         figure=None if figure is None else embedded(figure, "plot-metrics"),
+        labels=document.get("labels"),
         quarantined=document.get("quarantined", {}),
         sample=document.get("sample"),
     )
