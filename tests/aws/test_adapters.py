@@ -12,7 +12,12 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import (
+    EndpointConnectionError,
+    NoCredentialsError,
+    NoRegionError,
+    ParamValidationError,
+)
 from botocore.stub import Stubber
 from moto import mock_aws
 
@@ -435,6 +440,23 @@ def test_keys_of_a_window_are_those_of_its_hours() -> None:
 def test_no_answer_at_all_is_worth_another_try() -> None:
     with pytest.raises(errors.Throttled, match="sagemaker:Anything"), classified("sagemaker:Anything"):
         raise EndpointConnectionError(endpoint_url="https://nowhere")
+
+
+@pytest.mark.parametrize(
+    "error", [NoRegionError(), ParamValidationError(report="no such parameter"), NoCredentialsError()]
+)
+def test_what_was_never_sent_is_rejected_by_name_and_not_tried_again(error: Exception) -> None:
+    """C18: of botocore's own errors only those of the way to AWS may pass."""
+    said = f"sagemaker:Anything: {type(error).__name__}: "
+    with pytest.raises(errors.AwsRejected, match=said) as raised, classified("sagemaker:Anything"):
+        raise error
+    assert isinstance(raised.value, errors.Permanent)
+
+
+def test_a_client_without_a_region_is_rejected_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    with pytest.raises(errors.AwsRejected, match="NoRegionError"), classified("dynamodb:GetItem"):
+        boto3.Session().client("dynamodb")
 
 
 def test_cloudformation_hears_how_a_request_ended() -> None:
