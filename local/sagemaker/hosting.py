@@ -120,6 +120,9 @@ class Hosting:
                 raise ApiError(
                     "ValidationException", f"The production variants must stay the same: {names[0]}, {names[1]}."
                 )
+            if params.get("RetainAllVariantProperties"):
+                excluded = {item["VariantPropertyType"] for item in params.get("ExcludeRetainedVariantProperties", [])}
+                config = retained(before, config, excluded)
             endpoint["EndpointStatus"] = "Updating"
             endpoint["LastModifiedTime"] = self.store.clock.now()
             endpoint.pop("FailureReason", None)
@@ -149,6 +152,11 @@ class Hosting:
             gone = (endpoint["EndpointName"], traffic.blue)
             threading.Thread(target=self._retire, args=gone, daemon=True).start()
         return {}
+
+    @staticmethod
+    def list_inference_components(params: Resource) -> Resource:  # noqa: ARG004
+        """ListInferenceComponents: endpoints here serve models, and have no components."""
+        return {"InferenceComponents": []}
 
     def _endpoint(self, name: str) -> Resource:
         return self.store.find(
@@ -372,6 +380,25 @@ class Hosting:
         for name, fleet in self._fleets():
             fleet.end()
             self._log(name, fleet)
+
+
+def retained(before: Resource, config: Resource, excluded: set[str]) -> Resource:
+    """The config with what its endpoint's variants had been changed to since, but for what is excluded."""
+    kept = {"InitialInstanceCount": "DesiredInstanceCount", "InitialVariantWeight": "DesiredWeight"}
+    known = {variant["VariantName"]: variant for variant in before["ProductionVariants"]}
+    variants = [
+        {
+            **variant,
+            **{
+                name: known[variant["VariantName"]][name]
+                for name, kind in kept.items()
+                if kind not in excluded and name in known.get(variant["VariantName"], {})
+            },
+        }
+        for variant in config["ProductionVariants"]
+    ]
+    capture = {} if "DataCaptureConfig" in excluded else pick(before, "DataCaptureConfig")
+    return {**config, "ProductionVariants": variants, **capture}
 
 
 def _plan(deployment: Resource) -> list[tuple[float, float]]:

@@ -52,6 +52,11 @@ class Monitoring:
             schedule.update({**configured, "LastModifiedTime": self.store.clock.now()})
         return pick(schedule, "MonitoringScheduleArn")
 
+    @staticmethod
+    def list_monitoring_executions(params: Resource) -> Resource:  # noqa: ARG004
+        """ListMonitoringExecutions: schedules are never run here."""
+        return {"MonitoringExecutionSummaries": []}
+
     def list_monitoring_schedules(self, params: Resource) -> Resource:
         """ListMonitoringSchedules."""
         found, more = page(self.store.each("schedules"), params, "MonitoringSchedule")

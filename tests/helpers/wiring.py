@@ -434,6 +434,8 @@ def alarms_follow_their_parameters(wiring: Wiring) -> None:
         "33",
         "9",
     )
+    # Of few requests one error is many, of many it is few: a share, not a sum.
+    assert {found[name]["Statistic"] for name in ("EndpointErrorsAlarm", "EndpointLatencyAlarm")} == {"Average"}
     # A roll-out bakes for minutes: its alarm has to look at each of them.
     assert of_type(wiring.flights, "AWS::CloudWatch::Alarm")["EndpointLatencyAlarm"]["Period"] == 60
     without = wiring.resources(QualitySilenceHours="0", RollbackLatencyMilliseconds="0")
@@ -551,6 +553,12 @@ def the_machine_has_an_end_in_time_and_jitter_and_tells_nothing_secret(wiring: W
         for retrier in state.get("Retry", []):
             assert retrier["JitterStrategy"] == "FULL", name
     [machine] = of_type(wiring.flights, "AWS::StepFunctions::StateMachine").values()
+    calls = {
+        state["Resource"]
+        for state in deployed(wiring.machine, machine["DefinitionSubstitutions"])["States"].values()
+        if state["Type"] == "Task"
+    }
+    assert all(call.startswith("arn:aws:states:::lambda:invoke") for call in calls), calls
     logging = machine["LoggingConfiguration"]
     assert logging["IncludeExecutionData"] is False
     assert logging["Level"] == "ALL"

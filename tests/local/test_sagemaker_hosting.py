@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from stand_ins import START, FakeS3, House, Traffic, embedded, eventually
 
-from local.sagemaker.hosting import _shifts
+from local.sagemaker.hosting import _shifts, retained
 from local.wire import ApiError
 
 ONE = """
@@ -572,3 +572,42 @@ def test_a_model_server_that_was_killed_does_not_keep_the_rest_from_ending(house
     os.kill(server._process.pid, signal.SIGKILL)
     house.call("DeleteEndpoint", EndpointName="flights")
     eventually(lambda: not Path(server._path).parent.exists())
+
+
+BEFORE = {
+    "ProductionVariants": [{"VariantName": "AllTraffic", "InitialInstanceCount": 5, "InitialVariantWeight": 0.5}],
+    "DataCaptureConfig": {"InitialSamplingPercentage": 10},
+}
+AFTER = {
+    "EndpointConfigName": "b",
+    "ProductionVariants": [
+        {"VariantName": "AllTraffic", "ModelName": "b", "InitialInstanceCount": 2, "InitialVariantWeight": 1.0}
+    ],
+    "DataCaptureConfig": {"InitialSamplingPercentage": 100},
+}
+
+
+@pytest.mark.parametrize(
+    ("excluded", "count", "weight", "sampled"),
+    [
+        (set(), 5, 0.5, 10),
+        ({"DataCaptureConfig"}, 5, 0.5, 100),
+        ({"DesiredInstanceCount", "DesiredWeight"}, 2, 1.0, 10),
+    ],
+)
+def test_an_update_retains_what_variants_were_scaled_to(
+    excluded: set[str], count: int, weight: float, sampled: int
+) -> None:
+    kept = retained(BEFORE, AFTER, excluded)
+    [variant] = kept["ProductionVariants"]
+    assert (variant["ModelName"], kept["EndpointConfigName"]) == ("b", "b")
+    assert (variant["InitialInstanceCount"], variant["InitialVariantWeight"]) == (count, weight)
+    assert kept["DataCaptureConfig"]["InitialSamplingPercentage"] == sampled
+
+
+@pytest.mark.parametrize("name", ["another", None])
+def test_a_variant_that_was_not_there_keeps_its_own(name: str | None) -> None:
+    before = {"ProductionVariants": [{"VariantName": name, "InitialInstanceCount": 9}]} if name else {**BEFORE}
+    before = before if name else {"ProductionVariants": [{"VariantName": "AllTraffic"}]}
+    [variant] = retained(before, AFTER, set())["ProductionVariants"]
+    assert variant["InitialInstanceCount"] == 2
