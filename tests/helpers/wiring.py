@@ -435,7 +435,8 @@ def alarms_follow_their_parameters(wiring: Wiring) -> None:
         "9",
     )
     # Of few requests one error is many, of many it is few: a share, not a sum.
-    assert {found[name]["Statistic"] for name in ("EndpointErrorsAlarm", "EndpointLatencyAlarm")} == {"Average"}
+    rollback = [of_type(wiring.flights, "AWS::CloudWatch::Alarm")[f"Endpoint{of}Alarm"] for of in ("Errors", "Latency")]
+    assert {alarm["Statistic"] for alarm in rollback} == {"Average"}
     # A roll-out bakes for minutes: its alarm has to look at each of them.
     assert of_type(wiring.flights, "AWS::CloudWatch::Alarm")["EndpointLatencyAlarm"]["Period"] == 60
     without = wiring.resources(QualitySilenceHours="0", RollbackLatencyMilliseconds="0")
