@@ -252,7 +252,7 @@ def evidence_of(
     values = [
         lasting.evidence("linf", float(d), blocks, WEEK, (int(k), m, 10)) for d, k in zip(distance, n, strict=True)
     ]
-    sums = [lasting.accumulated([values[i] for i in _weeks_before(place)], blocks) for place in range(len(ends))]
+    sums = [sum(values[i] for i in _weeks_before(place)) for place in range(len(ends))]
     return ends, distance, np.array(sums)
 
 
@@ -298,13 +298,13 @@ def unchanged(days: int, seeds: range, a_day: int) -> dict[str, Any]:
                 seen = looks(counts, days * 24, blocks, name, MIN_ROWS * feature.present)
                 real = seen.drifted & enough[name][seen.ends]
                 found[name] += begins(real)
-                drifted[seen.ends[real]] = True
+                drifted |= _standing(seen.ends[real], hours=1 if name in {"hour", "day"} else 24)
                 decided[name][seen.ends] |= seen.drifted | seen.stable
                 doubt[name][seen.ends] |= seen.few & (feature.present > THRESHOLD)
             evidence.append(evidence_of(counts, days * 24, blocks))
         lasted = lasting_alarms(evidence)
         alarms.setdefault("all together, what lasts", dict.fromkeys(LENGTHS, 0))["week"] += begins(lasted)
-        drifted[evidence[0][0][lasted]] = True
+        drifted |= _standing(evidence[0][0][lasted], hours=24)
         together += begins(drifted)
         known = np.zeros(365 * 24 + 1, bool)
         for name, hours in LENGTHS.items():
@@ -340,6 +340,14 @@ def _added_up(parts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def _sliding(rows: NDArray[np.int64], hours: int) -> NDArray[np.int64]:
     upto = np.r_[0, np.cumsum(rows)]
     return np.asarray(upto - upto[np.maximum(np.arange(len(upto)) - hours, 0)])
+
+
+def _standing(ends: NDArray[np.intp], hours: int) -> NDArray[np.bool_]:
+    """The hours of a year in which a verdict holds that was found at the ends: until the next look."""
+    found = np.zeros(365 * 24 + 1, bool)
+    for end in ends:
+        found[end : end + hours] = True
+    return found
 
 
 def _until_next_midnight(told: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -6,11 +6,6 @@ import pytest
 from retrain.drift import lasting
 from retrain.drift.chance import KINDS, Blocks, as_distance
 
-
-def weeks(count=8, **more):
-    return (Blocks(168, count, 0.0, dict.fromkeys(KINDS, 0.1), dict.fromkeys(KINDS, 0.1), **more),)
-
-
 ROWS = (7_000, 60_000, 10)
 
 
@@ -39,17 +34,6 @@ def test_on_average_a_week_of_an_unchanged_world_pays_less_than_its_stake():
     for shift in np.abs(random.standard_normal(4_000)) * 0.05 / 7**0.5:  # a week is a mean of seven days
         values.append(lasting.evidence("linf", as_distance("linf", shift), blocks(), 168.0, (10**7, 10**8, 10)))
     assert np.mean(values) < 1
-
-
-def test_weeks_that_are_alike_are_forgotten():
-    assert lasting.accumulated([100, 100], weeks()) == 10_100
-    assert lasting.accumulated([100, 100, 1 / 13, 1 / 13], weeks()) < 100
-
-
-def test_a_baseline_that_knows_no_weeks_multiplies_nothing():
-    """Neighbouring weeks may be alike by more than it knows."""
-    for unknown in (None, blocks(), weeks(count=7), weeks(over=100.0)):
-        assert lasting.accumulated([100, 100], unknown) == 200
 
 
 def test_fewer_false_alarms_ask_for_more():

@@ -1,11 +1,9 @@
 """What lasts: evidence that adds up over weeks, of changes that are too small for one look to be sure of.
 
 Each week's distance of a feature is an e-value, whose mean is at most 1 while nothing has changed: a bet on the levels
-that it is beyond. Shiryaev and Roberts' sum of the products since every possible week of change, R = (1 + R) · e, grows
-with every week that is unlike the baseline and forgets one that is alike; while nothing changes it grows by 1 a week on
-average, so that the features' mean reaches a limit once in as many weeks at most (Shin, Ramdas, Rinaldo 2024,
-E-detectors; Vovk, Wang 2021, E-values, for bets and means). Products are of weeks that are alike by no more than the
-baseline knows: of a baseline that is too short to know weeks, evidence is added and not multiplied.
+that it is beyond. The weeks' e-values are added, and the features' averaged: that holds however alike neighbouring
+weeks are, and columns (Vovk, Wang 2021, E-values: calibration, combination and applications). Their products, as
+Shiryaev and Roberts have them, find more, and take a warm month for a change (docs/decisions/0081).
 """
 
 from __future__ import annotations
@@ -31,23 +29,8 @@ def evidence(
     return (1 + sum(1 / level for level in beyond)) / (1 + len(_LEVELS))
 
 
-def accumulated(values: Sequence[float], blocks: Sequence[Blocks] | None) -> float:
-    """What the weeks' e-values amount to, oldest first: Shiryaev and Roberts' sum where the baseline has blocks of a
-    week, else the plain one.
-
-    >>> accumulated([0.5, 10.0, 10.0], None)
-    20.5
-    """
-    if not any(item.hours == WEEK and item.speaks_of(WEEK) for item in blocks or ()):
-        return sum(values)
-    total = 0.0
-    for value in values:
-        total = (1 + total) * value
-    return total
-
-
 def limit(false_alarms_per_year: float) -> float:
-    """What the mean of the features' sums has to reach, so that a year has its share of that many false alarms.
+    """What the mean of the features' sums over the weeks has to reach, so that a year has its share of that many false alarms.
 
     One look a day at weeks that overlap.
 

@@ -74,7 +74,7 @@ def broken_in(
     return Seen(hours, "break", Verdict.DRIFTED, rows, False, told[0].feature, above, share, detail)
 
 
-def lasts(weeks: Sequence[Analysis], statistics: Statistics, false_alarms_per_year: float) -> Seen | None:
+def lasts(weeks: Sequence[Analysis], false_alarms_per_year: float) -> Seen | None:
     """What evidence of several weeks says; `weeks` are looks, oldest first, each of which begins where one ended.
 
     None without any. Features have drifted that are off by half of their threshold in the last week, if their evidence
@@ -86,12 +86,7 @@ def lasts(weeks: Sequence[Analysis], statistics: Statistics, false_alarms_per_ye
     hours = sum((week.window_end - week.window_start) / HOUR for week in weeks)
     by_name = [{item.name: item.evidence for item in week.features} for week in weeks]
     judged = [item for item in last.features if item.judged and item.evidence is not None]
-    sums = {
-        item.name: lasting.accumulated(
-            [week.get(item.name) or 1.0 for week in by_name], statistics.features[item.name].chance
-        )
-        for item in judged
-    }
+    sums = {item.name: sum(week.get(item.name) or 1.0 for week in by_name) for item in judged}
     off = [item for item in judged if item.severity >= lasting.LEAST]
     worst = max(off, key=lambda item: sums[item.name], default=None)
     rows = sum(week.rows for week in weeks)

@@ -83,7 +83,7 @@ class Looking:
         seen = [seen_in(analyses[-1])] if longer_than < _WEEK else []
         if weeks == lasting.WEEKS and longer_than < _FOUR:
             seen += [seen_in(self.at(whole[0], (until - _FOUR, until)))]
-        lasted = lasts(analyses, self.statistics, self.constraints.options.false_alarms_per_year)
+        lasted = lasts(analyses, self.constraints.options.false_alarms_per_year)
         return [*seen, lasted] if lasted else seen
 
 
