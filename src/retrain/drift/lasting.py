@@ -30,7 +30,7 @@ def evidence(
 
 
 def limit(false_alarms_per_year: float) -> float:
-    """What the mean of the features' sums over the weeks has to reach, so that a year has its share of that many false alarms.
+    """What the features' sums have to reach on average, so that a year has its share of that many false alarms.
 
     One look a day at weeks that overlap.
 
