@@ -11,17 +11,26 @@ from retrain.drift.profile import summarise
 from retrain.model.monitor_options import MonitorOptions
 
 FEATURES = {"x": "numeric", "gaps": "numeric", "flag": "boolean", "code": "categorical", "whole": "numeric"}
+FEATURES |= {"warmth": "numeric"}
 DAYS, AN_HOUR = 30, 40
 
 
 def hour(number, seed):
-    """Rows of an hour: `gaps` is missing at night, `code` is the same all hour every third day."""
+    """Rows of an hour: `gaps` is missing at night, `code` the same all hour every third day, `warmth` nearly always."""
     random = np.random.default_rng((seed, number))
+    warmth = np.random.default_rng(number // 24).normal()
     night, still = number % 24 < 6, number // 24 % 3 == 0
     for _ in range(AN_HOUR):
         gap = "" if night and random.random() < 0.8 else f"{random.normal():.4f}"
         code = "abc"[number // 24 % 3 if still else random.integers(0, 3)]
-        yield [f"{random.normal():.4f}", gap, str(random.random() < 0.3).lower(), code, str(random.poisson(3))]
+        yield [
+            f"{random.normal():.4f}",
+            gap,
+            str(random.random() < 0.3).lower(),
+            code,
+            str(random.poisson(3)),
+            f"{warmth + random.normal() / 50:.4f}",
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -61,18 +70,22 @@ def test_forty_rows_tell_a_break(known, column, change, broken):
 
 
 def test_what_the_baselines_hours_did_themselves_is_no_break(known):
-    still = [[*row[:3], "b", row[4]] for row in hour(12, 3)]
+    still = [[*row[:3], "b", *row[4:]] for row in hour(12, 3)]
     assert found(known, still) == []
     night = [[row[0], "", *row[2:]] for row in list(hour(12, 3))[:30]] + list(hour(12, 4))[:10]
     assert found(known, night) == []
 
 
 def test_ignored_features_and_baselines_without_times_break_nothing(known):
-    rows = [[*row[:4], "700"] for row in hour(12, 3)]
+    rows = [[*row[:4], "700", row[5]] for row in hour(12, 3)]
     assert found(known, rows) == []
     statistics, constraints = baseline_of(list(hour(12, 3)), FEATURES)
     plain = read_statistics(statistics), read_constraints(constraints)
     assert found(plain, [["0.25", *row[1:]] for row in hour(12, 3)]) == []
+
+
+def test_a_day_that_is_warmer_than_ever_is_no_break(known):
+    assert found(known, [[*row[:5], f"{float(row[5]) + 20:.4f}"] for row in hour(12, 3)]) == []
 
 
 def test_few_rows_tell_nothing(known):

@@ -3,7 +3,8 @@
 An hour has few rows, and the largest difference of two distributions needs many. These three need few, because a
 baseline has hardly any of what they count: k of n values are one and the same, missing, or far outside of the
 baseline's range. How many of them an hour of the baseline had at most is the null hypothesis, and Chernoff's bound on
-the binomial's tail the probability.
+the binomial's tail the probability. Of a feature that has a level of its own each hour, such as a temperature, all
+values leave the range at once when it is warmer than ever: only where hours are alike is that a break.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from retrain.drift.baseline import FeatureBaseline, NumericBaseline, Statistics
-from retrain.drift.chance import LENGTHS_JUDGED, Blocks, level
+from retrain.drift.chance import LENGTHS_JUDGED, Blocks, as_distance, level
 from retrain.drift.constraints import Constraints
 from retrain.drift.profile import CategoricalProfile, ColumnProfile, NumericProfile, Profile
 from retrain.model.monitor_options import MonitorOptions
@@ -25,6 +26,7 @@ _TESTS = 3
 _MOSTLY = 0.5  # of the values are one and the same
 _SEVERAL = 0.2  # of the values lie far outside
 _BEYOND = 0.5  # of the baseline's range, on either side of it, is far outside
+_ALIKE = 0.5  # the distance that an hour may have by chance, its rows apart, where hours are alike
 _NEVER = 3.0  # rows of which one may be what none of the baseline's is (the rule of three)
 
 
@@ -72,7 +74,8 @@ def _of(
         if same >= _MOSTLY * n and _tail(same, n, usual) < alpha:
             detail = f"{same} of {n} values of {name} are one and the same"
             yield Break(name, False, f"{detail}, in an hour of the baseline {usual:.0%} at most")
-    if isinstance(column, NumericProfile) and isinstance(baseline, NumericBaseline):
+    alike = as_distance("linf", hour.beyond("linf", alpha, HOUR)) <= _ALIKE
+    if alike and isinstance(column, NumericProfile) and isinstance(baseline, NumericBaseline):
         far = _far(column, baseline)
         if far >= _SEVERAL * n and _tail(far, n, rare) < alpha:
             yield Break(name, False, f"{far} of {n} values of {name} are far outside of the baseline's range")
