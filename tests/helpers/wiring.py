@@ -96,7 +96,7 @@ HELD = {
     "POWERTOOLS_TRACER_CAPTURE_RESPONSE": "false",
     "QUALITY_ALARM_ARNS": arn("cloudwatch", f"alarm:{STACK}-QualityAlarm"),
     "REJECTED_EVENTS_URL": f"{STACK}-RejectedEvents",
-    "ROLLBACK_ALARMS": f"{STACK}-EndpointErrorsAlarm,{STACK}-EndpointLatencyAlarm",
+    "ROLLBACK_ALARMS": f"{STACK}-EndpointErrorsAlarm,{STACK}-PredictionSanityAlarm,{STACK}-EndpointLatencyAlarm",
     "STATE_MACHINE_ARN": arn("states", f"stateMachine:{STACK}-RetrainMachine"),
     "TOPIC_ARN": TOPIC,
 }
@@ -359,6 +359,11 @@ SERIES: dict[str, tuple[tuple[str, str, dict[str, str]], list[list[float | None]
         [[0.06]],
         [[0.05], [None], [0.06, 0.0, 0.0, 0.0, 0.0]],
     ),
+    "PredictionSanityAlarm": (
+        ("DriftRetrain", "insane_predictions", ENDPOINT),
+        [[0.02]],
+        [[0.01], [None], [0.02, 0.0, 0.0, 0.0, 0.0]],
+    ),
     "EndpointLatencyAlarm": (
         ("AWS/SageMaker", "ModelLatency", VARIANT),
         [[250_001.0]],
@@ -585,6 +590,7 @@ def the_first_episode_is_asked_for_last(wiring: Wiring) -> None:
         "RolesRunContainers",
         "EndpointRoleRunsContainers",
         "EndpointErrorsAlarm",
+        "PredictionSanityAlarm",
         "DashboardOfTheLoop",
     }
     assert needed - _before(wiring.translated["Resources"], "FirstEpisode") == set()

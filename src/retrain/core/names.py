@@ -20,6 +20,7 @@ REQUESTS = {
     "exclude": "Exclusion Requested",
     "evidence": "Evidence Sufficient",  # by the quality monitor
 }
+PREDICTION = "_prediction"  # the model's output among the features of statistics.json
 WINDOW_ANALYSED, EPISODE_CHANGED = "Window Analysed", "Episode Changed"  # news on the event bus
 
 _NOT_NAME = re.compile(r"[^a-zA-Z0-9]+")

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from retrain.capture.answers import Answers
+from retrain.core import names
 from retrain.core.errors import Refused
 from retrain.drift.chance import Blocks, read_blocks
 from retrain.drift.constraints import render_constraints
@@ -43,7 +44,7 @@ from retrain.model.kinds import nature_of_numbers, nature_of_texts
 from retrain.model.monitor_options import MonitorOptions
 from retrain.model.values import in_precision, parse_numbers, spelled
 
-PREDICTION = "_prediction"  # name of the model's output among the features of statistics.json
+PREDICTION = names.PREDICTION
 BUCKETS = 10
 _ANSWER = "answer"  # of the prediction: which value of an answer it is
 MAX_BUCKETS = 2_000  # categories that statistics.json lists, the most frequent first

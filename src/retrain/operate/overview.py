@@ -11,7 +11,13 @@ from retrain.core.errors import NotDeployed
 from retrain.operate.deployment import Deployment
 
 ALARMS: tuple[str, ...] = ("DriftAlarm", "QualityAlarm", "NativeDriftAlarm", "SilenceAlarm", "QualitySilenceAlarm")
-ALARMS += ("EndpointErrorsAlarm", "EndpointLatencyAlarm", "UndeliveredEventsAlarm", "RejectedEventsAlarm")
+ALARMS += (
+    "EndpointErrorsAlarm",
+    "PredictionSanityAlarm",
+    "EndpointLatencyAlarm",
+    "UndeliveredEventsAlarm",
+    "RejectedEventsAlarm",
+)
 _ANALYSIS = ("verdict", "reason", "detail", "window_start", "window_end", "analysed_at", "rows", "report_uri")
 _NUMBERS = ("worst_feature", "drift_max", "threshold", "quality_max", "label_coverage")
 _EPISODE = (
