@@ -388,6 +388,7 @@ def refused(**given: str) -> list[str]:
     others = {"ApprovalMode": "auto", "NotificationEmail": "", "Rollout": "auto", "EndpointInstanceCount": "1"}
     others |= {"AutoApproveHours": "", "AutoApproveAWeek": "0", "AutoApproveGain": "0"}
     others |= {"SubnetIds": "", "SecurityGroupIds": ""}
+    others |= {"AdoptEndpoint": "false", "InitialDataUri": "", "CandidateJobs": "one"}
     values = {**native, **others, **given}
     return [
         name
@@ -395,6 +396,19 @@ def refused(**given: str) -> list[str]:
         if holds(rule["RuleCondition"], values)
         and not all(holds(assertion["Assert"], values) for assertion in rule["Assertions"])
     ]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"AdoptEndpoint": "true", "InitialDataUri": "s3://b/m/"}, 0),
+        ({"AdoptEndpoint": "true"}, 1),
+        ({"AdoptEndpoint": "true", "InitialDataUri": "s3://b/m/", "CandidateJobs": "each"}, 1),
+        ({"CandidateJobs": "each"}, 0),
+    ],
+)
+def test_what_shall_be_adopted_has_to_be_known(given: dict[str, str], told: int) -> None:
+    assert len(refused(**given)) == told
 
 
 def test_approval_by_a_person_is_refused_where_nobody_would_be_asked() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tarfile
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,11 +13,9 @@ import pytest
 from retrain.capture.asked import read_asked, spread
 from retrain.core.errors import Refused
 from retrain.gate.shadow import MOST, Serve, Shadow, failing, replay, served
-from retrain.model.archive import load_model, write_model
+from retrain.model.archive import load_model
 from retrain.model.read_spec import parse_spec
 from retrain.model.spec import GateOptions
-from retrain.training.candidates import train
-from retrain.training.dataset import bootstrap_dataset
 
 SPEC = parse_spec(houses.MODEL)
 VALUES, _ = houses.texts(houses.table(400, seed=5))
@@ -46,25 +43,9 @@ def transform_fn(model, body, content_type, accept):
 BROKEN = "raise ImportError('a library that the image does not have')\n"
 
 
-def archive(folder: Path, *, seed: int, model_toml: str = houses.MODEL, code: str = "") -> Path:
-    """A model's archive, as the pipeline makes it, with that code at the end of what serves."""
-    spec = parse_spec(model_toml)
-    parts = bootstrap_dataset(spec, houses.table(600, seed=seed)).parts
-    model = train(spec, parts["train"], parts["validation"], None).model
-    folder.mkdir()
-    (folder / "model.toml").write_text(model_toml)
-    files = folder / "files"
-    write_model(files, model, model, folder / "model.toml", {"sha256": {"train.csv": ""}, "refit": {}})
-    with (files / "code" / "inference.py").open("a") as serving:
-        serving.write(code)
-    with tarfile.open(folder / "model.tar.gz", "w:gz") as tar:
-        tar.add(files, ".")
-    return folder / "model.tar.gz"
-
-
 @pytest.fixture(scope="module")
 def champion(tmp_path_factory) -> Path:
-    return archive(tmp_path_factory.mktemp("shadow") / "champion", seed=1)
+    return houses.archive(tmp_path_factory.mktemp("shadow") / "champion", seed=1)
 
 
 def captured(kind: str = "text/csv", per_request: int = 2) -> list[bytes]:
@@ -98,7 +79,7 @@ def shadowed(champion: Path, challenger: Path, folder: Path, lines: list[bytes] 
 
 @pytest.mark.parametrize("kind", ["text/csv", "application/json"])
 def test_a_sound_challenger_answers_all_as_it_was_judged(kind: str, champion: Path, tmp_path: Path) -> None:
-    found = shadowed(champion, archive(tmp_path / "new", seed=2), tmp_path, captured(kind))
+    found = shadowed(champion, houses.archive(tmp_path / "new", seed=2), tmp_path, captured(kind))
     assert (found.asked, found.requests, found.rows, found.failed, found.unlike) == (200, 200, 400, 0, 0)
     assert found.difference is not None
     assert 0 < found.difference < 0.5
@@ -128,7 +109,7 @@ def test_a_model_differs_from_itself_by_nothing(champion: Path, tmp_path: Path) 
     ids=["raises on a tenth", "constant", "not a number", "one answer for all", "another order of columns"],
 )
 def test_a_sabotaged_challenger_is_found(sabotage, what: str, champion: Path, tmp_path: Path) -> None:
-    found = shadowed(champion, archive(tmp_path / "new", seed=2, **sabotage), tmp_path)
+    found = shadowed(champion, houses.archive(tmp_path / "new", seed=2, **sabotage), tmp_path)
     assert what in (failing(found, GateOptions()) or "")
 
 
@@ -157,7 +138,7 @@ def test_a_challenger_that_takes_ten_times_as_long_is_found(champion: Path, tmp_
 
 
 def test_an_archive_that_can_not_be_served_is_refused(tmp_path: Path) -> None:
-    broken = archive(tmp_path / "new", seed=2, code=BROKEN)
+    broken = houses.archive(tmp_path / "new", seed=2, code=BROKEN)
     with pytest.raises(Refused, match="fails_in_shadow: served: the archive can't be served: ImportError"):
         served(broken, tmp_path / "served")
 

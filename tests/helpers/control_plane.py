@@ -227,6 +227,12 @@ class FakeSageMaker:
     def endpoint(self, name: str) -> dict[str, Any] | None:
         return self.described
 
+    def endpoint_config(self, name: str) -> dict[str, Any] | None:
+        return self.configs.get(name)
+
+    def model(self, name: str) -> dict[str, Any] | None:
+        return self.models.get(name)
+
     def put_model(self, name: str, wanted: Mapping[str, Any]) -> None:
         self.models[name] = wanted
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import tarfile
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 
 from retrain.capture.records import Capture
+from retrain.model.archive import write_model
+from retrain.model.read_spec import parse_spec
 from retrain.model.table import Table, category
+from retrain.training.candidates import train
+from retrain.training.dataset import bootstrap_dataset
 
 MODEL = """\
 [model]
@@ -66,3 +72,19 @@ def requests(rows: Table, per_request: int = 1) -> tuple[list[Capture], dict[str
         asked.append(Capture(f"r{number:05d}", moment, values[at : at + per_request], []))
         answers[asked[-1].id] = tuple(labels[at : at + per_request])
     return asked, answers
+
+
+def archive(folder: Path, *, seed: int, model_toml: str = MODEL, code: str = "") -> Path:
+    """A model's archive, as the pipeline makes it, with that code at the end of what serves."""
+    spec = parse_spec(model_toml)
+    parts = bootstrap_dataset(spec, table(600, seed=seed)).parts
+    model = train(spec, parts["train"], parts["validation"], None).model
+    folder.mkdir()
+    (folder / "model.toml").write_text(model_toml)
+    files = folder / "files"
+    write_model(files, model, model, folder / "model.toml", {"sha256": {"train.csv": ""}, "refit": {}})
+    with (files / "code" / "inference.py").open("a") as serving:
+        serving.write(code)
+    with tarfile.open(folder / "model.tar.gz", "w:gz") as tar:
+        tar.add(files, ".")
+    return folder / "model.tar.gz"

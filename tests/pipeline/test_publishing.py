@@ -182,6 +182,29 @@ def test_an_endpoint_that_nobody_here_made_is_not_taken_over(call: Any, answers:
     assert sagemaker.pipelines == {}
 
 
+@pytest.mark.parametrize(
+    ("archive", "said"),
+    [
+        ("s3://data/2013/model.tar.gz", ""),
+        ("s3://elsewhere/model.tar.gz", "it serves s3://elsewhere/model.tar.gz, and InitialDataUri"),
+    ],
+)
+def test_an_endpoint_that_is_there_is_adopted_if_what_it_serves_lies_beside_its_data(
+    archive: str, said: str, call: Any, answers: Any, sagemaker: Any
+) -> None:
+    sagemaker.described = {**in_service("by-hand"), "EndpointName": "flights"}
+    sagemaker.configs["by-hand"] = {"ProductionVariants": [{"VariantName": "AllTraffic", "ModelName": "theirs"}]}
+    sagemaker.models["theirs"] = {"PrimaryContainer": {"ModelDataUrl": archive}}
+    call("custom-resource-create", lambda: replace(SETTINGS, adopt=True))
+    assert answers[-1][0] == ("FAILED" if said else "SUCCESS")
+    assert said in answers[-1][3]
+
+
+def test_there_has_to_be_something_to_adopt(call: Any, answers: Any) -> None:
+    call("custom-resource-create", lambda: replace(SETTINGS, adopt=True))
+    assert "AdoptEndpoint=true, and there is no endpoint flights" in answers[-1][3]
+
+
 def test_a_stack_that_is_updated_while_its_first_model_is_rolled_out_is_fine(
     call: Any, answers: Any, sagemaker: Any, ledger: Any
 ) -> None:

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from platform import machine
 from typing import Any
 
+import houses
 import pytest
 
-from demo.stack import ROOT, STACK_NAME, DemoError, Stack
+from demo.stack import ROOT, STACK_NAME, DemoError, Stack, wait_for
 from local import LocalAws
+from retrain.model.table import write_table
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -81,21 +83,70 @@ def test_functions_that_were_built_for_another_processor_are_refused_in_words(aw
     assert f"the functions were built for {built_for.strip().replace(runs_on, other)} and deployed to" in said
 
 
-def test_an_endpoint_that_exists_is_not_taken_over(aws: LocalAws, stack: Stack) -> None:
-    sagemaker = aws.client("sagemaker")
-    container = {"Image": "000000000000.dkr.ecr.us-east-1.amazonaws.com/by:hand"}
+@pytest.fixture(scope="module")
+def by_hand(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An endpoint `by-hand` that no stack made; its model's archive lies beside model.toml and train.csv."""
+    folder = tmp_path_factory.mktemp("by-hand")
+    files = {"model.tar.gz": houses.archive(folder / "made", seed=3), "model.toml": folder / "made" / "model.toml"}
+    files["train.csv"] = folder / "train.csv"
+    write_table(files["train.csv"], houses.table(600, seed=1))
+    aws.client("s3").create_bucket(Bucket="theirs")
+    for name, file in files.items():
+        aws.client("s3").upload_file(str(file), "theirs", f"model/{name}")
+    sagemaker, iam = aws.client("sagemaker"), aws.client("iam")
     trust = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
     document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
-    role = aws.client("iam").create_role(RoleName="by-hand", AssumeRolePolicyDocument=document)["Role"]["Arn"]
+    role = iam.create_role(RoleName="by-hand", AssumeRolePolicyDocument=document)["Role"]["Arn"]
+    may = {"Effect": "Allow", "Action": ["s3:*", "logs:*", "cloudwatch:*"], "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [may]})
+    iam.put_role_policy(RoleName="by-hand", PolicyName="all", PolicyDocument=policy)
+    container = {
+        "Image": "000000000000.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0",
+        "ModelDataUrl": "s3://theirs/model/model.tar.gz",
+        "Environment": {"SAGEMAKER_PROGRAM": "inference.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code"},
+    }
     sagemaker.create_model(ModelName="by-hand", PrimaryContainer=container, ExecutionRoleArn=role)
     variant = {"VariantName": "AllTraffic", "ModelName": "by-hand", "InstanceType": "ml.m5.large"}
     sagemaker.create_endpoint_config(
         EndpointConfigName="by-hand", ProductionVariants=[{**variant, "InitialInstanceCount": 1}]
     )
     sagemaker.create_endpoint(EndpointName="by-hand", EndpointConfigName="by-hand")
-    said = refusal(aws, Stack(aws, stack.log, "third"), {**QUIET, "EndpointName": "by-hand"})
+    sagemaker.get_waiter("endpoint_in_service").wait(EndpointName="by-hand", WaiterConfig={"Delay": 1})
+    return "by-hand"
+
+
+def test_an_endpoint_that_exists_is_not_taken_over(aws: LocalAws, stack: Stack, by_hand: str) -> None:
+    said = refusal(aws, Stack(aws, stack.log, "third"), {**QUIET, "EndpointName": by_hand})
     assert "the endpoint by-hand exists and serves by-hand, which no episode of this stack made" in said
-    assert sagemaker.describe_endpoint(EndpointName="by-hand")["EndpointConfigName"] == "by-hand"
+    assert aws.client("sagemaker").describe_endpoint(EndpointName=by_hand)["EndpointConfigName"] == "by-hand"
+
+
+def test_an_endpoint_that_exists_is_adopted_when_asked_and_what_serves_is_the_first_champion(
+    aws: LocalAws, stack: Stack, by_hand: str
+) -> None:
+    adopting = {**QUIET, "EndpointName": by_hand, "AdoptEndpoint": "true", "InitialDataUri": "s3://theirs/model/"}
+    elsewhere = {**adopting, "InitialDataUri": "s3://theirs/another/"}
+    said = refusal(aws, Stack(aws, stack.log, "fourth"), elsewhere)
+    assert "by-hand can't be adopted: it serves s3://theirs/model/model.tar.gz, and InitialDataUri" in said
+    rows, _ = houses.texts(houses.table(50, seed=9))
+    asked = "".join(",".join(row) + "\n" for row in rows)
+    before = answers(aws, by_hand, asked)
+    owner_of_it = Stack(aws, stack.log, "fifth")
+    owner_of_it.deploy(adopting)
+    champion = wait_for("a champion", owner_of_it.champion, seconds=240)
+    wait_for("the adoption's end", lambda: [e for e in owner_of_it.episodes() if e["status"] == "CLOSED"], seconds=60)
+    [episode] = owner_of_it.episodes()
+    assert (episode["outcome"], episode["adopts_config"]) == ("promoted", "by-hand"), episode
+    assert owner_of_it.serving() == champion["endpoint_config_name"] == episode["pk"].removeprefix("EPISODE#")
+    assert answers(aws, by_hand, asked) == before
+    assert aws.client("sagemaker").describe_endpoint(EndpointName=by_hand)["DataCaptureConfig"]["EnableCapture"]
+
+
+def answers(aws: LocalAws, endpoint: str, asked: str) -> str:
+    told = aws.client("sagemaker-runtime").invoke_endpoint(
+        EndpointName=endpoint, Body=asked, ContentType="text/csv", Accept="text/csv"
+    )
+    return str(told["Body"].read().decode())
 
 
 def test_a_stack_with_a_long_name_may_send_its_dead_letters(aws: LocalAws, stack: Stack) -> None:

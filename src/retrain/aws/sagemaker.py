@@ -159,6 +159,10 @@ class SageMaker:
             "sagemaker:DescribeEndpointConfig", self._sagemaker.describe_endpoint_config, EndpointConfigName=name
         )
 
+    def model(self, name: str) -> Description | None:
+        """The model, None if there is none."""
+        return self._describe("sagemaker:DescribeModel", self._sagemaker.describe_model, ModelName=name)
+
     def put_model(self, name: str, wanted: Mapping[str, Any]) -> None:
         """The model exists with that content; NameCollision if one with other content has its name."""
         with classified("sagemaker:CreateModel", NoArtifact):

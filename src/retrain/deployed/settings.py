@@ -90,6 +90,7 @@ def pipeline() -> PipelineSettings:
         processing_instance_type=setting("PROCESSING_INSTANCE_TYPE", _text),
         model_package_group=setting("MODEL_PACKAGE_GROUP", _text),
         kms_key_arn=setting("KMS_KEY_ARN", _text),
+        adopt=setting("ADOPT_ENDPOINT", _flag),
     )
 
 
@@ -199,6 +200,7 @@ def publishing() -> PublishingSettings:
         enclosure=enclosure(),
         keep=timedelta(days=setting("KEEP_DATA_DAYS", float)),
         needed=setting("WINDOW_HOURS", _hours) + setting("LABEL_DELAY_HOURS", _hours),
+        adopt=setting("ADOPT_ENDPOINT", _flag),
         runs_on=f"python{sys.version_info.major}.{sys.version_info.minor}-{_processor(platform.machine())}",
     )
 

@@ -23,6 +23,7 @@ from retrain.core.manifest import manifest
 from retrain.core.telemetry import logger, short
 from retrain.core.values import Episode, Step
 from retrain.core.window import Window
+from retrain.episode.adopting import adoptable_archive, is_foreign
 from retrain.episode.rollout import require_ready
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class PipelineSettings:
     processing_instance_type: str
     model_package_group: str
     kms_key_arn: str
+    adopt: bool = False  # what serves before the first episode is its challenger
 
     def __post_init__(self) -> None:
         if not self.code_uri.startswith("s3://") or self.code_uri.endswith("/"):
@@ -93,7 +95,8 @@ def start_retraining(
     champion = ledger.champion(episode.endpoint_name)
     if champion is None and not episode.bootstrap:
         raise Refused("no_champion", f"{episode.endpoint_name} has no champion to challenge; request a bootstrap")
-    require_ready(episode, sagemaker.endpoint(episode.endpoint_name), champion)
+    endpoint = sagemaker.endpoint(episode.endpoint_name)
+    require_ready(episode, endpoint, champion)
     item = _grown(step, item, ledger)
     spans = exclusions(ledger, episode.endpoint_name)
     captures, labels = _evidence(step, item, store, spans)
@@ -102,6 +105,10 @@ def start_retraining(
         return _wait_for_labels(step, item, none_yet, rules, ledger)
     folder = f"episodes/{episode.episode_id}"
     none = f"{settings.code_uri}/none/"
+    serves = none if champion is None else str(champion["model_data_uri"])
+    if settings.adopt and champion is None and endpoint and is_foreign(endpoint, ledger):
+        serves = adoptable_archive(endpoint, settings.initial_data_uri, sagemaker)
+        ledger.note(episode, adopts_config=endpoint["EndpointConfigName"])  # and the roll-out replaces no other
     parameters = {
         "EpisodeId": episode.episode_id,
         "EndpointName": episode.endpoint_name,
@@ -115,7 +122,7 @@ def start_retraining(
         "WindowStart": item["window_start"],
         "WindowEnd": item["window_end"],
         "ReferenceUri": settings.initial_data_uri if champion is None else champion["dataset_uri"],
-        "ChampionModelUri": none if champion is None else champion["model_data_uri"],
+        "ChampionModelUri": serves,
         "ChampionStatisticsUri": none if champion is None else champion.get("statistics_uri") or none,
         "OutputUri": store.uri(folder),
         "CodeUri": settings.code_uri,

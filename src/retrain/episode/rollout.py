@@ -25,6 +25,7 @@ from retrain.core.errors import (
 )
 from retrain.core.telemetry import logger
 from retrain.core.values import Enclosure, Episode, Step
+from retrain.episode.adopting import is_foreign
 from retrain.episode.seals import require_untampered
 
 if TYPE_CHECKING:
@@ -92,9 +93,10 @@ def converge_endpoint(
     champion = ledger.champion(episode.endpoint_name)
     if item.get("asked") == "restore":
         champion = None  # whatever serves there, or nothing: the champion shall serve again
-    elif endpoint and champion is None and not ledger.episode(str(endpoint["EndpointConfigName"])):
+    elif endpoint and champion is None and is_foreign(endpoint, ledger):
         config = endpoint["EndpointConfigName"]
-        raise NotOurs(f"{episode.endpoint_name} serves {config}, which no episode made; it is left alone")
+        if item.get("adopts_config") != config:
+            raise NotOurs(f"{episode.endpoint_name} serves {config}, which no episode made; it is left alone")
     require_ready(episode, endpoint, champion)
     if alarming := cloudwatch.in_alarm(settings.rollback_alarms):
         raise Refused("unsafe_to_start", f"in ALARM before the roll-out: {', '.join(alarming)}")

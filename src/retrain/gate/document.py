@@ -56,7 +56,7 @@ def evaluation(
         "gate": {
             **_gate(spec, evidence, decision, cycle),
             "candidate": lineage["candidate"],
-            "refit": lineage["refit"],
+            "refit": lineage.get("refit"),  # none of a model that was adopted
         },
         "segments": _segments(spec, evidence),
         "curves": {

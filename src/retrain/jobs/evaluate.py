@@ -61,10 +61,11 @@ def evaluate(options: argparse.Namespace) -> str:
     lineage = read_lineage(archives["challenger"])
     manifest = verify_dataset(options.dataset)
     hashes = verify_lineage(lineage, options.dataset, **archives)
+    if options.bootstrap:  # what is there then is adopted: the challenger itself, and no champion
+        hashes |= {"champion_sha256": None, "adopted_sha256": hashes["champion_sha256"]}
     challenger = load_twin(archives["challenger"])
-    champion, twin = (
-        load(archives["champion"]) if archives["champion"].exists() else None for load in (load_model, load_twin)
-    )
+    compared = archives["champion"].exists() and not options.bootstrap
+    champion, twin = (load(archives["champion"]) if compared else None for load in (load_model, load_twin))
     scored = score_rows(spec, holdout, champion, challenger)
     own = _own(spec, options.reference, twin) if twin else None
     serving = load_model(archives["challenger"])

@@ -1,9 +1,10 @@
 """TrainChallenger: what the XGBoost container's script mode runs.
 
 Channels: `train` (train.csv), `validation` (validation.csv), `holdout` (holdout.csv), `spec` (model.toml) and
-`champion` (model.tar.gz; at bootstrap a placeholder that is no archive). Then the model folder holds the booster that
-would serve, its twin, which has not seen the holdout and is judged by it, and, in `code/`, what serving needs. A job
-for one candidate that is not asked for, or is skipped, leaves a lineage without a booster.
+`champion` (model.tar.gz; at bootstrap a placeholder that is no archive, or the model that serves already and is adopted
+as it is). Then the model folder holds the booster that would serve, its twin, which has not seen the holdout and is
+judged by it, and, in `code/`, what serving needs. A job for one candidate that is not asked for, or is skipped, leaves
+a lineage without a booster.
 
 Of several instances each has all rows and boosts its share of them; the first one writes the model. What lies in the
 checkpoint folder is gone on with if it is of the same inputs.
@@ -18,6 +19,7 @@ import re
 from collections.abc import Sequence
 from hashlib import sha256 as digest
 from pathlib import Path
+from typing import Any
 
 import xgboost as xgb
 from xgboost import collective
@@ -26,7 +28,8 @@ from retrain.core.errors import InvalidSpec, Refused
 from retrain.model.archive import load_model, write_lineage, write_model
 from retrain.model.read_spec import read_spec
 from retrain.model.spec import CANDIDATES, Spec
-from retrain.model.table import read_table
+from retrain.model.table import Table, read_table
+from retrain.training.adoption import adopt
 from retrain.training.candidates import Candidate, choose, refit, train_candidates
 from retrain.training.checkpoint import Checkpoints
 from retrain.training.cluster import PORT, together
@@ -69,6 +72,9 @@ def train(options: argparse.Namespace) -> None:
     }
     begun = origin(spec, options.episode_id, inputs)
     parts = {name: read_table(inputs[f"{name}.csv"], kinds(spec)) for name in ("train", "validation")}
+    if options.bootstrap == "true" and archive.exists():
+        _adopt(spec, archive, parts, begun, options)
+        return
     champion = load_model(archive) if archive.exists() else None
     checkpoints = Checkpoints(options.checkpoints, digest(json.dumps(begun).encode()).hexdigest()[:16])
     only = None if options.candidate == ALL else options.candidate
@@ -89,6 +95,17 @@ def train(options: argparse.Namespace) -> None:
     options.output_data_dir.mkdir(parents=True, exist_ok=True)
     (options.output_data_dir / "training.json").write_text(json.dumps(lineage, indent=1) + "\n", encoding="utf-8")
     _print(spec, considered, chosen)
+
+
+def _adopt(
+    spec: Spec, archive: Path, parts: dict[str, Table], begun: dict[str, Any], options: argparse.Namespace
+) -> None:
+    """The model folder holds what the champion channel has, which serves already: the first champion."""
+    candidate, model = adopt(spec, archive, parts["train"], parts["validation"])
+    if collective.get_rank() == 0:
+        lineage = {**begun, "candidate": candidate.name, "candidates": tell([candidate])}
+        write_model(options.model_dir, model, model, options.spec / "model.toml", lineage)
+        _print(spec, [candidate], candidate.name)
 
 
 def _options() -> argparse.ArgumentParser:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from retrain.core.errors import InvalidSettings, NotOurs
 from retrain.core.telemetry import logger
 from retrain.core.values import Enclosure
+from retrain.episode.adopting import adoptable_archive, is_foreign
 from retrain.pipeline import job_code
 from retrain.pipeline.definition import CANDIDATE_JOBS, definition
 
@@ -44,6 +45,7 @@ class PublishingSettings:
     initial_data_uri: str
     candidate_jobs: str = "one"  # `one` job trains all candidates, or `each` has its own
     spot: bool = False  # training jobs run on spot instances
+    adopt: bool = False  # the endpoint is there already, and what serves becomes the first champion
     runs_on: str = ""
     enclosure: Enclosure = field(default_factory=lambda: Enclosure(""))
     keep: timedelta = timedelta(0)  # how long captures and labels are kept, 0: for ever
@@ -122,7 +124,8 @@ def require_ownership(stack: str, settings: PublishingSettings, ledger: Ledger, 
     """The endpoint's name is this stack's, for as long as it lives; NotOurs, which says whose it is, if not.
 
     A pipeline of that name tells its owner by a tag. The ledger, which belongs to one stack, knows the name it keeps.
-    An endpoint of that name has to be one that an episode of this ledger made: what others serve is never replaced.
+    An endpoint of that name has to be one that an episode of this ledger made: what others serve is never replaced,
+    unless it shall be adopted, and can be.
     """
     name, pipeline = settings.endpoint_name, settings.pipeline_name
     if (other := owner(settings, sagemaker)) not in {None, stack}:
@@ -138,11 +141,17 @@ def require_ownership(stack: str, settings: PublishingSettings, ledger: Ledger, 
     if ledger.champion(name):
         return
     endpoint = sagemaker.endpoint(name)
-    if endpoint and not ledger.episode(str(endpoint["EndpointConfigName"])):  # configs are named after their episodes
+    if settings.adopt and endpoint is None:
+        raise NotOurs(f"AdoptEndpoint=true, and there is no endpoint {name}: give its name, or AdoptEndpoint=false")
+    if endpoint is None or not is_foreign(endpoint, ledger):
+        return
+    if not settings.adopt:
         raise NotOurs(
             f"the endpoint {name} exists and serves {endpoint['EndpointConfigName']}, which no episode of this stack "
-            "made: deploy with another EndpointName, or delete the endpoint. Nothing was replaced"
+            "made: deploy with another EndpointName, delete the endpoint, or adopt it (AdoptEndpoint=true). "
+            "Nothing was replaced"
         )
+    adoptable_archive(endpoint, settings.initial_data_uri, sagemaker)
 
 
 def owner(settings: PublishingSettings, sagemaker: SageMaker) -> str | None:
