@@ -136,6 +136,9 @@ bench-judgement: setup  ## write docs/benchmarks/judgement.md: false alarms a ye
 simulate: $(VENV)/.test  ## play a year through the deployed handlers, at the template's defaults (SIM="--scenario shift --days 150")
 	OMP_NUM_THREADS=1 PYTHONPATH=src:. $(BIN)/python -m benchmarks.simulate --json .bench/simulate.json $(SIM)
 
+bench-rollouts: $(VENV)/.test  ## twenty roll-outs in a row under 50 requests a second, on the embedded AWS (eight minutes)
+	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=src:. OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.rollouts $(BENCH)
+
 bench-table: setup  ## write docs/benchmarks/table.md: large, wide and unbalanced tables through every job
 	PYTHONPATH=src:. $(BIN)/python -m benchmarks.table --write docs/benchmarks/table.md
 

@@ -68,6 +68,7 @@ ENVIRONMENT = {
     "IMAGE_URI": "image",
     "INITIAL_DATA_URI": "s3://data/2013/",
     "ADOPT_ENDPOINT": "false",
+    "AUTO_APPROVE_NEW_DATA": "true",
     "JOB_ROLE_ARN": "arn:aws:iam::000000000000:role/job",
     "KMS_KEY_ARN": "arn:aws:kms:us-east-1:000000000000:key/1",
     "KEY_OF_VOLUMES": "true",

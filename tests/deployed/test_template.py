@@ -388,7 +388,7 @@ def refused(**given: str) -> list[str]:
     others = {"ApprovalMode": "auto", "NotificationEmail": "", "Rollout": "auto", "EndpointInstanceCount": "1"}
     others |= {"AutoApproveHours": "", "AutoApproveAWeek": "0", "AutoApproveGain": "0"}
     others |= {"SubnetIds": "", "SecurityGroupIds": ""}
-    others |= {"AdoptEndpoint": "false", "InitialDataUri": "", "CandidateJobs": "one"}
+    others |= {"AutoApproveNewData": "true", "AdoptEndpoint": "false", "InitialDataUri": "", "CandidateJobs": "one"}
     values = {**native, **others, **given}
     return [
         name
@@ -417,6 +417,7 @@ def test_approval_by_a_person_is_refused_where_nobody_would_be_asked() -> None:
     assert refused(ApprovalMode="registry", NotificationEmail="ada@example.com") == []
     assert refused(ApprovalMode="registry", NotificationEmail="elsewhere") == []
     assert refused(ApprovalMode="auto") == []
+    assert refused(ApprovalMode="auto", AutoApproveNewData="false") == ["SomebodyIsAsked"]
     assert refused(ApprovalMode="auto", AutoApproveAWeek="2") == ["SomebodyIsAsked"], "people are asked then, too"
     pattern = TEMPLATE["Parameters"]["NotificationEmail"]["AllowedPattern"]
     assert all(re.fullmatch(pattern, text) for text in ("", "elsewhere", "ada@example.com"))

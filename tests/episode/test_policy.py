@@ -13,7 +13,8 @@ from retrain.core import clock
 from retrain.core.errors import InvalidSettings
 from retrain.episode.policy import ApprovalPolicy, OfficeHours, unmet
 
-GATE = {"champion": 20.0, "challenger": 18.0, "interval": [1.0, 3.0]}
+EVALUATION: dict[str, Any] = {"gate": {"champion": 20.0, "challenger": 18.0, "interval": [1.0, 3.0]}}
+NEWS = {**EVALUATION, "news": ["carrier: 60% of the values are categories never seen before", "x: far"]}
 MONDAY = clock.parse("2026-11-23T09:00:00Z")
 HOURS = OfficeHours.of("Mon-Fri 08-17 UTC")
 
@@ -37,12 +38,27 @@ def promoted(days_ago: int, **changes: Any) -> dict[str, Any]:
     ],
 )
 def test_a_condition_that_is_not_met_is_said(policy: ApprovalPolicy, episodes: Any, at: Any, why: str | None) -> None:
-    found = list(unmet(policy, GATE, episodes, at))
+    found = list(unmet(policy, EVALUATION, episodes, at))
     assert found == [] if why is None else why in found[0]
 
 
 def test_a_gain_that_is_not_known_is_not_enough() -> None:
-    assert "is not known" in next(unmet(ApprovalPolicy(least_gain=0.01), {"champion": 20.0}, [], MONDAY))
+    assert "is not known" in next(unmet(ApprovalPolicy(least_gain=0.01), {"gate": {"champion": 20.0}}, [], MONDAY))
+
+
+@pytest.mark.parametrize(
+    ("policy", "evaluation", "why"),
+    [
+        (ApprovalPolicy(), NEWS, []),
+        (ApprovalPolicy(news=False), EVALUATION, []),
+        (ApprovalPolicy(news=False), {**EVALUATION, "news": []}, []),
+        (ApprovalPolicy(news=False), NEWS, ["the window's data is new in kind: carrier, x"]),
+    ],
+)
+def test_data_that_is_new_in_kind_is_put_to_people_where_that_is_asked_for(
+    policy: ApprovalPolicy, evaluation: Any, why: list[str]
+) -> None:
+    assert list(unmet(policy, evaluation, [], MONDAY)) == why
 
 
 @pytest.mark.parametrize("text", ["always", "Mon-Fri 17-08 UTC", "Mon-Fri 08-17 Nowhere/City", "Mon-Fri 08-25 UTC"])

@@ -125,6 +125,7 @@ def approval() -> ApprovalRules:
             most_a_week=setting("AUTO_APPROVE_A_WEEK", int),
             hours=setting("AUTO_APPROVE_HOURS", lambda text: OfficeHours.of(text) if text else None),
             eyes=setting("APPROVERS", int),
+            news=setting("AUTO_APPROVE_NEW_DATA", _flag),
         ),
     )
 

@@ -121,7 +121,7 @@ def judge_challenger(
     )
     _document(challenger, evaluation, episode.episode_id, champion, ledger=ledger, sagemaker=sagemaker)
     announce(episode.episode_id, episode.endpoint_name, bus)  # its page is the evidence an approver sees
-    if not episode.bootstrap and (rules.mode == "registry" or _put_to_people(step, gate, rules, ledger)):
+    if not episode.bootstrap and (rules.mode == "registry" or _put_to_people(step, evaluation, rules, ledger)):
         return {"decision": "await"}
     policy = "policy:bootstrap" if episode.bootstrap else "policy:auto"
     if not ledger.decide(episode.episode_id, "approved", policy, step.now):
@@ -132,10 +132,10 @@ def judge_challenger(
     return {"decision": "approved"}
 
 
-def _put_to_people(step: Step, gate: Mapping[str, Any], rules: ApprovalRules, ledger: Ledger) -> bool:
+def _put_to_people(step: Step, evaluation: Mapping[str, Any], rules: ApprovalRules, ledger: Ledger) -> bool:
     """Whether the policy wants a person after all; the ledger knows why."""
     episodes = ledger.episodes(step.episode.endpoint_name) if rules.policy.most_a_week else []
-    because = "; ".join(unmet(rules.policy, gate, episodes, step.now))
+    because = "; ".join(unmet(rules.policy, evaluation, episodes, step.now))
     if because:
         ledger.note(step.episode, asked_because=because)
         logger.info("put to people", because=because)

@@ -61,13 +61,15 @@ class OfficeHours:
 @dataclass(frozen=True)
 class ApprovalPolicy:
     """What the gate's own approval needs besides: `least_gain` of the champion's metric (a share) as the lower bound,
-    `most_a_week` promotions (0: any number), and `hours`. `eyes`: how many persons have to approve, where any is asked.
+    `most_a_week` promotions (0: any number), `hours`, and, unless `news`, no data that is new in kind. `eyes`: how many
+    persons have to approve, where any is asked.
     """
 
     least_gain: float = 0.0
     most_a_week: int = 0
     hours: OfficeHours | None = None
     eyes: int = 1
+    news: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.least_gain < 1:
@@ -77,9 +79,13 @@ class ApprovalPolicy:
 
 
 def unmet(
-    policy: ApprovalPolicy, gate: Mapping[str, Any], episodes: Iterable[Mapping[str, Any]], now: datetime
+    policy: ApprovalPolicy,
+    evaluation: Mapping[str, Any],
+    episodes: Iterable[Mapping[str, Any]],
+    now: datetime,
 ) -> Iterator[str]:
     """Each condition that does not hold, in words. `episodes` are the endpoint's, for how many were promoted lately."""
+    gate = evaluation["gate"]
     if policy.least_gain:
         champion, bounds = gate.get("champion"), gate.get("interval")
         gain = bounds[0] / abs(champion) if bounds and champion else None
@@ -92,6 +98,9 @@ def unmet(
             yield f"{lately} models were promoted within a week, {policy.most_a_week} may be"
     if policy.hours and not policy.hours.hold(now):
         yield "it is outside office hours"
+    if not policy.news and (news := evaluation.get("news")):
+        features = ", ".join(sorted({str(said).partition(":")[0] for said in news}))  # and no value of theirs
+        yield f"the window's data is new in kind: {features}"
 
 
 def _promoted_since(episode: Mapping[str, Any], since: datetime) -> bool:

@@ -67,6 +67,8 @@ def candidates_of(lineage: Mapping[str, Any]) -> list[Candidate]:
 def verify_lineage(lineage: Mapping[str, Any], dataset: Path, champion: Path, challenger: Path) -> dict[str, Any]:
     """The SHA-256 of the dataset folder's manifest and of both archives, after they were found to belong together.
 
+    And the manifest's `news`: what of the window nobody has seen before.
+
     They do when the folder's files are those of its manifest, and the challenger's lineage names these files and this
     champion (None if its archive does not exist). Raises Refused("artifact_tampered", …) otherwise.
     """
@@ -86,5 +88,6 @@ def verify_lineage(lineage: Mapping[str, Any], dataset: Path, champion: Path, ch
         "champion_sha256": of_champion,
         "reference_sha256": manifest.get("reference_sha256"),
         "rows_sha256": manifest.get("rows_sha256"),
+        "news": manifest.get("news", []),
         "history_sha256": manifest.get("history_sha256", {}),
     }
