@@ -277,6 +277,18 @@ def test_the_bootstrap_is_accepted_without_a_champion(loop: Path):
     assert (gate["decision"], gate["champion"], gate["interval"]) == ("bootstrap", None, None)
 
 
+def test_a_model_that_serves_already_is_adopted_as_it_is(loop: Path, code: Path):
+    assert toolkit(code, loop, "dataset-0", "model-1", "model-adopted", bootstrap=True).returncode == 0
+    serving = [loop / folder / "model" / "xgboost-model.ubj" for folder in ("ml-model-1", "ml-model-adopted")]
+    assert serving[0].read_bytes() == serving[1].read_bytes()
+    adopted, model = ("dataset-0", "model-adopted", "model-1"), loop / "model-1" / "model.tar.gz"
+    assert evaluate(code, loop, *adopted, "evaluation-adopted", bootstrap=True).returncode == 0
+    evaluation = json.loads((loop / "evaluation-adopted" / "evaluation.json").read_text())
+    assert (evaluation["gate"]["decision"], evaluation["gate"]["candidate"]) == ("bootstrap", "adopted")
+    assert (evaluation["champion_sha256"], evaluation["adopted_sha256"]) == (None, sha256(model))
+    assert evaluation["model_sha256"] == sha256(loop / "model-adopted" / "model.tar.gz")
+
+
 def test_labels_that_no_model_comes_near_are_suspect(loop: Path, code: Path):
     shutil.copytree(loop / "ml-model-0" / "model", loop / "same")
     shutil.copy(loop / "ml-model-1" / "model" / "code" / "lineage.json", loop / "same" / "code")

@@ -35,6 +35,7 @@ from retrain.quality.decay import Judged, split_decay
 from retrain.quality.estimate import learn_estimator
 from retrain.quality.labels import learn_labels
 from retrain.quality.verdict import QualityRules, suggest_constraints
+from retrain.training.adoption import NAME as ADOPTED
 from retrain.training.candidates import encode, truth
 from retrain.training.dataset import TIME, kinds, sha256, timed, verify_dataset
 from retrain.training.lineage import verify_lineage
@@ -61,10 +62,11 @@ def evaluate(options: argparse.Namespace) -> str:
     lineage = read_lineage(archives["challenger"])
     manifest = verify_dataset(options.dataset)
     hashes = verify_lineage(lineage, options.dataset, **archives)
-    if options.bootstrap:  # what is there then is adopted: the challenger itself, and no champion
+    adopted = options.bootstrap and lineage["candidate"] == ADOPTED  # what serves is the challenger, and no champion
+    if adopted:
         hashes |= {"champion_sha256": None, "adopted_sha256": hashes["champion_sha256"]}
     challenger = load_twin(archives["challenger"])
-    compared = archives["champion"].exists() and not options.bootstrap
+    compared = archives["champion"].exists() and not adopted
     champion, twin = (load(archives["champion"]) if compared else None for load in (load_model, load_twin))
     scored = score_rows(spec, holdout, champion, challenger)
     own = _own(spec, options.reference, twin) if twin else None
