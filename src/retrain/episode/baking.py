@@ -16,7 +16,7 @@ import math
 from base64 import b64decode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +71,7 @@ def _publish(step: Step, *, ledger: Ledger, sagemaker: SageMaker, store: Store, 
     since = taking_since(pending)
     if since is None:
         return
-    begun = pending["StartTime"]
+    begun = pending["StartTime"].astimezone(UTC)  # captures lie below hours of UTC
     keys = store.keys_between(f"capture/{name}/{names.VARIANT}", begun - timedelta(hours=1), begun + _LONGEST)
     some = dict.fromkeys([*keys[:_FILES], *keys[-_FILES:]])
     found = [one for _, body in store.bodies(list(some)) for one in answered(body.splitlines())]
