@@ -705,7 +705,8 @@ class _Run:
                 folder, source = root / channel["ChannelName"], channel["DataSource"]["S3DataSource"]
                 folder.mkdir()
                 self._download(source["S3Uri"], source["S3DataType"], folder)
-                texts += [f"--{channel['ChannelName']}", str(folder)]
+                if channel["ChannelName"] != "code":  # the module is imported here
+                    texts += [f"--{channel['ChannelName']}", str(folder)]
             for option in ("model-dir", "output-data-dir", "checkpoints"):
                 (root / option).mkdir()
                 texts += [f"--{option}", str(root / option)]
