@@ -33,6 +33,7 @@ from jsonata import Jsonata
 from moto import mock_aws
 
 from local import alarms
+from local.template import NOTHING
 from retrain.aws import calls
 from retrain.core import clock, telemetry
 from retrain.deployed import adapters, settings
@@ -136,14 +137,14 @@ class Template:
     def resolve(self, value: Any) -> Any:
         """The value with references and functions carried out."""
         if isinstance(value, list):
-            return [self.resolve(one) for one in value]
+            return [made for one in value if (made := self.resolve(one)) is not NOTHING]
         if not isinstance(value, Mapping):
             return value
         if len(value) == 1:
             [(function, argument)] = value.items()
             if function == "Ref" or function.startswith("Fn::"):
                 return self._carried_out(function.removeprefix("Fn::"), argument)
-        return {key: self.resolve(one) for key, one in value.items()}
+        return {key: made for key, one in value.items() if (made := self.resolve(one)) is not NOTHING}
 
     def _carried_out(self, function: str, argument: Any) -> Any:
         carried_out: Mapping[str, Callable[[Any], Any]] = {
@@ -174,7 +175,9 @@ class Template:
         resource, _, attribute = name.partition(".")
         return str(self._carried_out("GetAtt", [resource, attribute]) if attribute else self._named(name))
 
-    def _named(self, name: str) -> str:
+    def _named(self, name: str) -> Any:
+        if name == "AWS::NoValue":
+            return NOTHING
         if name in self.parameters:
             return self.parameters[name]
         if name in _HERE:

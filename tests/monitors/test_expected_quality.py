@@ -137,3 +137,13 @@ def test_a_shift_of_the_labels_is_said(world: Any, store: Any) -> None:
     late(world)
     world.look()
     assert json.loads(store.read(ANALYSIS))["labels"]["shifted"] is True
+
+
+def test_a_champion_that_has_just_begun_to_serve_has_a_window_of_no_time_and_labels_of_no_distribution(
+    world: Any, store: Any
+) -> None:
+    held = learn_labels(np.arange(100.0), (), np.arange(100.0) * 3_600)
+    document = json.loads(store.read("s3://bucket/old/quality/constraints.json"))
+    document["drift_retrain"]["labels"] = held.document()
+    store.put("old/quality/constraints.json", json.dumps(document))
+    assert world.look("2013-01-01T00:30:00Z")["status"] == "UNDECIDED"

@@ -218,7 +218,7 @@ def _analyse(
         broken=_broken(bad_captures, bad_labels, baseline),
     )
     details = _details(sample, bad_captures, bad_labels)
-    if baseline.labels:
+    if baseline.labels and len(pairs.truth):
         hours = (window[1] - window[0]) / HOUR
         details["labels"] = baseline.labels.shift(pairs.truth, hours, baseline.rules.false_alarms_per_year)
     return analysis, details
