@@ -85,7 +85,7 @@ def _tail(k: int, n: int, p: float) -> float:
     """What the probability of k or more of n is at most, each with probability p (Chernoff 1952).
 
     >>> _tail(6, 15, 0.4), f"{_tail(6, 15, 1e-4):.0e}"
-    (1.0, '3e-20')
+    (1.0, '2e-20')
     """
     share = k / n
     if share <= p:
