@@ -131,7 +131,8 @@ def roll_out(stack: Stack, known: Deployment, strategy: str, version: str, *, tu
     """What an operator's roll-out of that version did."""
     count = len(stack.episodes())
     began = time.monotonic()
-    answer = ask(known, "rollback", reason="bench", target=version_to_return_to(known, version))
+    asking = find(stack.aws.client, stack.name)  # who asks knows the time at which that one was made
+    answer = ask(asking, "rollback", reason="bench", target=version_to_return_to(asking, version))
     if answer["action"] != "opened":
         raise SystemExit(f"the roll-out was not begun: {answer}")
     if turned_back:
@@ -238,9 +239,7 @@ def run(folder: Path, rate: float, scale: int) -> bool:
         command = [sys.executable, "-m", "benchmarks.rollouts", "--client", aws.url, stack["EndpointName"], str(rate)]
         command += [str(folder / "questions"), str(folder / "answers")]
         told: list[Told] = []
-        process = subprocess.Popen(
-            [*command, folder / "questions", folder / "answers"], stdin=subprocess.PIPE, env=aws.env
-        )
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, env=aws.env)
         for strategy, through, back in PLAN:
             more = {"Rollout": strategy, "RolloutStepPercent": str(SHARES[strategy])}
             stack.deploy({**parameters, **more})
