@@ -365,7 +365,7 @@ class TestVerdicts:
         main(["drift", str(table), "--baseline", str(tmp_path), "--out", str(tmp_path / "out"), "--prediction", "y"])
         names, long, prediction, *_ = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out).splitlines()
         assert names.split() == ["feature", "verdict", "distance", "threshold", "detectable", "missing", "note"]
-        assert re.match(r"a_name_that_.*…  STABLE +0\.000 +0\.30 +0\.138 +0\.0%", long)
+        assert re.match(r"a_name_that_.*…  STABLE +0\.000 +0\.30 +0\.140 +0\.0%", long)
         assert re.match(r"prediction .* 0\.0%  not judged", prediction)
         assert max(map(len, (header, long, prediction))) <= 80
 
