@@ -1,4 +1,4 @@
-"""What breaks within an hour: seen in few rows, and nothing of it in the hours of an unbroken world."""
+"""What breaks: seen in few rows, and nothing of it in the hours and days of an unbroken world."""
 
 import numpy as np
 import pytest
@@ -41,13 +41,21 @@ def known():
     return read_statistics(with_chance(statistics, [row for _, row in rows], times)), read_constraints(constraints)
 
 
-def found(known, rows):
+def found(known, rows, hours=1.0):
     statistics, constraints = known
-    return breaks(summarise(rows, statistics.layout), statistics, constraints, constraints.options, 1.0)
+    return breaks(summarise(rows, statistics.layout), statistics, constraints, constraints.options, hours)
 
 
 def test_no_hour_of_an_unbroken_world_breaks(known):
     assert [broken for number in range(240) for broken in found(known, list(hour(number, 2)))] == []
+
+
+@pytest.mark.parametrize("hours", [2, 6, 24])
+def test_no_longer_stretch_of_an_unbroken_world_breaks(known, hours):
+    stretches = (
+        [row for part in range(hours) for row in hour(number + part, 2)] for number in range(0, 240, max(hours // 3, 1))
+    )
+    assert [broken for rows in stretches for broken in found(known, rows, float(hours))] == []
 
 
 @pytest.mark.parametrize(
@@ -74,6 +82,21 @@ def test_what_the_baselines_hours_did_themselves_is_no_break(known):
     assert found(known, still) == []
     night = [[row[0], "", *row[2:]] for row in list(hour(12, 3))[:30]] + list(hour(12, 4))[:10]
     assert found(known, night) == []
+
+
+@pytest.mark.parametrize(("count", "hours"), [(7, 1.0), (7, 2.0), (12, 6.0)])
+def test_a_column_that_stands_still_is_told_by_a_handful_of_rows_however_long_they_take(known, count, hours):
+    rows = [["0.25", *row[1:]] for row in list(hour(12, 3))[:count]]
+    [seen] = found(known, rows, hours)
+    assert seen.feature == "x"
+
+
+def test_the_third_value_that_is_missing_tells_of_a_column_that_always_had_one(known):
+    rows = list(hour(12, 3))[:9]
+    missing = [[*(["", *row[1:]] if place < 3 else row)] for place, row in enumerate(rows)]
+    [seen] = found(known, missing)
+    assert (seen.feature, seen.broken) == ("x", True)
+    assert found(known, missing[1:]) == []
 
 
 def test_ignored_features_and_baselines_without_times_break_nothing(known):

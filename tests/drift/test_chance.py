@@ -62,16 +62,6 @@ class TestLearning:
         assert 500 < blocks[0].count < 28 * 24  # hours of fewer than 20 rows are not compared
         assert read_statistics(learned[0]).features["rare"].chance == ()
 
-    def test_blocks_say_how_much_was_missing_and_how_alike_values_were(self):
-        rows = [(hour, [row[0], "" if hour % 24 < 6 else row[1], *row[2:]]) for hour, row in world(10, 3)]
-        texts = [row for _, row in rows]
-        times = np.array([(START + timedelta(hours=hour)).timestamp() for hour, _ in rows])
-        found = read_statistics(with_chance(baseline_of(texts, FEATURES)[0], texts, times)).features
-        hours = {name: found[name].chance[0] for name in ("steady", "daily", "code")}
-        assert [item.missing for item in hours.values()] == [0, 1, 0]
-        assert hours["steady"].single < 0.3
-        assert 0.5 < hours["code"].single < 0.95
-
     def test_what_moves_with_the_day_is_more_usual_than_what_does_not(self, learned):
         features = read_statistics(learned[0]).features
         day = {name: next(item for item in features[name].chance if item.hours == 24) for name in ("steady", "code")}
@@ -133,6 +123,10 @@ class TestInheriting:
     def test_what_knows_days_of_its_own_keeps_them(self, learned):
         found = renewed(learned, list(world(12, 41)))[0]
         assert all("over" not in block for feature in found["features"] for block in feature["chance"])
+
+    def test_it_inherits_how_often_values_were_missing_or_the_same(self, learned, promoted):
+        before = read_statistics(learned[0]).features["code"].rates
+        assert read_statistics(promoted[0]).features["code"].rates == before != ()
 
     def test_it_is_inherited_again(self, promoted):
         again = renewed(promoted, list(world(2, 42)))[0]

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -24,6 +24,7 @@ from retrain.drift.baseline import baseline_of, read_statistics
 from retrain.drift.constraints import read_constraints
 from retrain.drift.intake import read_captures
 from retrain.drift.intake_cache import (
+    Reading,
     Shelf,
     Stored,
     UnusableError,
@@ -180,14 +181,19 @@ def test_a_day_that_is_whole_becomes_one_document_of_its_hours() -> None:
     assert bucket.opened == []
 
 
-def test_the_newest_hour_is_known_by_itself() -> None:
+def test_the_newest_hours_are_known_by_themselves() -> None:
     bucket = hours(0, 4, 27, 28)
-    reading = look(bucket)
-    assert (reading.newest_since, reading.newest.records) == (END - timedelta(hours=1), 5)
+    # Six hours and a day begin with the document of the day before: its hours are not read apart for them.
+    expected = [(1, 5), (2, 10), (27, 15)]
+    assert newest(look(bucket)) == [(END - timedelta(hours=back), count) for back, count in expected]
     until = START + timedelta(hours=28, minutes=20)
     reading = look(bucket, (START, until))
-    assert (reading.newest_since, reading.newest.records) == (START + timedelta(hours=27), 10)
+    assert newest(reading)[:2] == [(START + timedelta(hours=27), 10), (START + timedelta(hours=26), 10)]
     assert reading.intake.records == 20
+
+
+def newest(reading: Reading) -> list[tuple[datetime, int]]:
+    return [(since, intake.records) for since, intake in reading.newest]
 
 
 def test_a_stored_day_is_its_hours_without_a_look_at_the_captures() -> None:

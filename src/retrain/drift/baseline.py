@@ -40,6 +40,7 @@ from retrain.drift.profile import (
     numbers_of,
     summarise,
 )
+from retrain.drift.rates import Rates, read_rates
 from retrain.model.kinds import nature_of_numbers, nature_of_texts
 from retrain.model.monitor_options import MonitorOptions
 from retrain.model.values import in_precision, parse_numbers, spelled
@@ -56,7 +57,7 @@ class NumericBaseline:
 
     `importance` is the feature's share of the serving model's gain, None if the file does not tell. `nature` is that of
     a feature which is no evidence of drift (`retrain.model.kinds`), None of others. `chance` is what blocks of the
-    baseline's own time did, None if it did not know its time.
+    baseline's own time did, `rates` how often values were missing or the same, None if it did not know its time.
     """
 
     name: str
@@ -67,6 +68,7 @@ class NumericBaseline:
     importance: float | None = None
     nature: str | None = None
     chance: tuple[Blocks, ...] | None = None
+    rates: tuple[Rates, ...] | None = None
 
     @property
     def completeness(self) -> float:
@@ -87,6 +89,7 @@ class CategoricalBaseline:
     boolean: bool = False
     nature: str | None = None
     chance: tuple[Blocks, ...] | None = None
+    rates: tuple[Rates, ...] | None = None
 
     @property
     def completeness(self) -> float:
@@ -327,9 +330,9 @@ def _feature_baseline(feature: Any, file: str) -> FeatureBaseline:
     if isinstance(numeric, dict):
         present, missing = _common(numeric, name, file)
         steps = _steps(numeric, name, file) if present else None
-        importance, chance = _importance(feature, file), _chance(feature, file)
+        importance, chance, rates = _importance(feature, file), _chance(feature, file), _rates(feature, file)
         nature = _nature_of_numbers(numeric, kind)
-        return NumericBaseline(name, kind, present, missing, steps, importance, nature, chance)
+        return NumericBaseline(name, kind, present, missing, steps, importance, nature, chance, rates)
     if isinstance(strings, dict):
         present, missing = _common(strings, name, file)
         counts = _category_counts(strings, name, file)
@@ -339,8 +342,8 @@ def _feature_baseline(feature: Any, file: str) -> FeatureBaseline:
         distinct = strings.get("distinct_count")
         several = float(distinct) if isinstance(distinct, (int, float)) else len(counts)
         nature = None if boolean else nature_of_texts(several, present, counts)
-        importance, chance = _importance(feature, file), _chance(feature, file)
-        return CategoricalBaseline(name, kind, present, missing, found, importance, boolean, nature, chance)
+        importance, chance, rates = _importance(feature, file), _chance(feature, file), _rates(feature, file)
+        return CategoricalBaseline(name, kind, present, missing, found, importance, boolean, nature, chance, rates)
     raise unusable(
         file, name, "numerical_statistics", "neither this nor string_statistics is there: compute the baseline anew"
     )
@@ -367,6 +370,15 @@ def _chance(feature: Mapping[str, Any], file: str) -> tuple[Blocks, ...] | None:
         return read_blocks(found)
     except ValueError as error:
         raise unusable(file, feature["name"], "chance", f"{error}: remove it, or compute the baseline anew") from None
+
+
+def _rates(feature: Mapping[str, Any], file: str) -> tuple[Rates, ...] | None:
+    if (found := feature.get("rates")) is None:
+        return None
+    try:
+        return read_rates(found)
+    except ValueError as error:
+        raise unusable(file, feature["name"], "rates", f"{error}: remove it, or compute the baseline anew") from None
 
 
 def _common(statistics: Mapping[str, Any], name: str, file: str) -> tuple[int, int]:

@@ -1,10 +1,11 @@
-"""What breaks within an hour: a column that stands still, values without a value, numbers of another unit.
+"""What breaks: a column that stands still, values without a value, numbers of another unit.
 
-An hour has few rows, and the largest difference of two distributions needs many. These three need few, because a
-baseline has hardly any of what they count: k of n values are one and the same, missing, or far outside of the
-baseline's range. How many of them an hour of the baseline had at most is the null hypothesis, and Chernoff's bound on
-the binomial's tail the probability. Of a feature that has a level of its own each hour, such as a temperature, all
-values leave the range at once when it is warmer than ever: only where hours are alike is that a break.
+The largest difference of two distributions needs many rows. These three need few, because a baseline has hardly any of
+what they count: k of n values are one and the same, missing, or far outside of the baseline's range. The stretch of the
+baseline that had most of them is the null hypothesis (`retrain.drift.rates`), and Chernoff's bound on the binomial's
+tail the probability: a handful of rows is enough, and one hour, two, six and a day are asked, whichever has them first.
+Of a feature that has a level of its own each hour, such as a temperature, all values leave the range at once when it is
+warmer than ever: only where hours are alike is that a break.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from retrain.drift.baseline import FeatureBaseline, NumericBaseline, Statistics
-from retrain.drift.chance import LENGTHS_JUDGED, Blocks, as_distance, level
+from retrain.drift.chance import LENGTHS_JUDGED, as_distance, level
 from retrain.drift.constraints import Constraints
 from retrain.drift.profile import CategoricalProfile, ColumnProfile, NumericProfile, Profile
+from retrain.drift.rates import STRETCHES, Rates, log_tail
 from retrain.model.monitor_options import MonitorOptions
 
-HOUR = 1.0
 _TESTS = 3
 _MOSTLY = 0.5  # of the values are one and the same
 _SEVERAL = 0.2  # of the values lie far outside
@@ -42,56 +43,57 @@ class Break:
 def breaks(
     profile: Profile, statistics: Statistics, constraints: Constraints, options: MonitorOptions, hours: float
 ) -> list[Break]:
-    """The judged features that broke within the hour, or the hour and a part, of which the profile is.
+    """The judged features that broke within the stretch of so many hours of which the profile is.
 
     Only features of which the baseline knows what its hours did.
     """
-    alpha = level(options.false_alarms_per_year, hours, len(statistics.features), LENGTHS_JUDGED) / _TESTS
+    alpha = level(options.false_alarms_per_year, hours, len(statistics.features), LENGTHS_JUDGED)
+    alpha /= _TESTS * len(STRETCHES)
     found: list[Break] = []
     for name, baseline in statistics.features.items():
-        hour = next((item for item in baseline.chance or () if item.hours == HOUR), None)
-        if hour is not None and not baseline.nature and constraints.judges(name):
-            found += _of(profile.columns[name], baseline, hour, options, alpha)
+        rates = max(
+            (item for item in baseline.rates or () if item.hours <= hours), key=lambda item: item.hours, default=None
+        )
+        if rates is not None and not baseline.nature and constraints.judges(name):
+            found += _of(profile.columns[name], baseline, rates, options, alpha)
     return found
 
 
 def _of(
-    column: ColumnProfile, baseline: FeatureBaseline, hour: Blocks, options: MonitorOptions, alpha: float
+    column: ColumnProfile, baseline: FeatureBaseline, rates: Rates, options: MonitorOptions, alpha: float
 ) -> Iterator[Break]:
     name, n, rare = baseline.name, column.present, _NEVER / max(baseline.present, 1)
     rows = n + column.missing
-    if hour.missing is not None and rows:
-        usual = max(hour.missing, rare)
-        more = column.missing / rows - usual > options.max_missing_increase
+    if rates.missing is not None and rows:
+        usual = max(rates.missing, rare)
+        allowed = options.max_missing_increase
+        unsure = math.sqrt(allowed * (1 - allowed) / rows)  # few rows may have fewer than their share
+        more = column.missing / rows - usual > allowed - unsure
         if more and _tail(column.missing, rows, usual) < alpha:
             detail = f"{name} is missing in {column.missing} of {rows} rows"
-            yield Break(name, True, f"{detail}, in an hour of the baseline in {usual:.0%} at most")
+            yield Break(name, True, f"{detail}, at no time of the baseline in more than about {usual:.0%}")
     if not n:
         return
-    if hour.single is not None:
-        usual = min(max(hour.single, _atom(baseline), rare), 1.0)
-        same = _most_frequent(column)
-        if same >= _MOSTLY * n and _tail(same, n, usual) < alpha:
-            detail = f"{same} of {n} values of {name} are one and the same"
-            yield Break(name, False, f"{detail}, in an hour of the baseline {usual:.0%} at most")
-    alike = as_distance("linf", hour.beyond("linf", alpha, HOUR)) <= _ALIKE
-    if alike and isinstance(column, NumericProfile) and isinstance(baseline, NumericBaseline):
+    usual = min(max(rates.single, _atom(baseline), rare), 1.0)
+    same = _most_frequent(column)
+    if same >= _MOSTLY * n and _tail(same, n, usual) / usual < alpha:  # any of 1 / usual values may be that frequent
+        detail = f"{same} of {n} values of {name} are one and the same"
+        yield Break(name, False, f"{detail}, at no time of the baseline more than about {usual:.0%}")
+    if isinstance(column, NumericProfile) and isinstance(baseline, NumericBaseline):
         far = _far(column, baseline)
-        if far >= _SEVERAL * n and _tail(far, n, rare) < alpha:
+        if far >= _SEVERAL * n and _tail(far, n, rare) < alpha and _alike(baseline, rates.hours, alpha):
             yield Break(name, False, f"{far} of {n} values of {name} are far outside of the baseline's range")
 
 
 def _tail(k: int, n: int, p: float) -> float:
-    """What the probability of k or more of n is at most, each with probability p (Chernoff 1952).
+    return float(np.exp(log_tail(np.array([k]), np.array([n]), p))[0])
 
-    >>> _tail(6, 15, 0.4), f"{_tail(6, 15, 1e-4):.0e}"
-    (1.0, '2e-20')
-    """
-    share = k / n
-    if share <= p:
-        return 1.0
-    miss = (1 - share) * math.log((1 - share) / (1 - p)) if share < 1 else 0.0
-    return math.exp(-n * (share * math.log(share / p) + miss))
+
+def _alike(baseline: NumericBaseline, hours: float, alpha: float) -> bool:
+    """Whether stretches of so many hours of the baseline were alike, or the shortest longer ones that it knows."""
+    known = (item for item in baseline.chance or () if item.hours >= hours)
+    shortest = min(known, key=lambda item: item.hours, default=None)
+    return shortest is not None and as_distance("linf", shortest.beyond("linf", alpha, shortest.hours)) <= _ALIKE
 
 
 def _most_frequent(column: ColumnProfile) -> int:

@@ -33,7 +33,6 @@ LENGTHS_JUDGED = 6  # an hour, the window, a week, four weeks; what breaks withi
 OVERLAP = 3  # how many times as often as a year has windows of a length, sliding ones find something new
 _TAIL = 2.0  # of what was seen at most: about what a normal block exceeds once in years
 _WINITZKI = 0.147
-_KNOWN_OF_SOME = ("missing", "single", "over")
 MOST_NEAR = 0.995
 _LEAST_WORTH = 3.0  # independent blocks, of which a variance can be told at all
 
@@ -45,10 +44,8 @@ class Blocks:
     Of each kind of distance (linf, psi, jensen_shannon) `usual` has the root mean square over the blocks, `most` the
     largest, both as a shift (`as_shift`), less what as many independent rows do.
 
-    `missing` is the largest share of a block's rows without a value, `single` the largest share of one value among a
-    block's values; None if nobody knows. `over` is None where they are the baseline's own. Where they were an earlier
-    baseline's, it is how many hours the baseline itself covers: then it is but another window of that earlier world,
-    and moves as a window of its length.
+    `over` is None where they are the baseline's own. Where they were an earlier baseline's, it is how many hours the
+    baseline itself covers: then it is but another window of that earlier world, and moves as a window of its length.
     """
 
     hours: float
@@ -56,8 +53,6 @@ class Blocks:
     near: float
     usual: Mapping[str, float]
     most: Mapping[str, float]
-    missing: float | None = None
-    single: float | None = None
     over: float | None = None
 
     @property
@@ -254,7 +249,7 @@ def render_blocks(blocks: Sequence[Blocks], kinds: Sequence[str] = KINDS) -> lis
             "near": round(item.near, 4),
             "usual": {kind: round(item.usual[kind], 6) for kind in kinds},
             "most": {kind: round(item.most[kind], 6) for kind in kinds},
-            **{key: round(value, 6) for key in _KNOWN_OF_SOME if (value := getattr(item, key)) is not None},
+            **({} if item.over is None else {"over": round(item.over, 6)}),
         }
         for item in blocks
     ]
@@ -275,7 +270,7 @@ def read_blocks(found: Any, kinds: Sequence[str] = KINDS) -> tuple[Blocks, ...]:
                 min(_number(item["near"]), MOST_NEAR),
                 {kind: _number(item["usual"][kind]) for kind in kinds},
                 {kind: _number(item["most"][kind]) for kind in kinds},
-                **{key: _number(item[key]) for key in _KNOWN_OF_SOME if key in item},
+                _number(item["over"]) if "over" in item else None,
             )
             for item in found
         )

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cache, reduce
 from hashlib import sha256
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,7 +28,7 @@ import numpy as np
 
 from retrain.capture.quarantine import BadLine, Quarantine
 from retrain.core import clock
-from retrain.core.window import HOUR, CaptureFile, Window, full_hour, prefixes
+from retrain.core.window import DAY, HOUR, CaptureFile, Window, full_hour, prefixes
 from retrain.drift.baseline import Statistics
 from retrain.drift.intake import Intake, merge_intakes, read_captures
 from retrain.drift.moments import Moments
@@ -41,6 +42,7 @@ from retrain.drift.profile import (
     Profile,
     Sketch,
 )
+from retrain.drift.rates import STRETCHES
 from retrain.model.values import Numbers
 
 _MAGIC = b"retrain-intake-1\n"
@@ -98,12 +100,12 @@ class Places(Protocol):
 class Reading:
     """What a window's files hold, and what it took: `unread` are those there was no budget for, missing in `intake`.
 
-    `newest` is what of it was captured since `newest_since`: within the last hour, and what came before it in its own.
+    `newest` is what of it was captured since the last hour began, two, six and a day, each with its begin, shortest
+    first; where the window has no such begin it is the next one before, at the earliest the window's own.
     """
 
     intake: Intake
-    newest: Intake
-    newest_since: datetime
+    newest: tuple[tuple[datetime, Intake], ...]
     files: int
     files_read: int
     bytes_read: int
@@ -131,13 +133,30 @@ def take_in(files: Sequence[CaptureFile], window: Window, statistics: Statistics
     distances exactly, sums and sketches within their error.
     """
     taking = _Taking(files, window, statistics, shelf, budget)
-    since = max(window[0], full_hour(window[1] - HOUR))
     nothing = read_captures([], statistics, window)
-    before, newest = (
-        reduce(merge_intakes, taking.units(span), nothing) for span in ((window[0], since), (since, window[1]))
-    )
-    whole = merge_intakes(before, newest)
-    return Reading(whole, newest, since, len(files), taking.files_read, taking.bytes_read, tuple(taking.unread))
+    begins = newest_begins(window)
+    edges = sorted({window[0], *begins})
+    parts = [reduce(merge_intakes, taking.units(span), nothing) for span in pairwise([*edges, window[1]])]
+    grown = list(accumulate(reversed(parts), lambda later, earlier: merge_intakes(earlier, later)))
+    newest = tuple(zip(begins, grown, strict=False))  # the last is the whole window, whether or not it counts as new
+    return Reading(grown[-1], newest, len(files), taking.files_read, taking.bytes_read, tuple(taking.unread))
+
+
+def newest_begins(window: Window) -> list[datetime]:
+    """When the last hour of the window began, the last two, six and the last day, the newest first.
+
+    Longer ones begin with a document, so that no stored day is read again for them; none begins before the window.
+
+    >>> end = clock.parse("2013-03-03T10:20:00Z")
+    >>> [f"{begin:%d %H:%M}" for begin in newest_begins((end - 3 * DAY, end))]
+    ['03 09:00', '03 08:00', '03 04:00', '02 00:00']
+    >>> [f"{begin:%d %H:%M}" for begin in newest_begins((end - 2 * HOUR, end))]
+    ['03 09:00', '03 08:20']
+    """
+    newest = max(window[0], full_hour(window[1] - HOUR))
+    units = [window[0], *(begin for unit in prefixes(window[0], newest) if (begin := _begin(unit)) > window[0])]
+    longer = (max(begin for begin in units if begin <= max(window[1] - hours * HOUR, window[0])) for hours in STRETCHES)
+    return sorted({newest, *longer}, reverse=True)
 
 
 def stored_day(day: datetime, statistics: Statistics, shelf: Shelf) -> Intake | None:
@@ -332,11 +351,14 @@ def _by_hour(files: Iterable[CaptureFile]) -> dict[str, list[CaptureFile]]:
 
 def _cut(unit: str, window: Window) -> tuple[str, datetime | None]:
     """The document's name, and from when on its captures count."""
-    parts = [int(part) for part in unit.strip("/").split("/")]
-    begins = datetime(*parts, tzinfo=UTC)  # type: ignore[arg-type, misc]
-    if begins < window[0] < begins + HOUR * (24 if len(parts) == 3 else 1):
+    begins = _begin(unit)
+    if begins < window[0] < begins + (DAY if len(unit) == len("yyyy/mm/dd/") else HOUR):
         return f"from-{window[0]:%H%M%S%f}", window[0]
     return "whole", None
+
+
+def _begin(unit: str) -> datetime:
+    return datetime(*map(int, unit.strip("/").split("/")), tzinfo=UTC)  # type: ignore[arg-type, misc]
 
 
 @cache

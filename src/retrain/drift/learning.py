@@ -21,6 +21,7 @@ from retrain.drift.baseline import PREDICTION, FeatureBaseline, NumericBaseline,
 from retrain.drift.chance import DAY, KINDS, MIN_BLOCKS, Blocks, as_shift, near, render_blocks
 from retrain.drift.distances import Steps
 from retrain.drift.profile import Layout, counted
+from retrain.drift.rates import rates_of, render_rates
 from retrain.model.values import Numbers, parse_numbers
 
 LENGTHS = (1, 6, 24, 48, 168, 336, 672)  # hours
@@ -68,10 +69,7 @@ def with_chance(
         learning.add(times[place : place + len(block)] / _SECONDS, block, names)
         place += len(block)
     learned = learning.learned()
-    features = [
-        feature | {"chance": render_blocks(learned[feature["name"]])} if feature["name"] in learned else feature
-        for feature in document["features"]
-    ]
+    features = [feature | learned.get(feature["name"], {}) for feature in document["features"]]
     return {**document, "features": features}
 
 
@@ -94,7 +92,8 @@ def inherit(document: Mapping[str, Any], earlier: Statistics, times: Numbers) ->
         given = (before.chance if before else None) or ()
         if not _knows_days(mine.chance if mine else None) and _knows_days(given):
             inherited = render_blocks([replace(item, over=round(over, 4)) for item in given])
-            features.append(feature | {"chance": inherited})
+            rates = render_rates(before.rates or ()) if before else []
+            features.append(feature | {"chance": inherited, "rates": rates})
         else:
             features.append(feature)
     return {**document, "features": features}
@@ -170,10 +169,13 @@ class Learning:
             seen = (place >= 0) & (block >= 0)
             np.add.at(self._counts[name].reshape(-1), block[seen] * reference.bins + place[seen], 1)
 
-    def learned(self) -> dict[str, tuple[Blocks, ...]]:
-        """What blocks of each length did, feature by feature."""
+    def learned(self) -> dict[str, dict[str, Any]]:
+        """What blocks of each length did, feature by feature, as statistics.json has it."""
         return {
-            name: blocks_of(self._counts[name], self._unit, reference, self._rows)
+            name: {
+                "chance": render_blocks(blocks_of(self._counts[name], self._unit, reference)),
+                "rates": render_rates(rates_of(self._counts[name], self._unit, self._rows)),
+            }
             for name, reference in self._references.items()
         }
 
@@ -193,17 +195,11 @@ def _places(name: str, column: Sequence[str], reference: Reference, layout: Layo
     return np.fromiter((known[text] for text in column), np.intp, len(column))
 
 
-def blocks_of(
-    counts: Counts, unit: int, reference: Reference, rows: NDArray[np.int64] | None = None, seed: int = 7
-) -> tuple[Blocks, ...]:
-    """What blocks of each length did; `counts` are those of the units of time, (units, bins), one after the other.
-
-    `rows` are those of each unit, with a value or without, if somebody knows.
-    """
+def blocks_of(counts: Counts, unit: int, reference: Reference, seed: int = 7) -> tuple[Blocks, ...]:
+    """What blocks of each length did; `counts` are those of the units of time, (units, bins), one after the other."""
     numeric = reference.points is not None
     every = counts.sum(axis=0, dtype=np.int64)
     upto = np.vstack([np.zeros((1, counts.shape[1]), np.int64), np.cumsum(counts, axis=0, dtype=np.int64)])
-    asked = None if rows is None else np.concatenate(([0], np.cumsum(rows)))
     random = np.random.default_rng(seed)
     found = []
     for hours in LENGTHS:
@@ -219,7 +215,6 @@ def blocks_of(
         independent = int(len(counts) // size * usable.mean())
         if independent < MIN_BLOCKS or usable.mean() < _MOSTLY:
             continue
-        missing = None if asked is None else _most_missing(n, asked[ends] - asked[ends - size])
         block, rest, n, m = block[usable], rest[usable], n[usable], m[usable]
         shifts = _shifts(block, rest, numeric, reference.deciles)
         expected = _by_rows(every, float(np.median(n)), numeric, reference.deciles, random)
@@ -233,15 +228,8 @@ def blocks_of(
             usual[kind] = math.sqrt(max(0.0, mean - by_rows * float(np.mean(harmonic)), mean * (1 - surely)))
             extreme = by_rows * math.log(2 * len(n)) / _MEAN_SQUARE
             most[kind] = math.sqrt(max(0.0, float(np.max(square - extreme * harmonic))))
-        single = float((block.max(axis=1) / n).max())
-        found.append(Blocks(hours, independent, _near(block[:: max(1, size // step)]), usual, most, missing, single))
+        found.append(Blocks(hours, independent, _near(block[:: max(1, size // step)]), usual, most))
     return tuple(found)
-
-
-def _most_missing(values: Numbers, rows: NDArray[np.int64]) -> float:
-    """The largest share of a block's rows without a value, of blocks that have enough rows to say."""
-    asked = rows >= _LEAST_VALUES
-    return float(np.max(1 - values[asked] / rows[asked], initial=0.0))
 
 
 def _near(blocks: Numbers) -> float:

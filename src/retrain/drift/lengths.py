@@ -58,7 +58,7 @@ def seen_in(analysis: Analysis) -> Seen:
 def broken_in(
     intake: Intake, statistics: Statistics, constraints: Constraints, window: Window, alarm_threshold: float
 ) -> Seen:
-    """What broke within the look, an hour or little more."""
+    """What broke within the look, of an hour to a day or two."""
     hours = (window[1] - window[0]) / HOUR
     found = breaks(intake.profile, statistics, constraints, constraints.options, hours)
     rows = intake.profile.rows

@@ -176,7 +176,7 @@ class _Watched:
         since = max(self._since, self._rearmed_at or self._since)
         shelf = Shelf(self.store, self.shelf)
         return [
-            *looking.within_the_hour(reading, window),
+            *looking.within_the_day(reading, window),
             *looking.over_weeks(window[1], since, self.rules.window, shelf),
         ]
 

@@ -1,4 +1,4 @@
-"""Looks beside the window: the last hour at every run, a week, four weeks and what lasts once a day.
+"""Looks beside the window: the last hour and what breaks at every run, a week, four weeks and what lasts once a day.
 
 The long ones end with the last whole UTC day and are of the days that the monitor has stored, so that no capture is
 listed or read again. What they saw is stored beside them and stands until the next day. They begin after the champion
@@ -41,13 +41,17 @@ class Looking:
         """The look's analysis."""
         return look(intake, self.statistics, self.constraints, window, self.threshold)
 
-    def within_the_hour(self, reading: Reading, window: Window) -> list[Seen]:
-        """What the last hour shows of a window that is longer."""
-        last = reading.newest_since, window[1]
-        if last[0] <= window[0] or not reading.newest.profile.rows:
-            return []
-        seen = seen_in(self.at(reading.newest, last))
-        return [seen, broken_in(reading.newest, self.statistics, self.constraints, last, self.threshold)]
+    def within_the_day(self, reading: Reading, window: Window) -> list[Seen]:
+        """What the last hour shows of a window that is longer, and what breaks in the last hour, six hours and day."""
+        seen: list[Seen] = []
+        since, hour = reading.newest[0]
+        if since > window[0] and hour.profile.rows:
+            seen.append(seen_in(self.at(hour, (since, window[1]))))
+        for since, intake in reading.newest:
+            if intake.profile.rows:
+                of = since, window[1]
+                seen.append(broken_in(intake, self.statistics, self.constraints, of, self.threshold))
+        return seen
 
     def over_weeks(self, end: datetime, since: datetime, longer_than: timedelta, shelf: Shelf) -> list[Seen]:
         """What a week and four show, those that are longer than the window, and what lasts; `since` is when they may
