@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.policy import Replay
+from benchmarks.replay import Replay
 from benchmarks.tables import TABLES, table_of
 from retrain.model.archive import importance
 from retrain.model.serving import Model

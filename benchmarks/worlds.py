@@ -21,6 +21,8 @@ Numbers = NDArray[np.float64]
 ROWS, WINDOWS, FIRST = 2_000, 10, 2  # rows a window, windows that are replayed, windows to train on
 TURN = 3  # the first replayed window of another kind, where a world turns
 _NUMBERS = 6
+_METRICS = {"regression": "rmse", "binary": "logloss", "multiclass": "mlogloss"}
+_CUTS = (-1.0, 1.0)  # of a score, between three classes
 _CITIES = ("Aarhus", "Bergen", "Cork", "Dresden", "Esbjerg")
 
 
@@ -46,8 +48,9 @@ class World:
         features = {f"x{number}": "numeric" for number in range(_NUMBERS)} | {"city": "categorical"}
         if rolls:
             features["campaign"] = "categorical"
-        metric = "rmse" if self.task == "regression" else "logloss"
-        return replayed(f"{self.name}: {self.truth}", model_toml("y", self.task, metric, features), groups, FIRST)
+        more = "num_class = 3" if self.task == "multiclass" else ""
+        model = model_toml("y", self.task, _METRICS[self.task], features, more)
+        return replayed(f"{self.name}: {self.truth}", model, groups, FIRST)
 
 
 @dataclass
@@ -61,9 +64,15 @@ class _Made:
     flipped: float = 0.0  # share of the labels that are wrong
 
     def rows(self, task: str, random: np.random.Generator) -> list[Row]:
-        """Labelled rows; a regression's label is the score and noise, a class's one draw of its probability."""
-        if task == "regression":
-            labels = [text(value) for value in (self.score + random.normal(0, 1, len(self.score))).tolist()]
+        """Labelled rows.
+
+        A regression's label is the score and noise, one of three classes where that lies between two cuts, one of two
+        a draw of its probability.
+        """
+        if task in {"regression", "multiclass"}:
+            values = self.score + random.normal(0, 1, len(self.score))
+            found = np.digitize(values, _CUTS).tolist() if task == "multiclass" else values.tolist()
+            labels = [text(value) for value in found]
         else:
             drawn = random.random(len(self.score)) < 1 / (1 + np.exp(-1.5 * self.score))
             labels = ["yes" if one else "no" for one in drawn ^ (random.random(len(drawn)) < self.flipped)]
@@ -98,6 +107,10 @@ def _mixed(random: np.random.Generator, share: float, shift: float = 0.0) -> _Ma
 
 def _abrupt(random: np.random.Generator, window: int) -> _Made:
     return _mixed(random, float(window >= TURN), shift=float(window >= TURN))
+
+
+def _still(random: np.random.Generator, _: int) -> _Made:
+    return _mixed(random, 0.0)
 
 
 def _gradual(random: np.random.Generator, window: int) -> _Made:
@@ -154,5 +167,15 @@ WORLDS: Mapping[str, World] = {
         World("rolling", VERIFIED, "binary", "a category never comes back, and decides", _rolling),
         World("concept", VERIFIED, "binary", "the relation changes in window 4, the rows do not", _concept),
         World("noise", VERIFIED, "binary", "a fifth of the labels is wrong in windows 4 to 6", _noise),
+    )
+}
+
+# Worlds whose evidence is poisoned, one window after the first of them has turned: see benchmarks/poison.py.
+SPOILED: Mapping[str, World] = {
+    f"{task} {name}": World(f"{task} {name}", VERIFIED, task, told, make)
+    for task in _METRICS
+    for name, told, make in (
+        ("abrupt", "rows and relation change for good in window 4", _abrupt),
+        ("still", "nothing changes", _still),
     )
 }

@@ -11,7 +11,7 @@ from benchmarks import poison
 from benchmarks.cloud import Cloud, Template
 from benchmarks.driftharm import matthews
 from benchmarks.injections import LATE, Stepd, told
-from benchmarks.policy import recovered
+from benchmarks.policy_report import recovered
 from benchmarks.simulate import START, Traffic, play, report
 from benchmarks.worlds import ROWS, TURN, WORLDS
 from retrain.core import clock
