@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -141,12 +141,13 @@ TASKS: dict[str, Callable[[Path], Line]] = {
 
 @dataclass(frozen=True)
 class Task:
-    """What is run: on which captures, in whose environment."""
+    """What is run: on which captures, in whose environment, of which checkout."""
 
     title: str
     name: str
     kind: str = "plain"
     venv: str = ""
+    root: Path = ROOT
 
 
 class Run(NamedTuple):
@@ -198,11 +199,11 @@ def run_once(task: Task, folder: Path) -> Run:
     read_bytes(folder)
     python = CACHE / "peers" / task.venv / "bin" / "python" if task.venv else sys.executable
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    environment = {**kept, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = {**kept, "PYTHONPATH": f"{task.root / 'src'}:{task.root}", "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [python, "-W", "ignore", "-m", "benchmarks.drift", "--task", task.name, "--folder", folder]
     with (CACHE / "out.txt").open("w+") as out, (CACHE / "errors.txt").open("w") as errors:
         begun = perf_counter()
-        child = subprocess.Popen(command, env=environment, stdout=out, stderr=errors, cwd=ROOT)
+        child = subprocess.Popen(command, env=environment, stdout=out, stderr=errors, cwd=task.root)
         _, status, usage = os.wait4(child.pid, 0)
         wall = perf_counter() - begun
         child.returncode = os.waitstatus_to_exitcode(status)
@@ -233,8 +234,9 @@ def install(name: str) -> str:
     return ""
 
 
-def report(records: int, runs: int, peers: int, spark: bool, function: bool) -> Iterator[str]:
+def report(options: argparse.Namespace) -> Iterator[str]:
     """The lines of the result, as they become known."""
+    records, runs = options.records, options.runs
     make_baseline()
     size = sum(file.stat().st_size for file in files(make(records, "plain")))
     yield "# What the drift monitor's analysis costs\n"
@@ -247,14 +249,16 @@ def report(records: int, runs: int, peers: int, spark: bool, function: bool) -> 
     yield (f"{machine.described('numpy', 'polars', 'orjson', 'isal')}; load {os.getloadavg()[1]:.1f} before.\n")
     found = measure(_ours(), records, runs)
     yield from _our_lines(found, records)
+    if options.before:
+        yield from _before_lines(options.before.resolve(), records, runs)
     plain = found[PLAIN]
     yield from _limit_lines(plain, records, runs)
     yield from _process_lines(records, runs)
-    if function:
+    if options.function:
         yield from _function_lines(runs)
-    if peers:
-        yield from _peer_lines(records, peers)
-    if spark:
+    if options.peers:
+        yield from _peer_lines(records, options.peers)
+    if options.spark:
         yield from _spark_lines(plain, records)
 
 
@@ -298,6 +302,29 @@ def _our_lines(found: dict[str, Measured], records: int) -> Iterator[str]:
         )
     ratio = found[GZ].cpu / found[PLAIN].cpu
     yield f"\ngz costs {ratio:.2f} times plain (goal 1.3). Which way lines were read is asserted, not only printed."
+
+
+def _before_lines(before: Path, records: int, runs: int) -> Iterator[str]:
+    """The same work by the code of an earlier checkout, against the baseline that it makes; in turn."""
+    environment = {**os.environ, "PYTHONPATH": f"{before / 'src'}:{before}"}
+    make_theirs = "from benchmarks.drift import make_baseline; make_baseline()"
+    subprocess.run([sys.executable, "-c", make_theirs], check=True, cwd=before, env=environment)
+    commit = subprocess.run(
+        ["git", "log", "-1", "--format=%h, %s"], check=True, cwd=before, capture_output=True, text=True
+    ).stdout.strip()
+    yield f"\n## Beside an earlier commit\n\nThe same captures by {commit}; medians of {runs}, taken in turn.\n"
+    yield "| | CPU-s before | now | times | peak MB before | now |\n|---|---|---|---|---|---|"
+    for task in _ours():
+        then = replace(task, title=f"{task.title}, before", root=before)
+        found = measure([then, task], records, runs)
+        if failed := found[then.title].error or found[task.title].error:
+            yield f"| {task.title} | does not run: {' '.join(failed.split())[-200:]} | | | | |"
+            continue
+        old, new = found[then.title], found[task.title]
+        yield (
+            f"| {task.title} | {old.cpu:.2f} | {new.cpu:.2f} | {new.cpu / old.cpu:.2f} | {old.peak:.0f} | "
+            f"{new.peak:.0f} |"
+        )
 
 
 def _limit_lines(plain: Measured, records: int, runs: int) -> Iterator[str]:
@@ -425,6 +452,7 @@ def main() -> None:
     parser.add_argument("--peers", type=int, default=0, help="install other libraries, and measure them so often")
     parser.add_argument("--spark", action="store_true", help="install and measure Spark too; needs java")
     parser.add_argument("--function", action="store_true", help="build and measure the function; needs sam")
+    parser.add_argument("--before", type=Path, help="the checkout of an earlier commit to measure beside this one")
     parser.add_argument("--write", type=Path, help="the file that gets the result")
     parser.add_argument("--task", choices=TASKS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -434,7 +462,7 @@ def main() -> None:
         return
     CACHE.mkdir(exist_ok=True)
     lines = []
-    for line in report(options.records, options.runs, options.peers, options.spark, options.function):
+    for line in report(options):
         print(line, flush=True)
         lines.append(line)
     if options.write:

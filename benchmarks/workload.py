@@ -25,6 +25,7 @@ BASELINE_DAYS = 60
 BASELINE_ROWS = 100_000
 LEVELS = (3, 8, 25, 80, 200)
 FEATURES = {f"n{index:02d}": "numeric" for index in range(20)} | {f"c{levels}": "categorical" for levels in LEVELS}
+IMPORTANCE = {name: 1 / len(FEATURES) for name in FEATURES}  # of the model's gain: it leans on every one
 
 Line = dict[str, str | float]
 
@@ -158,6 +159,7 @@ def make_baseline() -> Path:
     import numpy as np
 
     from retrain.drift.baseline import baseline_of
+    from retrain.drift.conditional import with_joint
     from retrain.drift.learning import with_chance
     from retrain.model.monitor_options import MonitorOptions
 
@@ -167,11 +169,14 @@ def make_baseline() -> Path:
         texts = list(rows(BASELINE_ROWS, 1, 0.0))
         (folder / "baseline.csv").write_text("\n".join([",".join(FEATURES), *texts]) + "\n")
         answers = [repr(value) for value in np.random.default_rng(3).random(BASELINE_ROWS).tolist()]
-        documents = baseline_of((row.split(",") for row in texts), FEATURES, MonitorOptions(), answers)
+        statistics, constraints = baseline_of(
+            (row.split(",") for row in texts), FEATURES, MonitorOptions(), answers, IMPORTANCE
+        )
         ends = WINDOW[0].timestamp()
         times = np.linspace(ends - BASELINE_DAYS * 86_400.0, ends, BASELINE_ROWS, endpoint=False, dtype=np.float64)
-        documents = with_chance(documents[0], (row.split(",") for row in texts), times, answers), documents[1]
-        for name, document in zip(("statistics", "constraints"), documents, strict=True):
+        statistics = with_chance(statistics, (row.split(",") for row in texts), times, answers)
+        statistics = with_joint(statistics, lambda: (row.split(",") for row in texts), times)
+        for name, document in {"statistics": statistics, "constraints": constraints}.items():
             (folder / f"{name}.json").write_text(json.dumps(document))
     return folder
 

@@ -197,6 +197,28 @@ class TestTheSameAsLineByLine:
         found = both([*captures_of(ROWS), *captures_of(ROWS[:10], time="2026-02-30T15:00:00Z")])
         assert found.bad_rows == {"bad_time": 10}
 
+    @pytest.mark.parametrize(
+        "time",
+        [
+            "2026-11-22T24:00:00Z",
+            "2026-11-22T14:59:60Z",
+            "2026-11-22T14:60:00Z",
+            "2026-13-22T14:00:00Z",
+            "0000-11-22T14:00:00Z",
+            "0001-11-22T14:00:00Z",
+            "9999-12-31T23:59:59Z",
+            "2026-11-22T14:00:00",
+            "2026-11-22T15:30:00+01:00",
+            "2026-11-22T14:00:00.250Z",
+            "2026-11-22 14:00:00Z",
+            "\uff12026-11-22T14:00:00Z",
+            "20261122T140000Z",
+        ],
+    )
+    def test_times_are_read_as_one_by_one_however_they_are_written(self, time):
+        found = both([*captures_of(ROWS[:300]), *captures_of(ROWS[300:], time=time), *captures_of(ROWS[:9])])
+        assert found.rows + found.outside_window + sum(found.bad_rows.values()) == len(ROWS) + 9
+
     def test_without_an_answer_and_of_a_batch_transform(self):
         assert both(captures_of(ROWS, output=None)).paths["general"] == 0
         assert both(captures_of(ROWS, output_key="batchTransformOutput")).paths["general"] == 0

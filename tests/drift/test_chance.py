@@ -199,10 +199,19 @@ class TestBound:
 
     @pytest.mark.parametrize(
         ("degrees", "alpha", "expected"),  # scipy.stats.t.isf(alpha / 2, degrees)
-        [(1, 0.05, 12.7062), (2, 0.01, 9.9248), (7, 1e-6, 15.7670), (13, 1e-5, 6.9544), (59, 1e-6, 5.4593)],
+        [
+            (1, 0.05, 12.706204736174705),
+            (2, 0.01, 9.924843200918293),
+            (3, 1e-9, 1301.6371672916928),
+            (7, 1e-6, 15.767009437482583),
+            (13, 1e-5, 6.954441172349445),
+            (59, 1e-6, 5.459302141890169),
+            (1000, 1e-9, 6.168430247805824),
+            (4, 0.999, 0.0013333338271426063),
+        ],
     )
     def test_students_quantile(self, degrees, alpha, expected):
-        assert student(degrees, alpha) == pytest.approx(expected, rel=2e-4)
+        assert student(degrees, alpha) == pytest.approx(expected, rel=1e-6)
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_a_shift_and_its_distance_are_one_thing(self, kind):

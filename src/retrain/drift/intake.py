@@ -136,7 +136,7 @@ class _Pending:
             if name in self._texts:
                 columns[name] = counted(name, self._texts[name], layout)
             else:
-                numbers[name] = values = np.concatenate([*self._numbers[name], np.empty(0)])
+                numbers[name] = values = np.concatenate([*self._numbers.pop(name), np.empty(0)])
                 columns[name] = numbers_of(values, layout.points.get(name), self._bad[name], self._sort)
         self.profile = merge(self.profile, Profile(self.rows, columns, together(numbers, layout)))
         self._begin()

@@ -14,6 +14,8 @@ import numpy as np
 
 from retrain.model.values import Numbers
 
+_PART = 2**12  # rows that stay in a processor's cache
+
 
 @dataclass(frozen=True, slots=True)
 class Axes:
@@ -60,16 +62,21 @@ def moments_of(columns: Mapping[str, Numbers], axes: Axes) -> Moments:
     >>> found.sums.tolist(), found.products.tolist(), found.copies
     ([2.0], [[2.0]], 8.0)
     """
-    rows = np.stack([columns[name] for name in axes.names], axis=1) - axes.centres
-    rows[~np.isfinite(rows)] = 0.0
-    # Rows that are alike have the same sum; others have it once in as many rows as a float tells apart.
-    key = np.zeros(len(rows))
-    for place, column in enumerate(rows.T):
-        key += column * math.sqrt(place + 2)
+    count, features = len(columns[axes.names[0]]), len(axes.names)
+    key, sums, products = np.zeros(count), np.zeros(features), np.zeros((features, features))
+    for begin in range(0, count, _PART):
+        part = slice(begin, begin + _PART)
+        rows = np.stack([columns[name][part] for name in axes.names]) - axes.centres[:, np.newaxis]
+        rows[~np.isfinite(rows)] = 0.0
+        # Rows that are alike have the same sum; others have it once in as many rows as a float tells apart.
+        for place, row in enumerate(rows):
+            key[part] += row * math.sqrt(place + 2)
+        sums += rows.sum(axis=1)
+        products += rows @ rows.T
     key.sort()
-    starts = np.flatnonzero(np.r_[True, key[1:] != key[:-1]]) if len(key) else np.empty(0, dtype=np.intp)
-    copies = np.diff(np.r_[starts, len(key)])
-    return Moments(len(rows), float((copies.astype(np.float64) ** 2).sum()), rows.sum(axis=0), rows.T @ rows)
+    starts = np.flatnonzero(np.r_[True, key[1:] != key[:-1]]) if count else np.empty(0, dtype=np.intp)
+    copies = np.diff(np.r_[starts, count]).astype(np.float64)
+    return Moments(count, float(copies @ copies), sums, products)
 
 
 def merge_moments(one: Moments, other: Moments) -> Moments:
