@@ -25,6 +25,7 @@ import numpy as np
 
 from retrain.capture.local_files import find_evidence
 from retrain.core import clock
+from retrain.core.enough import conflicts, plan_of
 from retrain.core.errors import InvalidSpec, NoBaseline, Refused, RetrainError
 from retrain.drift.analysis import analyse
 from retrain.drift.baseline import PREDICTION, Statistics, baseline_of, read_statistics
@@ -88,6 +89,14 @@ def _parser() -> argparse.ArgumentParser:
     init.add_argument("--out", type=Path, default=Path("model.toml"), metavar="FILE", help="where it goes (model.toml)")
     init.add_argument(
         "--leave-out", action="append", default=[], metavar="COLUMN", help="no feature: an id, a time (repeatable)"
+    )
+    init.add_argument(
+        "--deployed",
+        nargs="*",
+        type=operate.parameter,
+        default=[],
+        metavar="PARAMETER=VALUE",
+        help="of the template, beside its defaults: what does not fit them is told",
     )
     init.add_argument("--force", action="store_true", help="overwrite the file")
     init.set_defaults(command=_init)
@@ -159,6 +168,8 @@ def _init(options: argparse.Namespace) -> int:
         print(f"Texts, ignored, each with the reason in the file: {', '.join(spec.ignored)}.")
     for name, reason in found.left_out.items():
         print(f"Left out: {name}, {reason}.")
+    for conflict in conflicts(plan_of(dict(options.deployed), found.plan)):
+        print(f"{'Nothing would ever be trained' if conflict.never else 'Look'}: {conflict}.")
     print("Read it, and correct what you know better.")
     if isinstance(found.replay, str):
         print(f"The table can't be replayed through the loop: {found.replay}.")

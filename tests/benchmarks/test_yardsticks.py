@@ -10,7 +10,7 @@ import pytest
 from benchmarks import poison
 from benchmarks.cloud import Cloud, Template
 from benchmarks.driftharm import matthews
-from benchmarks.injections import LATE, Stepd, told
+from benchmarks.injections import LATE, Seed, Stepd, told
 from benchmarks.policy_report import recovered
 from benchmarks.simulate import START, Traffic, play, report
 from benchmarks.worlds import ROWS, TURN, WORLDS
@@ -77,6 +77,17 @@ def test_stepd_sees_a_model_that_breaks_and_not_one_that_is_as_it_was():
             alarms.append(number)
     assert sum(number < 1_000 for number in alarms) <= 2  # of 1,000 tests at 0.3 %
     assert any(1_000 <= number < 1_060 for number in alarms)
+
+
+def test_seed_finds_a_share_of_errors_that_grew_and_few_others():
+    random = np.random.default_rng(5)
+    detector, alarms = Seed(), []
+    for number in range(6_000):
+        detector.update(int(random.random() < (0.1 if number < 5_000 else 0.6)))
+        if detector.drift_detected:
+            alarms.append(number)
+    assert sum(number < 5_000 for number in alarms) <= 2
+    assert any(5_000 <= number < 5_100 for number in alarms)
 
 
 def test_early_alarms_cost_as_much_as_missed_changes():

@@ -253,6 +253,22 @@ def test_the_command_writes_says_what_it_saw_and_does_not_overwrite(
     assert main([*asked, "--force"]) == 0
 
 
+def test_the_command_says_what_does_not_fit_the_template_and_the_tables_traffic(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    times = [f"2024-{month:02d}-15T10:00" for month in range(1, 11) for _ in range(100)]  # three rows a day
+    path = table(tmp_path, when=times, x=X, y=["yes", "no"] * 500)
+    asked = ["init", "--data", str(path), "--label", "y", "--out", str(tmp_path / "model.toml"), "--force"]
+    assert main(asked) == 0
+    said = capsys.readouterr().out
+    assert "Look: [dataset] min_rows, [gate] min_rows and holdout_share (150 rows): an episode learns from 150" in said
+    assert "Look: WindowHours 24: a window has 3 labels of this traffic" in said
+    assert main([*asked, "--deployed", "KeepDataDays=30"]) == 0
+    said = capsys.readouterr().out
+    assert "Nothing would ever be trained: [dataset] min_rows" in said
+    assert "or KeepDataDays=47" in said
+
+
 def test_a_time_of_numbers_comes_with_a_number_of_rows_as_window(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

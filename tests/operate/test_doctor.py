@@ -32,6 +32,7 @@ def test_the_templates_defaults_are_consistent() -> None:
         ({"QualitySilenceHours": "24"}, "silence of labels"),
         ({"RetrainingEnabled": "false"}, "kill switch"),
         ({"KeepDataDays": "3"}, "lifecycle"),
+        ({"KeepDataDays": "1"}, "lifecycle"),
     ],
 )
 def test_parameters_that_contradict_each_other_are_found_with_a_remedy(parameters: Any, check: str) -> None:
@@ -48,6 +49,16 @@ def test_what_the_remedy_says_is_consistent() -> None:
 def test_labels_that_come_to_a_long_window_in_time_are_fine() -> None:
     given = {"LabelDelayHours": "96", "LabelWaitHours": "48", "WindowHours": "720", "QualitySilenceHours": "168"}
     assert levels(**given) == {"parameters": "ok"}
+
+
+def test_a_cycle_that_outlives_its_captures_is_told_of_a_deployed_stack() -> None:
+    drift = {"rows": 9000, "window_start": "2026-11-21T00:00:00Z", "window_end": "2026-11-22T00:00:00Z"}
+    quality = {"needed_rows": 1000, "needed_reach": 0.8, "label_delay_hours": 24.0, "cycle_hours": 168.0}
+    ledger = SimpleNamespace(analysis=lambda _, of="ANALYSIS": drift if of == "ANALYSIS" else quality)
+    deployed = SimpleNamespace(ledger=ledger, endpoint_name="flights", parameters={"KeepDataDays": "5"})
+    found = {finding.check: finding for finding in doctor.row_findings(deployed)}
+    assert found["lifecycle"].remedy == "KeepDataDays=10, or 0 for ever"
+    assert found["rows"].level == "ok"
 
 
 @pytest.mark.parametrize(

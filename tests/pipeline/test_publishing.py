@@ -6,13 +6,13 @@ import io
 import json
 import tarfile
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from control_plane import crowned, in_service, opened, trigger
 
+from retrain.core.enough import Plan
 from retrain.core.errors import InvalidSettings
 from retrain.model.spec import CANDIDATES
 from retrain.pipeline.publishing import (
@@ -25,7 +25,6 @@ from retrain.pipeline.publishing import (
 )
 
 EVENTS = Path(__file__).parents[2] / "events"
-DAYS = timedelta(days=1)
 SETTINGS = PublishingSettings("flights-retrain", "arn:aws:iam::000000000000:role/job", "flights", "s3://data/2013/")
 
 
@@ -256,8 +255,9 @@ def test_an_unexpected_error_is_answered_as_well(call: Any, answers: Any, sagema
 @pytest.mark.parametrize(("days", "refused"), [(0, False), (1, True), (2, False), (30, False)])
 def test_data_that_is_forgotten_before_its_labels_come_is_refused_at_deployment(days: int, refused: bool) -> None:
     """A window of a day, and labels a day late."""
+    plan = Plan(window=24, delay=24, keep=days * 24)
     if not refused:
-        replace(SETTINGS, keep=days * DAYS, needed=2 * DAYS)
+        replace(SETTINGS, plan=plan)
         return
-    with pytest.raises(InvalidSettings, match="kept for 1 days, and an episode needs"):
-        replace(SETTINGS, keep=days * DAYS, needed=2 * DAYS)
+    with pytest.raises(InvalidSettings, match="nothing would ever be trained: KeepDataDays 1, WindowHours 24"):
+        replace(SETTINGS, plan=plan)

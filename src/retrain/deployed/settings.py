@@ -10,6 +10,7 @@ from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
+from retrain.core.enough import Plan
 from retrain.core.errors import InvalidSettings
 from retrain.core.values import Enclosure
 from retrain.episode.approval import ApprovalRules
@@ -199,8 +200,14 @@ def publishing() -> PublishingSettings:
         candidate_jobs=setting("CANDIDATE_JOBS", _text),
         spot=setting("TRAINING_USE_SPOT", _flag),
         enclosure=enclosure(),
-        keep=timedelta(days=setting("KEEP_DATA_DAYS", float)),
-        needed=setting("WINDOW_HOURS", _hours) + setting("LABEL_DELAY_HOURS", _hours),
+        plan=Plan(
+            window=setting("WINDOW_HOURS", float),
+            delay=setting("LABEL_DELAY_HOURS", float),
+            wait=setting("LABEL_WAIT_HOURS", float),
+            keep=24 * setting("KEEP_DATA_DAYS", float),
+            evidence=setting("RETRAIN_ON", _text) == "evidence",
+            cycle=0.0,  # model.toml and the rows say it
+        ),
         adopt=setting("ADOPT_ENDPOINT", _flag),
         runs_on=f"python{sys.version_info.major}.{sys.version_info.minor}-{_processor(platform.machine())}",
     )

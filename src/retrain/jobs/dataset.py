@@ -7,16 +7,20 @@ were kept.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from dataclasses import replace
 
 from retrain.capture import ground_truth, records
 from retrain.capture.quarantine import Quarantine
 from retrain.core.clock import parse
-from retrain.core.errors import Refused
+from retrain.core.enough import Plan, conflicts
+from retrain.core.errors import InvalidSpec, Refused
 from retrain.jobs.entry import arguments, files, flag, run
 from retrain.model.read_spec import read_spec
+from retrain.model.spec import Spec
 from retrain.training.dataset import (
+    Dataset,
     Read,
     bootstrap_dataset,
     drift_dataset,
@@ -37,6 +41,7 @@ def main(texts: list[str] | None = None) -> int:
         ("window-start", "window-end", "episode-id"),
     )
     parser.add_argument("--bootstrap", type=flag, required=True)
+    parser.add_argument("--plan", type=lambda text: Plan(**json.loads(text)), default=Plan(), help="the deployment's")
     return run(build, parser.parse_args(texts))
 
 
@@ -46,8 +51,10 @@ def build(options: argparse.Namespace) -> str:
     spec = read_spec(spec_file)
     if not (options.reference / "train.csv").exists():
         raise Refused("schema_mismatch", "train.csv is missing beside model.toml")
+    said: list[str] = []
     if options.bootstrap:
         dataset = bootstrap_dataset(spec, initial_rows(spec, options.reference / "train.csv"))
+        said = _held_against(spec, dataset, options.plan)
     else:
         verify_dataset(options.reference)
         window = (parse(options.window_start), parse(options.window_end))
@@ -68,7 +75,23 @@ def build(options: argparse.Namespace) -> str:
     rows = {"rows_sha256": write_rows(options.rows, dataset, options.episode_id)}
     dataset = replace(dataset, manifest={**dataset.manifest, **rows})
     manifest = write_dataset(options.output, dataset, spec_file.read_bytes(), options.episode_id)
-    return ", ".join(f"{name} {count}" for name, count in manifest["rows"].items())
+    return "; ".join([", ".join(f"{name} {count}" for name, count in manifest["rows"].items()), *said])
+
+
+def _held_against(spec: Spec, dataset: Dataset, deployed: Plan) -> list[str]:
+    """What of model.toml, and of the cycle that the first rows show, does not fit the deployment, in sentences.
+
+    InvalidSpec if nothing would ever be trained after the first model. How many rows an hour train.csv has says nothing
+    of the traffic.
+    """
+    cycle = spec.dataset.cycle_hours or float(dataset.manifest["cycle"]["hours"])
+    plan = replace(deployed, cycle=cycle, rows=spec.least_rows, reach=spec.dataset.min_label_reach)
+    if (delay := spec.monitor.label_delay_hours) is not None:
+        plan = replace(plan, delay=float(delay))
+    found = conflicts(plan)
+    if never := [str(conflict) for conflict in found if conflict.never]:
+        raise InvalidSpec(f"after the first model nothing would ever be trained: {'; '.join(never)}")
+    return [str(conflict) for conflict in found]
 
 
 if __name__ == "__main__":

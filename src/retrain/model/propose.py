@@ -10,13 +10,14 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from statistics import median
 
 import numpy as np
 
+from retrain.core.enough import Plan
 from retrain.core.errors import Refused
 from retrain.model.hyperparameters import OBJECTIVES
 from retrain.model.kinds import IDENTIFIER, MOST_LEVELS, TIME, Column, look
@@ -31,6 +32,7 @@ MANY_NUMBERS = 10  # a label with more different numbers than this is one to be 
 RARE = 0.1  # share of the smaller of two classes below which log loss says little
 RARE_HITS = 30  # rows of the rarest class that a holdout should have
 FEWEST = 100  # rows of a table that a model can be learned from
+_HOURS_A_MONTH = 730.0
 _WINDOWS = 10  # that the demo makes of a table whose months are too small
 _SEEN = 5  # rows of a class in what the first model learns from, on average, so that it knows the class
 _SIGN = re.compile(r"[+-]?[$€£¥]\s?[\d.,]+|[+-]?[\d.,]+\s?[%$€£¥]")  # of a currency or a share
@@ -57,6 +59,7 @@ class Proposal:
     rows: int
     left_out: dict[str, str]
     replay: Replay | str  # how the demo replays the table; or what it lacks for that, in words
+    plan: Plan  # what episodes will need, at the template's defaults; with the traffic that a dated table shows
 
 
 def propose(
@@ -99,7 +102,23 @@ def propose(
     dated = next((column.name for column in times if not column.numeric), None)
     text = "\n".join(_lines(table, answer, (task, why), features, reasons, time=dated)) + "\n"
     spec = parse_spec(text)
-    return Proposal(text, spec, answer.rows, reasons, _replay(spec, answer, times))
+    return Proposal(text, spec, answer.rows, reasons, _replay(spec, answer, times), _plan(spec, answer, times))
+
+
+def _plan(spec: Spec, label: Column, times: Sequence[Column]) -> Plan:
+    """The first month and the last may be parts of one: the median of those between is the traffic."""
+    months: Mapping[str, int] = next((column.months for column in times if not column.numeric), {})
+    whole = [count for _, count in sorted(months.items())][1:-1]
+    traffic = median(whole) / _HOURS_A_MONTH if whole else None
+    cycle = spec.dataset.cycle_hours or Plan.cycle
+    return Plan(
+        cycle=cycle,
+        rows=spec.least_rows,
+        reach=spec.dataset.min_label_reach,
+        judged=spec.monitor.min_rows,
+        labelled=label.present / label.rows,
+        traffic=traffic,
+    )
 
 
 def _replay(spec: Spec, label: Column, times: Sequence[Column]) -> Replay | str:

@@ -181,6 +181,7 @@ def _worth(analysis: QualityAnalysis, baseline: QualityBaseline, delay: timedelt
     training, needed = baseline.rules.training_dollars, {"label_delay_hours": delay / HOUR}
     if rows := baseline.rules.evidence_rows:
         needed |= {"needed_rows": rows, "needed_reach": baseline.rules.label_reach}
+        needed["cycle_hours"] = baseline.rules.cycle_hours
     reckoned = {"dollars_a_month": _month(analysis, baseline), "training_dollars": training} if training else {}
     return {**needed, **reckoned}
 

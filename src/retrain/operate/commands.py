@@ -54,13 +54,13 @@ def add_to(commands: Any) -> None:
     examined.add_argument(
         "--account",
         nargs="*",
-        type=_parameter,
+        type=parameter,
         metavar="PARAMETER=VALUE",
         help="of the account, before a stack with these parameters is deployed",
     )
     costs = commands.add_parser("cost", help="what a stack costs a month, and its episodes", description=cost.__doc__)
     costs.add_argument(
-        "parameters", nargs="*", type=_parameter, metavar="PARAMETER=VALUE", help="of the template, beside its defaults"
+        "parameters", nargs="*", type=parameter, metavar="PARAMETER=VALUE", help="of the template, beside its defaults"
     )
     costs.add_argument("--model", type=Path, metavar="model.toml", help="whose [dataset] cycle_hours apply (0: a day)")
     costs.set_defaults(command=_cost)
@@ -136,7 +136,8 @@ def _trace(options: argparse.Namespace) -> int:
     return WELL
 
 
-def _parameter(text: str) -> tuple[str, str]:
+def parameter(text: str) -> tuple[str, str]:
+    """Name and value of a parameter of the template."""
     name, equals, value = text.partition("=")
     if not (name.isalnum() and equals):
         raise argparse.ArgumentTypeError(f"{text} is no PARAMETER=VALUE, as WindowHours=24 is")

@@ -6,21 +6,19 @@ may not look, or the API is not there. Every finding but an `ok` has a remedy.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 from retrain.aws.calls import classified
 from retrain.core import clock, names
+from retrain.core.enough import Conflict, Plan, conflicts, plan_of, rows_in
 from retrain.core.errors import RetrainError
-from retrain.model.spec import DatasetOptions, TrainingOptions
+from retrain.model.spec import TrainingOptions
 from retrain.operate.cost import Post, episodes, interval, standing
 from retrain.operate.deployment import Clients, Deployment
-
-LEAST_COVERAGE = DatasetOptions.min_label_reach  # unless model.toml says another
 
 
 @dataclass(frozen=True)
@@ -62,21 +60,8 @@ def consistency(parameters: Mapping[str, str]) -> list[Finding]:
     >>> consistency({"LabelDelayHours": "72", "LabelWaitHours": "24", "WindowHours": "24"})[0].level
     'warning'
     """
-    found = []
-    window, delay = _number(parameters, "WindowHours", 24), _number(parameters, "LabelDelayHours", 24)
-    wait, cooldown = _number(parameters, "LabelWaitHours", 48), _number(parameters, "CooldownHours", 6)
-    labelled = min(max((window + wait - delay) / window, 0.0), 1.0)
-    if labelled < LEAST_COVERAGE:
-        found.append(
-            Finding(
-                "labels in time",
-                "warning",
-                f"labels come {delay:g} hours late and an episode waits for {wait:g}: at most {labelled:.0%} of a "
-                f"window of {window:g} hours has labels by then, {LEAST_COVERAGE:.0%} are needed: an alarm on drift "
-                "begins nothing before the quality monitor has counted enough labels",
-                f"LabelWaitHours={math.ceil(delay - (1 - LEAST_COVERAGE) * window)} at least",
-            )
-        )
+    found = [_finding(conflict) for conflict in conflicts(plan_of(parameters))]
+    delay, cooldown = _number(parameters, "LabelDelayHours", 24), _number(parameters, "CooldownHours", 6)
     every = interval(parameters.get("MonitorSchedule", "rate(5 minutes)"))
     silence = _number(parameters, "MonitorSilenceHours", 2)
     if every is not None and silence < every:
@@ -95,10 +80,6 @@ def consistency(parameters: Mapping[str, str]) -> list[Finding]:
                 f"QualitySilenceHours={int(delay + cooldown) + 1}, or 0 for no such alarm",
             )
         )
-    kept, wanted = _number(parameters, "KeepDataDays", 0) * 24, window + delay + wait
-    if 0 < kept < wanted:
-        text = f"captures and labels are kept for {kept:g} hours, and an episode may need those of the last {wanted:g}"
-        found.append(Finding("lifecycle", "error", text, f"KeepDataDays={math.ceil(wanted / 24)}, or 0 for ever"))
     if parameters.get("RetrainingEnabled") == "false":
         found.append(Finding("kill switch", "warning", "no episode is opened", "deploy with RetrainingEnabled=true"))
     if not found:
@@ -174,21 +155,40 @@ def _endpoint(deployed: Deployment) -> Iterator[Finding]:
 
 
 def row_findings(deployed: Deployment) -> Iterator[Finding]:
-    """Whether the traffic gives an episode its rows, and for how long they have to be waited for."""
+    """Whether the traffic gives an episode its rows, and what else does not fit together by what monitors have seen."""
+    plan = _seen(deployed)
+    if plan is None or (hours := rows_in(plan)) is None:
+        return
+    known = set(map(str, conflicts(plan_of(deployed.parameters))))
+    told = [_finding(conflict) for conflict in conflicts(plan) if str(conflict) not in known]
+    yield from told
+    if not any(finding.check == "rows" for finding in told):
+        said = f"an episode learns from {plan.rows} labelled rows, which is {hours:.0f} hours of this traffic"
+        yield Finding("rows", "ok", said)
+
+
+def _seen(deployed: Deployment) -> Plan | None:
+    """The deployment's plan with what the champion asks for, and the traffic; None before both monitors have looked."""
     drift = deployed.ledger.analysis(deployed.endpoint_name) or {}
     quality = deployed.ledger.analysis(deployed.endpoint_name, of="QUALITY") or {}
-    rows, needed = drift.get("rows"), quality.get("needed_rows")
-    if not rows or not needed:
-        return
+    if not drift.get("rows") or not quality.get("needed_rows"):
+        return None
     window = (clock.parse(drift["window_end"]) - clock.parse(drift["window_start"])) / timedelta(hours=1)
-    hours = window * needed / (rows * (quality.get("label_coverage") or 1.0))
-    budget = _number(deployed.parameters, "LabelWaitHours", 48) + window
-    said = f"an episode learns from {needed} labelled rows, which is {hours:.0f} hours of this traffic"
-    if hours <= budget:
-        yield Finding("rows", "ok", said)
-        return
-    remedy = "lower [dataset] min_rows and [gate] min_rows in model.toml, or be content with fewer episodes"
-    yield Finding("rows", "warning", f"{said}: an alarm begins nothing before them", remedy)
+    plan = plan_of(deployed.parameters)
+    return replace(
+        plan,
+        delay=float(quality.get("label_delay_hours", plan.delay)),
+        reach=float(quality.get("needed_reach", plan.reach)),
+        cycle=float(quality.get("cycle_hours", plan.cycle)),
+        rows=int(quality["needed_rows"]),
+        labelled=float(quality.get("label_coverage") or 1.0),
+        traffic=drift["rows"] / window,
+    )
+
+
+def _finding(conflict: Conflict) -> Finding:
+    level = "error" if conflict.never else "warning"
+    return Finding(conflict.check, level, f"{conflict.parameters}: {conflict.text}", conflict.remedy)
 
 
 def _captures(deployed: Deployment) -> Iterator[Finding]:

@@ -8,8 +8,11 @@ it becomes, `make test-sdk` the whole against what the SageMaker SDK writes.
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from typing import Any
 
+from retrain.core.enough import Plan
 from retrain.core.values import Enclosure
 from retrain.model.spec import CANDIDATES
 
@@ -53,11 +56,14 @@ Value = Any  # a text or a number, or what a pipeline fills in
 Step = dict[str, Any]
 
 
-def definition(candidate_jobs: str, *, spot: bool = False, enclosure: Enclosure | None = None) -> dict[str, Any]:
+def definition(
+    candidate_jobs: str, plan: Plan | None = None, *, spot: bool = False, enclosure: Enclosure | None = None
+) -> dict[str, Any]:
     """The definition with `one` training job or `each` candidate its own; the same every time.
 
     On spot instances training jobs wait for capacity. That can't be a parameter: SageMaker takes a time to wait only of
-    jobs that ask for spot instances. Nor can be what only some stacks have: a key of the disks, and subnets.
+    jobs that ask for spot instances. Nor can be what only some stacks have: a key of the disks, and subnets. `plan` is
+    the deployment's, against which the first model's specification is held.
     """
     if candidate_jobs == "one":
         train = [_train("TrainChallenger", ALL, spot=spot)]
@@ -68,7 +74,7 @@ def definition(candidate_jobs: str, *, spot: bool = False, enclosure: Enclosure 
         challenger, archive = _output("challenger"), _output("challenger/model.tar.gz")
     before = ["BuildDriftDataset", train[-1]["Name"]]
     jobs = [
-        _build_drift_dataset(),
+        _build_drift_dataset(plan or Plan()),
         *train,
         _evaluate_challenger(challenger, before),
         _compute_baseline(challenger, before),
@@ -92,7 +98,7 @@ def _enclosed(step: Step, enclosure: Enclosure) -> Step:
     return {**step, "Arguments": {**job, "Tags": [{"Key": "episode_id", "Value": _parameter("EpisodeId")}]}}
 
 
-def _build_drift_dataset() -> Step:
+def _build_drift_dataset(plan: Plan) -> Step:
     return _processing(
         "BuildDriftDataset",
         "retrain.jobs.dataset",
@@ -109,6 +115,7 @@ def _build_drift_dataset() -> Step:
             "--window-end": _parameter("WindowEnd"),
             "--bootstrap": _parameter("Bootstrap"),
             "--episode-id": _parameter("EpisodeId"),
+            "--plan": json.dumps(asdict(plan)),
         },
     )
 

@@ -8,11 +8,11 @@ import json
 import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retrain.core.enough import Plan, conflicts
 from retrain.core.errors import InvalidSettings, NotOurs
 from retrain.core.telemetry import logger
 from retrain.core.values import Enclosure
@@ -36,7 +36,7 @@ Respond = Callable[[Mapping[str, Any], str, str, Mapping[str, str], str], None]
 class PublishingSettings:
     """Which pipeline is published, with which role, for which endpoint, and whether there is data to begin with.
 
-    `runs_on` is what the function runs on, as python3.13-arm64.
+    `runs_on` is what the function runs on, as python3.13-arm64. InvalidSettings if nothing could ever be trained.
     """
 
     pipeline_name: str
@@ -48,18 +48,13 @@ class PublishingSettings:
     adopt: bool = False  # the endpoint is there already, and what serves becomes the first champion
     runs_on: str = ""
     enclosure: Enclosure = field(default_factory=lambda: Enclosure(""))
-    keep: timedelta = timedelta(0)  # how long captures and labels are kept, 0: for ever
-    needed: timedelta = timedelta(0)  # how old they are when an episode reads them: a window, and the labels' delay
+    plan: Plan = field(default_factory=Plan)  # what episodes will need by the deployment's parameters
 
     def __post_init__(self) -> None:
         if not self.pipeline_name or not self.job_role_arn:
             raise InvalidSettings("the pipeline needs a name and a role")
-        if timedelta(0) < self.keep < self.needed:
-            raise InvalidSettings(
-                f"captures and labels are kept for {self.keep.days} days, and an episode needs those of the last "
-                f"{self.needed / timedelta(days=1):.1f} (WindowHours and LabelDelayHours): nothing would ever train. "
-                "Deploy with a greater KeepDataDays, or 0 for ever"
-            )
+        if never := [str(conflict) for conflict in conflicts(self.plan) if conflict.never]:
+            raise InvalidSettings(f"nothing would ever be trained: {'; '.join(never)}")
         if self.candidate_jobs not in CANDIDATE_JOBS:
             raise InvalidSettings(f"candidate jobs are {' or '.join(CANDIDATE_JOBS)}: {self.candidate_jobs}")
 
@@ -175,7 +170,7 @@ def publish_pipeline(stack: str, settings: PublishingSettings, store: Store, sag
     for name, file in package.items():
         store.upload(f"{folder}/{name}", file)
     store.put(f"{folder}/source.tar.gz", source_archive(source), "application/gzip")
-    made = definition(settings.candidate_jobs, spot=settings.spot, enclosure=settings.enclosure)
+    made = definition(settings.candidate_jobs, settings.plan, spot=settings.spot, enclosure=settings.enclosure)
     text = json.dumps(made, sort_keys=True)
     token = _token(stack + folder + text)
     arn = sagemaker.put_pipeline(settings.pipeline_name, text, settings.job_role_arn, token, {OWNER: stack})
