@@ -82,5 +82,13 @@ def test_where_no_cycle_is_shown_or_no_time_is_known_nothing_is_missing(found):
     assert partial(coverage(found, 24.0, times)) == []
 
 
+def test_a_window_that_is_shorter_than_what_model_toml_asks_for_says_so():
+    found = coverage(Cycle(72.0, "", asked=True), 24.0, MONDAY + np.arange(24) * HOUR)
+    assert partial(found)[0] == (
+        "the rest of the cycle of 72 hours, which model.toml asks for (cycle_hours): the window is shorter"
+    )
+    assert "cycle of 72 hours that the holdout has not" in partial(found)[1]
+
+
 def test_a_holdout_of_the_whole_cycle_lacks_nothing():
     assert partial(coverage(Cycle(WEEK, "load"), 168.0, MONDAY + np.arange(168) * HOUR)) == []

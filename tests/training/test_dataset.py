@@ -14,6 +14,7 @@ from retrain.capture.records import Capture
 from retrain.core.errors import Refused
 from retrain.model.read_spec import parse_spec
 from retrain.model.table import Table, category
+from retrain.training.cycle import partial
 from retrain.training.dataset import (
     AGE,
     HELD,
@@ -49,6 +50,13 @@ def test_the_window_is_split_by_time_and_the_newest_part_is_held_out(spec, refer
     joined = np.concatenate([part.numbers("price") for part in (new, parts["validation"], parts["holdout"])])
     np.testing.assert_array_equal(joined, rows.numbers("price"))
     assert (len(new), len(parts["validation"]), len(parts["holdout"])) == (272, 48, 80)
+
+
+def test_a_window_shorter_than_the_cycle_that_model_toml_asks_for_is_called_partial(spec, reference):
+    asked = replace(spec, dataset=replace(spec.dataset, cycle_hours=5000.0))
+    found = build(asked, reference, *requests(table(400, seed=2))).manifest["cycle"]
+    assert (found["hours"], found["asked"]) == (5000.0, True)
+    assert "the rest of the cycle of 5000 hours" in partial(found)[0]
 
 
 def test_old_rows_are_those_of_earlier_windows_each_with_its_age(spec, reference):

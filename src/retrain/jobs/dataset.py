@@ -84,7 +84,7 @@ def _held_against(spec: Spec, dataset: Dataset, deployed: Plan) -> list[str]:
     InvalidSpec if nothing would ever be trained after the first model. How many rows an hour train.csv has says nothing
     of the traffic.
     """
-    cycle = spec.dataset.cycle_hours or float(dataset.manifest["cycle"]["hours"])
+    cycle = float(dataset.manifest["cycle"]["hours"])
     plan = replace(deployed, cycle=cycle, rows=spec.least_rows, reach=spec.dataset.min_label_reach)
     if (delay := spec.monitor.label_delay_hours) is not None:
         plan = replace(plan, delay=float(delay))

@@ -97,7 +97,7 @@ def evaluate(options: argparse.Namespace) -> str:
         false_alarms_per_year=spec.monitor.false_alarms_per_year,
         evidence_rows=spec.least_rows,
         label_reach=spec.dataset.min_label_reach,
-        cycle_hours=spec.dataset.cycle_hours or manifest["cycle"]["hours"],
+        cycle_hours=manifest["cycle"]["hours"],
         training_dollars=spec.economics.training_dollars,
         error_dollars=spec.economics.error_dollars,
         prediction=spec.monitor.prediction,

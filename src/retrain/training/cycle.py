@@ -31,10 +31,14 @@ _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 @dataclass(frozen=True)
 class Cycle:
-    """A cycle's length in hours, and the column that shows it; that of a day and "" where none is shown."""
+    """A cycle's length in hours, and the column that shows it; that of a day and "" where none is shown.
+
+    `asked` is whether model.toml says the length, whatever the rows show.
+    """
 
     hours: float = DAY
     shown_by: str = ""
+    asked: bool = False
 
 
 def cycle_of(columns: Mapping[str, Column], times: Numbers) -> Cycle:
@@ -110,12 +114,13 @@ def coverage(cycle: Cycle, window_hours: float, times: Numbers) -> dict[str, Any
     `hours` and `weekdays` are UTC's in which the holdout has rows, `share` is that of the cycle's parts.
     """
     known = times[np.isfinite(times)] / _SECONDS
-    phases = _PHASES[cycle.hours]
+    phases = _PHASES.get(cycle.hours, _PHASES[DAY])
     covered = len(np.unique(np.floor(known * phases / cycle.hours) % phases)) / phases
     days = np.unique(np.floor(known / DAY + 3) % 7).astype(int)  # 1970 began on a Thursday
     return {
         "hours": cycle.hours,
         "shown_by": cycle.shown_by,
+        "asked": cycle.asked,
         "window_hours": round(window_hours, 3),
         "holdout": {
             "share": round(covered, 4),
@@ -141,16 +146,21 @@ def spans_of(hours: Iterable[int]) -> str:
 
 
 def partial(found: Mapping[str, Any]) -> list[str]:
-    """What of a cycle that the rows show neither window nor holdout can speak for, in sentences, of `coverage`."""
-    if not found["shown_by"] or not found["holdout"]["hours"]:
+    """What of a cycle that the rows show, or model.toml asks for, neither window nor holdout can speak for, in
+    sentences, of `coverage`.
+    """
+    if not (found["shown_by"] or found["asked"]) or not found["holdout"]["hours"]:
         return []
-    name, held = ("day" if found["hours"] == DAY else "week"), found["holdout"]
+    name = {DAY: "day", WEEK: "week"}.get(found["hours"], f"cycle of {found['hours']:g} hours")
+    held, column = found["holdout"], found["shown_by"]
+    on = f"{column} depends on" if column else "model.toml asks for (cycle_hours)"
+    why = f"{column} depends on the {name}" if column else "model.toml asks for all of it"
     said = []
     if found["window_hours"] < found["hours"]:
-        said.append(f"the rest of the {name}, which {found['shown_by']} depends on: the window is shorter")
+        said.append(f"the rest of the {name}, which {on}: the window is shorter")
     if held["share"] < 1:
         said.append(
             f"being worse at times of the {name} that the holdout has not, which is of {', '.join(held['weekdays'])}, "
-            f"hours {spans_of(held['hours'])} UTC ({found['shown_by']} depends on the {name})"
+            f"hours {spans_of(held['hours'])} UTC ({why})"
         )
     return said

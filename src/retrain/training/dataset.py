@@ -58,7 +58,7 @@ from retrain.model.table import (
 from retrain.model.times import read_times
 from retrain.model.values import parse_flags, parse_number, parse_numbers
 from retrain.quality.verdict import pairs_of, read_pairs
-from retrain.training.cycle import LOOKED_AT, coverage, cycle_of
+from retrain.training.cycle import LOOKED_AT, Cycle, coverage, cycle_of
 from retrain.training.suspicion import FAR, copies_suspicion, filled_by, flips_suspicion, outliers, source_suspicion
 
 AGE, ORIGINAL, HELD, TIME = "__age", "__original", "__held", "__time"
@@ -709,12 +709,16 @@ def _cuts(spec: Spec, times: NDArray[Any]) -> tuple[int, int]:
 def _cycle(
     spec: Spec, tables: Sequence[Table], window: tuple[datetime, datetime] | None, held: NDArray[np.float64]
 ) -> dict[str, Any]:
-    """The cycle that the tables' rows show, and what of it the window (None: all of them) and its holdout have."""
+    """The cycle that the specification asks for, or the tables' rows show, and what of it the window (None: all of
+    them) and its holdout have.
+    """
     names = (*spec.names, spec.label, TIME)
     seen = (timed(rows).take(thin(len(rows), LOOKED_AT)) for rows in tables)
     rows = concat([Table({name: part.columns[name] for name in names}) for part in seen])
     times = rows.numbers(TIME)
     found = cycle_of({name: rows.columns[name] for name in names if name != TIME}, times)
+    if asked := spec.dataset.cycle_hours:
+        found = Cycle(asked, found.shown_by if found.hours == asked else "", asked=True)
     known = times[np.isfinite(times)]
     seconds = (window[1] - window[0]).total_seconds() if window else float(np.ptp(known)) if len(known) else 0.0
     return coverage(found, seconds / _HOUR, held)
