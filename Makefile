@@ -44,10 +44,10 @@ test: $(VENV)/.test $(VENV)/serving/.done  ## run every test, the whole loop inc
 FAST := -m "not e2e and not packaging and not slow" --ignore tests/local --ignore tests/test_demo.py
 
 test-fast: $(VENV)/.test  ## run the unit tests in parallel: no embedded AWS, no packaging, nothing slow
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal $(FAST)
+	HYPOTHESIS_PROFILE=quick OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal $(FAST)
 
 test-thorough: $(VENV)/.test  ## let hypothesis look further, and elsewhere each time (half an hour)
-	HYPOTHESIS_PROFILE=thorough OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal $(FAST)
+	HYPOTHESIS_PROFILE=thorough OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal $(subst and not slow,,$(FAST))
 
 test-spark: | $(BIN)/uv  ## run the tests on Spark, which need Java and 400 MB of pyspark
 	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(VENV)/spark

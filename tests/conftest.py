@@ -57,8 +57,10 @@ def _load_once(self: JSONFileLoader, path: str, opened: Any) -> Any:
 
 _loader._load_file = _load_once
 
-# No deadlines: a busy machine is not a bug. HYPOTHESIS_PROFILE=thorough looks further, and elsewhere each time.
+# No deadlines: a busy machine is not a bug. HYPOTHESIS_PROFILE=thorough looks further, and elsewhere each time; quick
+# is for `make test-fast`.
 settings.register_profile("ci", deadline=None, derandomize=True)
+settings.register_profile("quick", deadline=None, derandomize=True, max_examples=25)
 settings.register_profile("thorough", deadline=None, max_examples=2_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 

@@ -215,6 +215,7 @@ def test_a_conflict_with_another_transaction_is_tried_again(dynamodb: Any) -> No
     assert said(ledger.open(trigger(), WINDOW, LATER)) == "opened"
 
 
+@pytest.mark.slow
 def test_conflicts_without_end_are_throttling(dynamodb: Any) -> None:
     ledger = Ledger(Conflicted(dynamodb, times=99), "ledger")
     with pytest.raises(Throttled):
@@ -227,6 +228,7 @@ def test_times_before_the_cooldown_of_an_older_episode_count_as_within_it(ledger
     assert ledger.open(trigger(NOW), WINDOW, LATER) == "cooldown"
 
 
+@pytest.mark.slow
 def test_alarms_without_end_leave_an_episode_small_and_are_counted(ledger: Ledger, dynamodb: Any) -> None:
     episode = opened(ledger)
     for number in range(120):

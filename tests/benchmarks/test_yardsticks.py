@@ -109,6 +109,7 @@ def test_the_simulated_stack_has_the_template_s_defaults_and_one_alarm_that_open
     assert all("${" not in value for value in environment.values())
 
 
+@pytest.mark.slow
 def test_a_year_s_first_hours_with_a_model_that_serves_and_monitors_that_look():
     given = {"InitialDataUri": "s3://initial/data/", "ApprovalMode": "auto"}
     with Cloud(XGBoostImageUri=f"{'1' * 12}.dkr.ecr.us-east-1.amazonaws.com/xgboost:3.2-0", **given) as cloud:

@@ -94,6 +94,7 @@ def summary(found: Intake) -> list[object]:
             quarantine.lines, sorted(quarantine.reasons.items()), quarantine.outside_window]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_ten_thousand_mutated_lines_lose_no_good_one() -> None:
     draw = random.Random(11)
     lines: list[bytes] = []
@@ -140,6 +141,7 @@ values = st.one_of(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statistics", [ONE_NUMBER, ONE_TEXT], ids=["number", "text"])
 @given(st.lists(st.one_of(values, st.lists(values, max_size=3).map("\n".join)), min_size=1, max_size=12))
 def test_a_single_column_is_read_whatever_its_values_are(statistics: Statistics, data: list[str]) -> None:

@@ -231,6 +231,7 @@ class TestQuarantine:
         assert quarantine.bad == 1000
         assert len(quarantine.examples) == 100
 
+    @pytest.mark.slow
     def test_ten_megabytes_in_a_line_are_read(self):
         assert len(only(line("34,0.51,web\n" * 900_000)).rows) == 900_000
 

@@ -129,6 +129,7 @@ FOLDERS = [START + timedelta(hours=hour) for hour in (0, 1, 2, 14, 25, 26, 28)]
 file = st.tuples(st.sampled_from(FOLDERS), st.lists(row, max_size=6), st.lists(bad, max_size=2), st.integers(0, 3))
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(files=st.lists(file, max_size=8), data=st.data())
 def test_any_split_of_the_files_into_runs_gives_the_analysis_of_one_read(files: Any, data: Any) -> None:

@@ -92,6 +92,7 @@ def test_the_invariants_hold_on_long_ways_on_which_everything_goes_wrong(seed: i
 # The storm -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_storm_of_alarms_opens_one_episode_an_endpoint_and_accounts_for_every_event() -> None:
     """10,000 events for 200 endpoints, in any order, some of them the same."""
     random, topic = Random(0), FakeTopic()
@@ -159,6 +160,7 @@ def outcome_of(act: Callable[[Ledger, Any], Any], ledger: Ledger, what: Any) -> 
         return f"{type(error).__name__}: {error}"
 
 
+@pytest.mark.slow
 def test_the_table_in_memory_answers_as_dynamodb_does(dynamodb: Any, seconds: Any) -> None:
     random, memory = Random(1), MemoryTable()
     theirs, ours = Ledger(dynamodb, "ledger", seconds), Ledger(memory, "ledger", seconds)

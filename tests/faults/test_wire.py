@@ -15,6 +15,7 @@ from retrain.aws.sns import Topic
 from retrain.core.errors import RetrainError, Throttled
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_F18_F20_every_call_that_gets_no_answer_may_be_made_again(fault: str) -> None:
     """Every call of the loop, over botocore's HTTP, to a server with that fault."""

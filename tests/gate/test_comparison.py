@@ -71,6 +71,7 @@ def test_an_interval_of_which_too_much_is_undefined_is_not_a_number():
     assert np.isnan([result.low, result.high]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spans", "least", "most"), [(1, 0.2, 1.0), (6, 0.0, 0.05)])
 def test_rows_of_one_day_are_not_so_many_witnesses(spans, least, most):
     better = 0

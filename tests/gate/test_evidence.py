@@ -94,6 +94,7 @@ def test_a_challenger_that_is_better_on_one_day_only_is_not_better():
     assert reason.code == "not_better"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_where_rows_tell_nothing_of_their_neighbours_their_order_changes_no_decision(seed):
     index = np.random.default_rng(seed).permutation(900)
@@ -128,6 +129,7 @@ def predictions(truth: np.ndarray, apart: float, seed: int) -> np.ndarray:
     return 1 / (1 + np.exp(4 - truth * apart - np.random.default_rng(seed).normal(size=len(truth))))
 
 
+@pytest.mark.slow
 def test_a_rare_class_in_large_segments_is_all_looked_at_and_a_better_challenger_promoted():
     truth = rare(20_000, 48)
     challenger = predictions(truth, 6.0, 2)
@@ -172,6 +174,7 @@ def test_a_rare_class_predicted_ten_times_too_often_is_miscalibrated():
     assert [reason.code for reason in decision.reasons] == ["miscalibrated"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.5, 0.05, 0.01])
 def test_a_calibrated_challenger_that_knows_more_is_not_miscalibrated_by_chance(share):
     random = np.random.default_rng(2)

@@ -129,6 +129,7 @@ def test_a_category_that_nobody_had_seen_is_answered_learned_and_told(tmp_path: 
     assert float(new) > float(old) + 2
 
 
+@pytest.mark.slow
 def test_five_hundred_columns_are_learned_from(tmp_path: Path) -> None:
     first = first_model(tmp_path, columns(300, 1, wide=496))
     assert len(first.spec.features) == 500
@@ -139,6 +140,7 @@ def test_five_hundred_columns_are_learned_from(tmp_path: Path) -> None:
     assert decision.reasons or decision.decision == "promote"
 
 
+@pytest.mark.slow
 def test_one_positive_among_two_hundred_is_found(tmp_path: Path) -> None:
     first = first_model(tmp_path, columns(12_000, 1, share=1 / 200))
     assert (first.spec.task, first.spec.metric) == ("binary", "auc")

@@ -83,6 +83,7 @@ def test_few_rows_have_no_standard_deviation():
     assert few["regression_metrics"]["mae"] == {"value": pytest.approx(1.0), "standard_deviation": "NaN"}
 
 
+@pytest.mark.slow
 def test_a_metric_lies_within_its_interval_as_often_as_was_asked_for():
     beyond = 0
     for seed in range(200):
