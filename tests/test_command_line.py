@@ -296,6 +296,28 @@ class TestVerdicts:
             "statistics.json",
         ]
 
+    def test_a_table_is_as_long_as_its_column_of_times_says_and_nobody_knows_without(self, tmp_path, capsys):
+        values = np.random.default_rng(1).normal(size=60 * 48).tolist()
+        hours = [str(1_767_225_600 + 1_800 * place) for place in range(len(values))]
+        table = write_csv(
+            tmp_path / "t.csv", [list(row) for row in zip(map(str, values), hours, strict=True)], ["x", "at"]
+        )
+        assert main(["baseline", str(table), "--out", str(tmp_path / "b"), "--time", "at"]) == 0
+        judge = ["drift", str(table), "--baseline", str(tmp_path / "b"), "--out", str(tmp_path / "o")]
+        assert main(judge) == 0
+        assert "does not say when its rows were" in capsys.readouterr().out
+        assert json.loads((tmp_path / "o" / "analysis.json").read_text())["hours"] is None
+        assert main([*judge, "--time", "at"]) == 0
+        found = json.loads((tmp_path / "o" / "analysis.json").read_text())
+        assert (found["hours"], found["chance_learned"]) == (1440.0, True)
+        assert (found["window_start"], found["window_end"]) == ("2026-01-01T00:00:00Z", "2026-03-01T23:30:01Z")
+        assert main([*judge, "--time", "gone"]) == 3
+
+    def test_captures_have_their_times_in_them(self, tmp_path, drift, capsys):
+        folder = write_captures(tmp_path / "captures", captures_of(rows(10, 2)))
+        assert drift(folder, "--time", "age")[0] == 3
+        assert "captures have their times in them" in capsys.readouterr().err
+
     @pytest.mark.parametrize("packed", [False, True])
     def test_captures_in_nested_folders_give_the_same_numbers_as_the_table(self, tmp_path, drift, packed):
         table = rows(1000, 2, 60)
@@ -398,6 +420,10 @@ BAD = {
     "a column too few": (
         lambda d: touch(d / "c.csv", "age,channel\n1,a\n"),
         r"c\.csv: the columns income are missing; it has age, channel: add them",
+    ),
+    "a workbook": (
+        lambda d: touch(d / "x.csv", "PK\3\4\0\0\n"),
+        r"x\.csv, line 1: it is no text, but perhaps a workbook or an archive: save the table as CSV",
     ),
     "two columns of one name": (lambda d: touch(d / "d.csv", "age,age\n1,2\n"), r"d\.csv, line 1: two columns .* age"),
     "a column without name": (lambda d: touch(d / "u.csv", "age,\n1,2\n"), r"u\.csv, line 1: column 2 has no name"),

@@ -126,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     drift.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the analysis goes")
     drift.add_argument("--html", action="store_true", help="write drift.html too")
     drift.add_argument("--prediction", metavar="COLUMN", help="a table's column of answers; captures have their own")
+    drift.add_argument("--time", metavar="COLUMN", help="when a table's row was; captures have their own times")
     drift.add_argument(
         "--answer",
         type=lambda text: int(text) if text.isdecimal() else text,
@@ -278,6 +279,10 @@ def _drift(options: argparse.Namespace) -> int:
     evidence = find_evidence(options.captures, options.start, options.end)
     if options.prediction and not evidence.tabular:
         raise Refused("schema_mismatch", "--prediction: captures have their answers in them: leave it out")
+    if options.time:
+        if not evidence.tabular:
+            raise Refused("schema_mismatch", "--time: captures have their times in them: leave it out")
+        evidence.timed_by(options.time)
     statistics = with_answer(statistics, options.answer)
     if constraints.native and not evidence.tabular:
         before, statistics = statistics, told_apart(statistics, evidence.captures(list(statistics.features)))
@@ -291,6 +296,7 @@ def _drift(options: argparse.Namespace) -> int:
             statistics,
             constraints,
             evidence.asked,
+            covered=evidence.covered if evidence.tabular else "told",
         )
     if evidence.tabular:
         analysis = replace(analysis, records=analysis.rows)
@@ -308,7 +314,7 @@ def _drift(options: argparse.Namespace) -> int:
     }
     _write(options.out, documents)
     source = str(options.captures)
-    if not evidence.tabular:
+    if not evidence.tabular or evidence.covered:
         source += f", {clock.render(window[0])} to {clock.render(window[1])}"
     if options.html:
         from retrain.report.drift_page import render_drift

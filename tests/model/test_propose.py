@@ -205,8 +205,13 @@ def test_labels_that_fit_no_task_are_refused_with_the_remedy(
     assert says in refusal.value.detail
 
 
+def test_a_column_of_a_reserved_name_is_no_feature(tmp_path: Path) -> None:
+    found = proposed(tmp_path, x=X, _prediction=[str(row % 7) for row in range(ROWS)])
+    assert found.left_out["_prediction"].startswith("_prediction and names that begin with __ are reserved")
+
+
 def test_a_table_without_a_feature_is_refused_with_what_each_column_is(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="no column but y can be learned from: z always 'k'"):
+    with pytest.raises(Refused, match="no column but y can be learned from: z: always 'k'"):
         proposed(tmp_path, z=["k"] * ROWS)
 
 

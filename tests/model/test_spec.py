@@ -74,7 +74,12 @@ def test_the_flights_file_is_good():
         (("[features]", "[gate]\nmargin = [\n 1 ]\n[features]"), 7, "[gate] margin: [1] is not a number"),
         (("[features]", "[training.class_weights]\nyes = -1\n[features]"), 6, "class_weights: {'yes': -1} is neither"),
         (("b = ", "y = "), 8, "[features] y: the label cannot be a feature"),
-        (("b = ", "__new = "), 8, "[features] __new: names that begin with __ are reserved"),
+        (("b = ", "__new = "), 8, "[features] __new: _prediction and names that begin with __ are reserved"),
+        (
+            ("b = ", "_prediction = "),
+            8,
+            "[features] _prediction: _prediction and names that begin with __ are reserved",
+        ),
         (('label = "y"', "label = 3"), 2, "[model] label: 3 is no column name"),
         (('label = "y"', 'label = "  "'), 2, "[model] label: '  ' is no column name"),
         (('"rmse"', '"rmse"\ndirection = ["min"]'), 5, "direction: ['min'], but a lower rmse is better: write min"),

@@ -18,10 +18,11 @@ from pathlib import Path
 from retrain.capture.batch_transform import read_manifest, transformed
 from retrain.capture.ground_truth import collected_hour
 from retrain.capture.gz import lines
-from retrain.core.clock import parse, render
+from retrain.core.clock import of_epoch, parse, render
 from retrain.core.errors import Refused
 from retrain.core.window import Window
 from retrain.model.tables_on_disk import CELLS, SUFFIXES, Advance, open_table, silent
+from retrain.model.times import read_times
 
 ALWAYS: Window = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 _CHUNK = 2**20  # bytes
@@ -36,7 +37,7 @@ class Evidence:
     """The files that a window's verdict rests on: captures, or tables.
 
     `window` becomes, once all is read, the span of time that the captures name, in which `start` and `end` take
-    precedence; a table has no time but its file's.
+    precedence; a table has no time but its file's, as long as nobody names the column that has it.
     """
 
     paths: tuple[Path, ...]
@@ -72,6 +73,24 @@ class Evidence:
         first, last = self._first or min(modified), self._last or max(modified)
         start = self.start or first.replace(microsecond=0)
         return start, self.end or max(start, last.replace(microsecond=0)) + timedelta(seconds=1)
+
+    @property
+    def covered(self) -> Window | None:
+        """From when to when a table's rows were, None if nobody knows: what is made of them has the file's time."""
+        return (self._first, self._last) if self._first and self._last else None
+
+    def timed_by(self, column: str) -> None:
+        """The tables' column says when their rows were. Raises Refused naming file, row and remedy."""
+        for path in self.paths:
+            texts = [text for [text] in open_table(path).rows([column])]
+            times = read_times(texts, f"{path}, {column}")
+            known = times[times == times]  # noqa: PLR0124  (NaN)
+            if len(known):
+                self._saw([of_epoch(float(known.min())), of_epoch(float(known.max()))])
+
+    def _saw(self, moments: Sequence[datetime]) -> None:
+        self._first = min(moments) if self._first is None else min(self._first, *moments)
+        self._last = max(moments) if self._last is None else max(self._last, *moments)
 
     def captures(self, names: Sequence[str], advance: Advance = silent, prediction: str | None = None) -> Captures:
         """Each file's name and its lines; of a table they have those columns, and its `prediction` for an answer."""
@@ -129,8 +148,7 @@ class Evidence:
         known = [*odd, *(moment for text in {earliest, latest} if (moment := _moment(text)))]
         inside = [moment for moment in known if self.asked[0] <= moment < self.asked[1]]
         if inside:
-            self._first = min(inside) if self._first is None else min(self._first, *inside)
-            self._last = max(inside) if self._last is None else max(self._last, *inside)
+            self._saw(inside)
 
     def _table(self, path: Path, names: Sequence[str], advance: Advance, prediction: str | None) -> Iterator[bytes]:
         width = len(names)

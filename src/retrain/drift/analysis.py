@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, Literal
 
 from retrain.capture.quarantine import BadLine
 from retrain.core.clock import render
@@ -225,6 +225,7 @@ def analyse(
     alarm_threshold: float | None = None,
     expected_rows: int | None = None,
     fast: bool = True,
+    covered: Window | Literal["told"] | None = "told",
 ) -> Analysis:
     """The analysis of the captures of the window [start, end) against the baseline.
 
@@ -232,14 +233,18 @@ def analyse(
     Memory does not grow with them. `options` replace those in the constraints. `alarm_threshold` is the threshold of
     features for which model.toml chose none, and the unit of `drift_max`, so that the alarm and the verdict agree.
     `expected_rows` is how many rows the window should have had, where somebody knows. Without
-    `fast` every line is read by itself, which gives the same and takes longer. Raises NoBaseline.
+    `fast` every line is read by itself, which gives the same and takes longer. `covered` is from when to when the rows
+    were, where their captures do not tell it, as a table's do not; None where nobody knows. Raises NoBaseline.
     """
     if not isinstance(statistics, Statistics):
         statistics = read_statistics(statistics)
     if not isinstance(constraints, Constraints):
         constraints = read_constraints(constraints)
+    intake = read_captures(captures, statistics, window, fast)
+    if covered != "told":
+        intake = replace(intake, first=covered and covered[0], last=covered and covered[1])
     return analyse_intake(
-        read_captures(captures, statistics, window, fast),
+        intake,
         statistics,
         constraints,
         window,

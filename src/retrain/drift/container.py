@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from retrain.capture.local_files import Evidence, find_evidence
 from retrain.core import clock
@@ -53,6 +53,11 @@ class Request:
     def window(self) -> Window:
         """The span of time to judge: where the evidence names one, within what was asked for."""
         return self.evidence.asked if self.evidence else self.asked
+
+    @property
+    def covered(self) -> Window | Literal["told"]:
+        """From when to when the rows were: a table's, which do not tell it, in the time that was asked for."""
+        return self.asked if self.evidence and self.evidence.tabular else "told"
 
     def captures(self) -> Iterator[tuple[str, Iterable[bytes]]] | tuple[()]:
         """Name and lines of each file that lies in the window."""

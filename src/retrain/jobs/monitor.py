@@ -27,7 +27,9 @@ def main(texts: list[str] | None = None) -> int:
 def monitor(options: argparse.Namespace) -> str:
     """The documents are written; whether the window violates its constraints, in a sentence that SageMaker reads."""
     request = read_request(options.root)
-    analysis = analyse(request.captures(), request.statistics, request.constraints, request.window)
+    analysis = analyse(
+        request.captures(), request.statistics, request.constraints, request.window, covered=request.covered
+    )
     if request.metrics_of:
         write_metrics(options.root, analysis, request.metrics_of, end=request.asked[1])
     return write_analysis(request.output, analysis)

@@ -19,6 +19,7 @@ import numpy as np
 
 from retrain.core.enough import Plan
 from retrain.core.errors import Refused
+from retrain.core.names import PREDICTION
 from retrain.model.hyperparameters import OBJECTIVES
 from retrain.model.kinds import IDENTIFIER, MOST_LEVELS, TIME, Column, look
 from retrain.model.read_spec import parse_spec
@@ -199,8 +200,8 @@ def _seen(column: Column) -> str:
 
 def _useless(column: Column) -> str | None:
     """Why nothing can be learned from the column."""
-    if column.name.startswith(RESERVED):
-        return f"names that begin with {RESERVED} are reserved: rename the column to use it"
+    if column.name.startswith(RESERVED) or column.name == PREDICTION:
+        return f"{PREDICTION} and names that begin with {RESERVED} are reserved: rename the column to use it"
     if not column.present:
         return f"no value in {column.rows:,} rows"
     if column.levels is not None and len(column.levels) == 1 and not column.missing:
@@ -417,7 +418,7 @@ def _suggestion(name: str, header: Sequence[str]) -> str:
 
 def _listed(reasons: dict[str, str], features: dict[str, tuple[str, str]]) -> str:
     said = {**reasons, **{name: seen for name, (_, seen) in features.items()}}
-    return "; ".join(f"{name} {why}" for name, why in list(said.items())[:5]) or "there is no other column"
+    return "; ".join(f"{name}: {why}" for name, why in list(said.items())[:5]) or "there is no other column"
 
 
 def _unusable(table: TableFile, message: str) -> Refused:

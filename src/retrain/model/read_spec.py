@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from retrain.core.errors import InvalidSpec
+from retrain.core.names import PREDICTION
 from retrain.model import hyperparameters
 from retrain.model.hyperparameters import HyperparameterError, as_written, is_number, not_a_number
 from retrain.model.monitor_options import MonitorOptions, OptionError
@@ -160,8 +161,9 @@ class _SpecReader:
                 raise self.error("features", name, "the label cannot be a feature: remove this line")
             if not name.strip():
                 raise self.error("features", name, "a feature has no name: write the name of a column of train.csv")
-            if name.startswith(RESERVED):
-                raise self.error("features", name, f"names that begin with {RESERVED} are reserved: rename the column")
+            if name.startswith(RESERVED) or name == PREDICTION:
+                reserved = f"{PREDICTION} and names that begin with {RESERVED} are reserved"
+                raise self.error("features", name, f"{reserved}: rename the column")
         used = tuple(Feature(name, kind) for name, kind in section.items() if kind != "text")
         if not used:
             raise self.error("features", None, "texts are ignored, and nothing else is here: add a feature")

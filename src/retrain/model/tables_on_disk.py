@@ -80,6 +80,8 @@ def _open_csv(path: Path) -> TableFile:
     _, _, header = next(begun, (0, 0, []))
     if not header:
         raise _unusable(path, None, "the file is empty: a header and rows are expected")
+    if any("\0" in name for name in header):
+        raise _unusable(path, 1, "it is no text, but perhaps a workbook or an archive: save the table as CSV")
     if other := other_separator(header):
         raise _unusable(path, 1, other)
 

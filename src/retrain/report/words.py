@@ -89,10 +89,10 @@ def noticed(document: Mapping[str, Any]) -> list[str]:
         found.append(f"{count:,} {words}.")
     if untellable := document.get("untellable"):
         few = ", ".join(untellable[:_NAMED]) + (", …" if len(untellable) > _NAMED else "")
-        length = f"windows of {document['hours']:.4g} hours, which move"
+        length = f"windows of {_hours(document['hours'])}, which move"
         found.append(f"Not tellable in {length} these features by more than their threshold anyhow: {few}.")
     if looks := document.get("seen"):
-        told = ", ".join(f"{item['hours']:.4g} hours by {item['by']}: {item['verdict'].lower()}" for item in looks)
+        told = ", ".join(f"{_hours(item['hours'])} by {item['by']}: {item['verdict'].lower()}" for item in looks)
         found.append(f"Looked at as well: {told}.")
     if document.get("chance_learned") is False:
         found.append(
@@ -100,6 +100,10 @@ def noticed(document: Mapping[str, Any]) -> list[str]:
             "or an hour that is unlike others may be called drift."
         )
     return found
+
+
+def _hours(hours: float) -> str:
+    return "an hour" if hours == 1 else f"{hours:,.0f} hours" if hours >= 1_000 else f"{hours:.4g} hours"
 
 
 def headline(document: Mapping[str, Any]) -> str:
