@@ -133,8 +133,9 @@ bench-injections: $(VENV)/bench/.done  ## write docs/benchmarks/injections.md: h
 bench-judgement: setup  ## write docs/benchmarks/judgement.md: false alarms a year, delays, calm days, shuffled days
 	OMP_NUM_THREADS=1 PYTHONPATH=src:. $(BIN)/python -m benchmarks.judgement --write docs/benchmarks/judgement.md --json .bench/judgement.json
 
-simulate: $(VENV)/.test  ## play a year through the deployed handlers, at the template's defaults (SIM="--scenario shift --days 150")
-	OMP_NUM_THREADS=1 PYTHONPATH=src:. $(BIN)/python -m benchmarks.simulate --json .bench/simulate.json $(SIM)
+simulate: $(VENV)/.test  ## write docs/benchmarks/simulation.md: a year and four changed worlds through the deployed handlers (SIM="--scenario shift --days 150")
+	OMP_NUM_THREADS=1 PYTHONPATH=src:. $(BIN)/python -m benchmarks.simulate \
+	  $(or $(SIM),--all --write docs/benchmarks/simulation.md --json .bench/simulation.json)
 
 bench-rollouts: $(VENV)/.test  ## twenty roll-outs in a row under 50 requests a second, on the embedded AWS (eight minutes)
 	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=src:. OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.rollouts $(BENCH)

@@ -49,6 +49,7 @@ _HERE = {
     "AWS::StackId": f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{STACK}/00000000-0000",
     "AWS::URLSuffix": "amazonaws.com",
 }
+NOT_PLAYED = ("report_writer",)  # draws pages, which nothing in the loop reads
 _EXPRESSION = re.compile(r"^\{%(.*)%\}$", re.DOTALL)
 
 
@@ -120,6 +121,16 @@ class Template:
                 if "MetricName" in alarm:
                     found[self.arn(name)] = alarm
         return found
+
+    def rules(self) -> list[tuple[str, dict[str, Any]]]:
+        """The event patterns on which functions are invoked: the handler's name and the pattern."""
+        return [
+            (_handler(name), self.resolve(rule["Properties"]["Pattern"]))
+            for name, resource in self.body["Resources"].items()
+            if resource["Type"] == "AWS::Serverless::Function" and self._made(resource)
+            for rule in resource["Properties"].get("Events", {}).values()
+            if rule["Type"] == "EventBridgeRule"
+        ]
 
     def arn(self, name: str) -> str:
         """The ARN of a resource."""
@@ -216,6 +227,8 @@ class Cloud:
         self.told: Counter[str] = Counter()  # mails by subject, with what differs cut out
         self.executions: list[Execution] = []
         self.sagemaker = _SageMaker(self)
+        self.rules = [(function, pattern) for function, pattern in self.template.rules() if function not in NOT_PLAYED]
+        self._bus: list[dict[str, Any]] = []
         self._objects: dict[str, bytes] = {}
         self._keys: list[str] = []
         self._points: dict[tuple[str, str, tuple[tuple[str, str], ...]], list[dict[str, Any]]] = defaultdict(list)
@@ -312,8 +325,20 @@ class Cloud:
                 "detail": detail,
             }
             answer = self.call("alarm_handler", event) if arn in opening else None
+            if alarm.get({"ALARM": "AlarmActions", "OK": "OKActions"}.get(found.state, "")):
+                self.told[f"{alarm['AlarmName'].removeprefix(f'{STACK}-')} {found.state}"] += 1
             changed.append((alarm["AlarmName"].removeprefix(f"{STACK}-"), found.state, answer))
         return changed
+
+    def deliver(self) -> list[tuple[str, dict[str, Any]]]:
+        """What was put on the bus reaches the functions whose rules in template.yaml match: detail type and answer."""
+        events, self._bus = self._bus, []
+        return [
+            (event["detail-type"], self.call(function, event))
+            for event in events
+            for function, pattern in self.rules
+            if _matches(pattern, event)
+        ]
 
     def run_executions(self) -> list[Execution]:
         """Every execution of the state machine goes on as far as it can by now; those that ended."""
@@ -382,6 +407,19 @@ class Cloud:
         return {"MessageId": "simulated"}
 
     def _events_PutEvents(self, asked: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802
+        self._bus += [
+            {
+                "version": "0",
+                "source": entry["Source"],
+                "detail-type": entry["DetailType"],
+                "account": ACCOUNT,
+                "region": REGION,
+                "time": clock.render(self.now),
+                "resources": [],
+                "detail": json.loads(entry["Detail"]),
+            }
+            for entry in asked["Entries"]
+        ]
         return {"FailedEntryCount": 0, "Entries": [{} for _ in asked["Entries"]]}
 
     def _stepfunctions_StartExecution(self, asked: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802
@@ -404,6 +442,22 @@ class Cloud:
         boto3.client("dynamodb").create_table(
             TableName=os.environ["LEDGER_TABLE"], **{key: table[key] for key in wanted}
         )
+
+
+def _handler(name: str) -> str:
+    """The module in handlers/ of a function's logical name."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def _matches(pattern: Mapping[str, Any], event: Mapping[str, Any]) -> bool:
+    """Whether an EventBridge pattern of exact values, which are all that the template has, matches the event."""
+
+    def matches(wanted: Any, found: Any) -> bool:
+        if isinstance(wanted, Mapping):
+            return isinstance(found, Mapping) and _matches(wanted, found)
+        return bool(set(found) & set(wanted)) if isinstance(found, list) else found in wanted
+
+    return all(name in event and matches(wanted, event[name]) for name, wanted in pattern.items())
 
 
 def _forget() -> None:
@@ -485,7 +539,7 @@ class Execution:
         result = self._input
         if kind == "Task":
             arguments = self._valued(state["Arguments"], moment)
-            function = re.sub(r"(?<!^)(?=[A-Z])", "_", arguments["FunctionName"][2:-4]).lower()
+            function = _handler(arguments["FunctionName"][2:-4])
             try:
                 result = {"Payload": self._cloud.call(function, arguments["Payload"])}
             except UnansweredError:

@@ -12,7 +12,8 @@ from benchmarks.cloud import Cloud, Template
 from benchmarks.driftharm import matthews
 from benchmarks.injections import LATE, Seed, Stepd, told
 from benchmarks.policy_report import recovered
-from benchmarks.simulate import START, Traffic, play, report
+from benchmarks.simulate import START, Traffic, lines, page, play
+from benchmarks.simulate import told as told_of
 from benchmarks.worlds import ROWS, TURN, WORLDS
 from retrain.core import clock
 
@@ -114,11 +115,14 @@ def test_a_year_s_first_hours_with_a_model_that_serves_and_monitors_that_look():
     given = {"InitialDataUri": "s3://initial/data/", "ApprovalMode": "auto"}
     with Cloud(XGBoostImageUri=f"{'1' * 12}.dkr.ecr.us-east-1.amazonaws.com/xgboost:3.2-0", **given) as cloud:
         year = play(cloud, Traffic(600, "unchanged", 7), days=1, every=12, history=8, verbose=False)
-        lines = list(report(cloud, year, 1))
+        found = told_of(cloud, year, scenario="unchanged", days=1, changed=90, seed=7, rows_a_day=600)
         serving = cloud.sagemaker.serving(cloud.template.parameters["EndpointName"])
         assert cloud.now == START + timedelta(days=1, minutes=1)
     assert serving is not None
     assert sum(year.verdicts["drift"].values()) == 2
     assert sum(year.verdicts["quality"].values()) == 2
-    assert any(line.startswith("episodes opened") for line in lines)
+    assert any(line.startswith("episodes opened") for line in lines(found))
+    served, never = found["rmse_of_all"]
+    assert 1.4 < served == never  # the first model serves, and nothing is better than the noise
+    assert any(line.startswith("| unchanged, 7 | 1 | 0, 0, 0 |") for line in page([found], 60.0))
     assert clock.render(START) == "2026-01-01T00:00:00Z"

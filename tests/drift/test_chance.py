@@ -120,9 +120,34 @@ class TestInheriting:
         assert day[1].normally("linf", 1e-5, 24) == pytest.approx(2**0.5 * day[0].normally("linf", 1e-5, 24), rel=1e-6)
         assert not day[1].speaks_of(23)
 
-    def test_what_knows_days_of_its_own_keeps_them(self, learned):
-        found = renewed(learned, list(world(12, 41)))[0]
-        assert all("over" not in block for feature in found["features"] for block in feature["chance"])
+    def test_what_knows_four_weeks_of_its_own_keeps_them_and_less_does_not(self, learned):
+        """A week has eight days of its own, and says of a day that it has not had that it is no chance."""
+        for days, own in ((12, False), (29, True)):
+            found = renewed(learned, list(world(days, 41)))[0]
+            blocks = [block for feature in found["features"] for block in feature["chance"]]
+            assert all(("over" not in block) is own for block in blocks)
+
+    def test_a_category_of_the_day_that_a_week_has_not_had_is_not_told(self):
+        """Every day has one theme; that of the day after the promotion is none of the week's."""
+        features = {"steady": "numeric", "theme": "categorical"}
+
+        def days(themes, seed):
+            random = np.random.default_rng(seed)
+            hours = np.sort(random.uniform(0, 24 * len(themes), A_DAY * len(themes)))
+            return [(hour, [f"{random.normal():.4f}", themes[int(hour // 24)]]) for hour in hours]
+
+        def timed(rows):
+            texts = [row for _, row in rows]
+            times = np.array([(START + timedelta(hours=hour)).timestamp() for hour, _ in rows])
+            statistics, constraints = baseline_of(texts, features)
+            return with_chance(statistics, texts, times), constraints, times
+
+        first, _, _ = timed(days([*"abcdef", *np.random.default_rng(3).choice(list("abcdef"), 54)], 1))
+        week, constraints, times = timed(days("abcdeabc", 2))
+        for statistics in (week, inherit(week, read_statistics(first), times)):
+            found = judged((statistics, constraints), days("f", 4), 1)
+            assert (found.verdict, found.untellable) == (Verdict.STABLE, ("theme",))
+            assert next(item for item in found.features if item.name == "theme").distance == 1.0
 
     def test_it_inherits_how_often_values_were_missing_or_the_same(self, learned, promoted):
         before = read_statistics(learned[0]).features["code"].rates

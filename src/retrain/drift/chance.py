@@ -158,7 +158,8 @@ def bound(
     `kind` is linf, psi or jensen_shannon, `rows` the values of the window and of the baseline and the bins that they
     were counted in, `hours` the window's length, None if nobody knows it. Longer windows inherit the bound of shorter
     ones. Where no length of at most `hours` has enough blocks, `total` is infinite. Where the baseline does not know
-    its time (`blocks` is None) it is that of independent rows.
+    its time (`blocks` is None) it is that of independent rows. A distance of at most 1 that is nearer to it than one of
+    the window's rows is 1: a category that is the same all day shares no row with a baseline that lacks its day.
     """
     alone, usual = _of_rows(kind, rows, alpha), _of_rows(kind, rows, ALPHA)
     if blocks is None or hours is None:
@@ -170,6 +171,8 @@ def bound(
     hidden = min(item.normally(kind, ALPHA, hours) for item in known)
     by_rows, usually = (float(as_shift(kind, part)) for part in (alone, usual))
     total, hides = (as_distance(kind, math.hypot(*parts)) for parts in ((time, by_rows), (hidden, usually)))
+    if kind != "psi" and total > 1 - 1 / max(rows[0], 1):
+        total = 1.0
     return Bound(total, hides, few=by_rows >= time, learned=True, hours=of)
 
 

@@ -25,6 +25,7 @@ from retrain.drift.rates import rates_of, render_rates
 from retrain.model.values import Numbers, parse_numbers
 
 LENGTHS = (1, 6, 24, 48, 168, 336, 672)  # hours
+_ENOUGH_DAYS = 28  # of a baseline, from which on its own time speaks
 _LEAST_VALUES = 20  # of a block, below which it says nothing
 _MOSTLY = 0.5  # of a length's blocks have to be worth comparing: the busy ones alone do not speak for all
 _POINTS = 100  # of a numeric feature's distribution, evenly spread over the baseline's rows
@@ -74,8 +75,9 @@ def with_chance(
 
 
 def inherit(document: Mapping[str, Any], earlier: Statistics, times: Numbers) -> dict[str, Any]:
-    """statistics.json in which features have what an earlier baseline learned of chance, where their own time is too
-    short to say what days do: a baseline of a day knows nothing of the next one.
+    """statistics.json in which features have what an earlier baseline learned of chance, where that knows more days
+    than their own time and `_ENOUGH_DAYS` are not in that: a baseline of a day knows nothing of the next one, and one
+    of a week has not seen every day of the year.
 
     `times` are its rows', in seconds since 1970. Without any the document is as it was.
     """
@@ -90,7 +92,7 @@ def inherit(document: Mapping[str, Any], earlier: Statistics, times: Numbers) ->
         name = feature["name"]
         mine, before = own.prediction if name == PREDICTION else own.features[name], had.get(name)
         given = (before.chance if before else None) or ()
-        if not _knows_days(mine.chance if mine else None) and _knows_days(given):
+        if _days_in(mine.chance if mine else None) < min(_days_in(given), _ENOUGH_DAYS):
             inherited = render_blocks([replace(item, over=round(over, 4)) for item in given])
             rates = render_rates(before.rates or ()) if before else []
             features.append(feature | {"chance": inherited, "rates": rates})
@@ -99,8 +101,9 @@ def inherit(document: Mapping[str, Any], earlier: Statistics, times: Numbers) ->
     return {**document, "features": features}
 
 
-def _knows_days(blocks: Sequence[Blocks] | None) -> bool:
-    return any(item.hours >= DAY for item in blocks or ())
+def _days_in(blocks: Sequence[Blocks] | None) -> int:
+    """Of how many blocks of a day or longer something is known."""
+    return max((item.count for item in blocks or () if item.hours >= DAY), default=0)
 
 
 def _reference(baseline: FeatureBaseline) -> Reference | None:

@@ -42,9 +42,10 @@ def compute(options: argparse.Namespace) -> str:
     features = {feature.name: feature.type for feature in spec.features}
     model = load_model(options.challenger / "model.tar.gz")
     rows = partial(_window_rows, options.dataset, spec.names)
-    statistics, constraints = baseline_of(rows(), features, spec.monitor, _answers(rows(), model), importance(model))
+    answers = list(_answers(rows(), model))
+    statistics, constraints = baseline_of(rows(), features, spec.monitor, answers, importance(model))
     times, _ = parse_numbers([time for [time] in _window_rows(options.dataset, [TIME])])
-    statistics = with_chance(statistics, rows(), times, _answers(rows(), model))
+    statistics = with_chance(statistics, rows(), times, answers)
     for file in sorted(options.earlier.glob("*.json")):  # none at bootstrap
         statistics = inherit(statistics, read_statistics(file.read_bytes(), file.name), times)
     statistics = with_joint(statistics, rows, times)
