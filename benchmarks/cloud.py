@@ -17,7 +17,7 @@ import os
 import re
 import tarfile
 import zlib
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
@@ -377,11 +377,12 @@ class Cloud:
 
     def _s3_ListObjectsV2(self, asked: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802
         cut = len(asked["Bucket"]) + 1
-        found = self._listed(f"{asked['Bucket']}/{asked['Prefix']}")
+        found = self._listed(f"{asked['Bucket']}/{asked['Prefix']}", f"{asked['Bucket']}/{asked.get('StartAfter', '')}")
         return {"Contents": [_listed(path[cut:], self._objects[path]) for path in found], "IsTruncated": False}
 
-    def _listed(self, prefix: str) -> Iterator[str]:
-        for place in range(bisect_left(self._keys, prefix), len(self._keys)):
+    def _listed(self, prefix: str, after: str = "") -> Iterator[str]:
+        begin = max(bisect_left(self._keys, prefix), bisect_right(self._keys, after))
+        for place in range(begin, len(self._keys)):
             if not self._keys[place].startswith(prefix):
                 return
             yield self._keys[place]

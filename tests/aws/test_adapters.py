@@ -424,10 +424,15 @@ def test_keys_of_a_window_are_those_of_its_hours() -> None:
         for key in ("28/23/a", "28/22/b", "29/05/c", "30/00/d", "30/01/e"):
             store.put(f"capture/flights/AllTraffic/2013/03/{key}.jsonl", "x\ny\n")
         store.put("capture/flights/AllTraffic/2013/03/29/06/empty.jsonl", b"")
+        listed: list[str] = []
+        client.meta.events.register(
+            "provide-client-params.s3.ListObjectsV2", lambda params, **_: listed.append(params["Prefix"][-6:])
+        )
         keys = store.keys_between(
             "capture/flights/AllTraffic", parse("2013-03-28T23:30:00Z"), parse("2013-03-30T01:00:00Z")
         )
         assert [key.rsplit("/", 1)[-1] for key in keys] == ["a.jsonl", "c.jsonl", "d.jsonl"]
+        assert listed == ["03/28/", "03/29/", "03/30/"], "a day is one listing"
         assert [list(lines) for _, lines in store.files(keys)] == [[b"x\n", b"y\n"]] * 3
         assert not list(store.bodies(["none"]))
         assert store.sha256(store.uri(keys[0])) == sha256(b"x\ny\n").hexdigest()
