@@ -84,6 +84,12 @@ def analysis(start: datetime, end: datetime) -> dict[str, Any]:
             {"analysis": SPARSE, "quality": {**QUIET, "needed_rows": 451, "label_coverage": 0.5}},
             "too_few_rows",
         ),
+        (
+            trigger(),
+            {"analysis": SPARSE, "quality": {**LATE, "needed_rows": 601, "label_delay_hours": 24}},
+            "too_few_rows",
+        ),
+        (trigger(), {"analysis": SPARSE, "quality": {**LATE, "needed_rows": 600, "label_delay_hours": 24}}, "open"),
         (trigger(), {"analysis": SPARSE, "quality": QUIET}, "open"),
         (trigger(), {"analysis": SPARSE, "quality": {**LATE, "label_delay_hours": 52}}, "open"),
         (trigger(), {"analysis": SPARSE, "quality": {**LATE, "label_delay_hours": 53}}, "too_few_rows"),

@@ -20,6 +20,7 @@ from retrain.core.errors import (
     Refused,
     Throttled,
 )
+from retrain.core.window import full_hour
 from retrain.episode.retraining import PatienceRules, PipelineSettings, check_pipeline, start_retraining
 
 
@@ -143,6 +144,22 @@ def test_a_window_of_too_few_rows_waits_and_grows_by_what_was_labelled_since(
     start(running, now=NOW + timedelta(days=2))
     assert ledger.episode(running.episode_id)["window_end"] == until
     assert list(sagemaker.runs.values())[-1]["WindowEnd"] == until
+
+
+def test_a_window_of_too_few_rows_grows_by_what_is_old_enough_for_labels(
+    ledger: Any, start: Any, check: Any, sagemaker: Any, running: Any
+) -> None:
+    """The quality monitor counts whole windows: waiting for its next one, an episode of a day's rows was refused."""
+    before = parse(ledger.episode(running.episode_id)["window_end"])
+    sagemaker.status = "Failed"
+    sagemaker.steps = [{"StepName": "BuildDriftDataset", "StepStatus": "Failed"}]
+    sagemaker.texts["BuildDriftDataset"] = "too_few_rows: 600 labelled rows, at least 1000 are needed"
+    ledger.record_analysis("flights", {"verdict": "STABLE", "label_delay_hours": 24.0}, before, of="QUALITY")
+    for waited, grown in ((timedelta(hours=12), timedelta(0)), (timedelta(hours=47), timedelta(hours=23))):
+        check(running)
+        start(running, now=before + waited)
+        ends = before if not grown else full_hour(before + grown)
+        assert ledger.episode(running.episode_id)["window_end"] == render(ends)
 
 
 def test_the_bootstrap_has_no_champion_no_captures_and_no_labels(

@@ -171,7 +171,8 @@ def _hopeless(seen: Situation, rules: OpeningRules) -> bool:
     if not window:
         return False
     delay = timedelta(hours=quality.get("label_delay_hours", 0))
-    labelled = rows * (quality.get("label_coverage") or 1.0) * ((window + rules.label_wait) / window)
+    grown = window + max(rules.label_wait - delay, timedelta(0))  # as `retraining` lets it grow
+    labelled = rows * (quality.get("label_coverage") or 1.0) * (grown / window)
     reach = (window + rules.label_wait - delay) / window
     return bool(labelled < needed or reach < quality.get("needed_reach", 0.0))
 

@@ -22,7 +22,7 @@ from retrain.core.errors import (
 from retrain.core.manifest import manifest
 from retrain.core.telemetry import logger, short
 from retrain.core.values import Episode, Step
-from retrain.core.window import Window
+from retrain.core.window import Window, full_hour
 from retrain.episode.adopting import adoptable_archive, is_foreign
 from retrain.episode.rollout import require_ready
 
@@ -150,9 +150,17 @@ def start_retraining(
 
 
 def _grown(step: Step, item: dict[str, Any], ledger: Ledger) -> dict[str, Any]:
-    """The episode, whose window has grown by what was labelled since, where it was found to have too few rows."""
-    known = ledger.evidence(step.episode.endpoint_name).get("until", "")
-    if not _attempt(item) or known <= item["window_end"]:
+    """The episode, whose window has grown by what was labelled since, where it was found to have too few rows.
+
+    Labelled is what the quality monitor has counted, a whole window at a time, and what is so old that labels are due.
+    """
+    if not _attempt(item):
+        return item
+    known = str(ledger.evidence(step.episode.endpoint_name).get("until", ""))
+    delay = (ledger.analysis(step.episode.endpoint_name, of="QUALITY") or {}).get("label_delay_hours")
+    if delay is not None:
+        known = max(known, clock.render(full_hour(step.now - timedelta(hours=float(delay)))))
+    if known <= item["window_end"]:
         return item
     ledger.note(step.episode, window_end=known)
     logger.info("the window has grown", window_end=known, before=item["window_end"])
