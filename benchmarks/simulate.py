@@ -417,7 +417,7 @@ def page(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield f"[decision 61](../decisions/0061-a-year-in-memory.md)): {found[0]['rows_a_day']:,} rows a day, a first model"
     yield f"of {HISTORY} days, both monitors every {EVERY} hours. Of a core's time the year took"
     yield f"{found[0]['cpu_seconds'] / 60:.1f} minutes, all of it {sum(one['cpu_seconds'] for one in found) / 60:.1f}"
-    yield f"({described('xgboost', 'polars')})."
+    yield f"({described('xgboost-cpu', 'polars')})."
     yield ""
     for name, what in SCENARIOS.items():
         yield f"- *{name}*: {what}"
