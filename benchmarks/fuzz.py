@@ -1,8 +1,8 @@
 """Random tables through baseline and monitor, held against scipy and pandas: `make fuzz`.
 
 Each table has columns of numbers (smooth, tied, few values, heavy tails, constant, apart by less than float32 tells),
-of texts (few and many, in any script) and of flags, with gaps in every spelling that pandas knows and numbers in
-several. pandas reads the same text, scipy computes the distances between what pandas read, rounded to float32. What is
+of texts (few and many, in any script), of flags, of codes that begin with a zero, of days and months written as
+numbers, with gaps in every spelling that pandas knows and numbers in several. pandas reads the same text, scipy computes the distances between what pandas read, rounded to float32. What is
 published has to be within the stated error, and nothing that was not compared may have a number or a verdict.
 """
 
@@ -13,7 +13,7 @@ import io
 import json
 import sys
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -28,7 +28,9 @@ from retrain.drift.analysis import Analysis, analyse
 from retrain.drift.baseline import baseline_of
 from retrain.drift.profile import K
 from retrain.drift.verdict import FeatureDrift, Verdict
+from retrain.model.kinds import TIME, look
 from retrain.model.monitor_options import MonitorOptions
+from retrain.model.tables_on_disk import TableFile, silent
 from retrain.model.values import MISSING
 
 KS_ERROR = 0.004  # of the statistic, where the baseline has more values than its sketch holds
@@ -37,6 +39,15 @@ EXACT = 1e-9
 MIN_ROWS = 20
 WINDOW = datetime(2026, 11, 22, 14, tzinfo=UTC), datetime(2026, 11, 22, 15, tzinfo=UTC)
 _GAPS = sorted(MISSING)
+SORTS = {
+    "number": "numeric",
+    "text": "categorical",
+    "flag": "boolean",
+    "code": "categorical",
+    "day": "numeric",
+    "month": "numeric",
+}
+_OFTEN = ["number", "number", "number", "text", "text", "flag", "code", "day", "month"]
 _SCRIPTS = ("abc", "äöüß", "日本語", "عرب", "🙂🙃", 'say "no"', "a,b", "new\nline")
 Random = np.random.Generator
 
@@ -47,6 +58,7 @@ class Found:
 
     tables: int = 0
     compared: int = 0
+    aside: int = 0  # columns of days and months, which are not judged
     errors: dict[str, float] = field(default_factory=dict)
     verdicts: dict[str, int] = field(default_factory=dict)
 
@@ -78,11 +90,23 @@ def spell(random: Random, value: float) -> str:
     ]
 
 
-def column(random: Random, count: int, kind: str, *, shape: int, shift: float, gaps: float) -> list[str]:
-    """That many texts of a column of that kind."""
-    if kind == "numeric":
+def days(random: Random, count: int, form: str, shift: float) -> list[str]:
+    """That many days of 2025, or of what comes after it, as numbers in one of several spellings."""
+    begins = date(2025, 1, 1) + timedelta(days=round(365 * shift))
+    found = [int(format(begins + timedelta(days=int(day)), form)) for day in random.integers(0, 365, count)]
+    return [(str(day), f"{day}.0", f" {day} ", f"{day:.8e}")[random.integers(4)] for day in found]
+
+
+def column(random: Random, count: int, sort: str, *, shape: int, shift: float, gaps: float) -> list[str]:
+    """That many texts of a column of that sort."""
+    if sort == "number":
         texts = [spell(random, float(value)) for value in numbers(random, count, shape, shift)]
-    elif kind == "boolean":
+    elif sort in {"day", "month"}:
+        texts = days(random, count, "%Y%m%d" if sort == "day" else "%Y%m", shift)
+    elif sort == "code":
+        drawn = np.minimum(random.geometric(0.2 + 0.1 * np.tanh(abs(shift)), count), (2, 5, 30)[shape % 3])
+        texts = [f"{code:0{2 + shape % 4}}" for code in drawn]  # 007 and 07 are different codes, of different columns
+    elif sort == "flag":
         words = (("true", "false"), ("1", "0"), ("1.000", "0.0"), ("Yes", "No"))[random.integers(4)]
         texts = [words[int(value)] for value in random.random(count) < 0.5 + 0.2 * np.tanh(shift)]
     else:
@@ -108,16 +132,17 @@ def read_by_pandas(columns: dict[str, list[str]], kinds: dict[str, str]) -> dict
 
 
 def judge(random: Random) -> tuple[Analysis, dict[str, Any], dict[str, Any], dict[str, str]]:
-    """A random table's analysis, what pandas read of its baseline and its window, and the columns' kinds."""
-    kinds = {f"c{index}": str(random.choice(["numeric", "numeric", "categorical", "boolean"])) for index in range(3)}
+    """A random table's analysis, what pandas read of its baseline and its window, and the columns' sorts."""
+    sorts = {f"c{index}": str(random.choice(_OFTEN)) for index in range(3)}
+    kinds = {name: SORTS[sort] for name, sort in sorts.items()}
     before, after = int(random.choice([1, 7, 60, 500, 3_000])), int(random.choice([1, 25, 300, 1_500]))
     parts: list[dict[str, list[str]]] = []
     shapes = {name: int(random.integers(56)) for name in kinds}
     holes = {name: float(random.choice([0, 0, 0.1, 0.5])) for name in kinds}
     for count, shift in ((before, 0.0), (after, float(random.choice([0, 0, 0.3, 1.5])))):
         drawn = {
-            name: column(random, count, kind, shape=shapes[name], shift=shift, gaps=holes[name])
-            for name, kind in kinds.items()
+            name: column(random, count, sort, shape=shapes[name], shift=shift, gaps=holes[name])
+            for name, sort in sorts.items()
         }
         if random.random() < 0.1:
             drawn["c0"] = [""] * count
@@ -128,27 +153,42 @@ def judge(random: Random) -> tuple[Analysis, dict[str, Any], dict[str, Any], dic
     captured = {"endpointInput": {"data": rows, "encoding": "JSON"}}
     line = json.dumps({"captureData": captured, "eventMetadata": metadata}).encode()
     analysis = analyse([("a.jsonl", [line])], *documents, WINDOW)
-    return analysis, read_by_pandas(parts[0], kinds), read_by_pandas(parts[1], kinds), kinds
+    look_alike(parts[0], sorts)
+    return analysis, read_by_pandas(parts[0], kinds), read_by_pandas(parts[1], kinds), sorts
+
+
+def look_alike(columns: dict[str, list[str]], sorts: dict[str, str]) -> None:
+    """`baseline` and `init` take codes for categories, and days and months for times."""
+    rows = [list(row) for row in zip(*columns.values(), strict=True)]
+    table = TableFile(Path("t.csv"), tuple(columns), lambda places, _: ([row[at] for at in places] for row in rows))
+    for name, seen in look(table, list(columns), silent).items():
+        if sorts[name] == "code" and seen.present:
+            assert seen.kind == "categorical", (name, seen)
+        if sorts[name] in {"day", "month"} and seen.present:
+            assert (seen.kind, seen.nature) == ("numeric", TIME), (name, seen)
 
 
 def check(seed: int, found: Found) -> None:
     """One table. Raises AssertionError where a number is off by more than its stated error, or is of nothing."""
-    analysis, before, after, kinds = judge(np.random.default_rng(seed))
+    analysis, before, after, sorts = judge(np.random.default_rng(seed))
     found.tables += 1
     found.verdicts[analysis.verdict] = found.verdicts.get(analysis.verdict, 0) + 1
     for feature in analysis.features:
         name = feature.name
-        if kinds[name] == "boolean":
+        if sorts[name] == "flag":
             old, new = (part[name].isin(["true", "1", "1.000", "Yes"]).astype(str) for part in (before, after))
         else:
             old, new = before[name], after[name]
         assert feature.present == len(new), (seed, name, feature.present, len(new))
         if not len(old) or not len(new):
             _is_nothing(feature, seed)
-        elif feature.reason in {"identifier", "time", "not_described"}:
+        elif sorts[name] in {"day", "month"}:
+            assert (feature.reason, feature.distance, feature.judged) == (TIME, None, False), (seed, feature)
+            found.aside += 1
+        elif feature.reason in {"identifier", "not_described"}:
             assert feature.distance is None
             assert not feature.judged
-        elif kinds[name] == "numeric":
+        elif sorts[name] == "number":
             _check_numbers(feature, old.to_numpy(), new.to_numpy(), found, seed)
         else:
             _check_texts(feature, old, new, found, seed)
@@ -219,7 +259,8 @@ computed from what pandas read of the same texts, rounded to float32. The larges
 
 Stated are {EXACT:g} for what is exact, {KS_ERROR} for the Kolmogorov-Smirnov statistic where the baseline has more
 than {K:,} values, and {WASSERSTEIN_ERROR} of the range for Wasserstein. Nothing without a value on both sides had a
-number or a verdict.
+number or a verdict. {found.aside:,} columns of days and months, written as numbers, were told from numbers and had
+none either; codes that begin with a zero were categories to `init`, to `baseline` and to the verdict.
 
 {described("numpy", "pandas", "scipy")}.
 """
