@@ -146,6 +146,9 @@ bench-table: setup  ## write docs/benchmarks/table.md: large, wide and unbalance
 decisions:  ## write docs/decisions/README.md, the index of decisions, anew
 	@$(PYTHON) docs/decisions/index.py
 
+shapes: $(VENV)/.test  ## write docs/data.md's tables anew: what is read of a capture, as the reader reads it
+	PYTHONPATH=src:.:tests/helpers $(BIN)/python tests/helpers/shapes.py
+
 structure:  ## print what the imports of src/ draw: rooms, floors, arrows up, circles, what is longest
 	@$(PYTHON) benchmarks/structure.py
 

@@ -2,8 +2,9 @@
 
 Each table has columns of numbers (smooth, tied, few values, heavy tails, constant, apart by less than float32 tells),
 of texts (few and many, in any script), of flags, of codes that begin with a zero, of days and months written as
-numbers, with gaps in every spelling that pandas knows and numbers in several. pandas reads the same text, scipy computes the distances between what pandas read, rounded to float32. What is
-published has to be within the stated error, and nothing that was not compared may have a number or a verdict.
+numbers, with gaps in every spelling that pandas knows and numbers in several. pandas reads the same text, scipy
+computes the distances between what pandas read, rounded to float32. What is published has to be within the stated
+error, and nothing that was not compared may have a number or a verdict.
 """
 
 from __future__ import annotations

@@ -1,32 +1,41 @@
-"""docs/data.md lists what is read of a request; every example in it is."""
+"""What is read of a capture, told and refused: every case, and docs/data.md, which is written from the cases."""
 
 from __future__ import annotations
 
-import re
-from base64 import b64encode
-from pathlib import Path
+import json
+from datetime import UTC, datetime
 
 import pytest
 from capture_records import line
+from shapes import ANSWERS, COLUMNS, PAGE, QUESTIONS, REFUSED, Answer, Question, answered, asked, written
 
-from retrain.capture.quarantine import Quarantine
-from retrain.capture.records import read
+from retrain.drift.analysis import analyse
+from retrain.drift.baseline import baseline_of
 
-TEXT = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"^\| (CSV|JSON) \| `(.+?)` \|", TEXT, re.MULTILINE)
-
-
-@pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize(("encoding", "body"), EXAMPLES)
-def test_every_documented_request_is_read(encoding: str, body: str, packed: bool) -> None:
-    data = body.replace("\\n", "\n")
-    if packed:
-        data, encoding = b64encode(data.encode()).decode(), "BASE64"
-    quarantine = Quarantine()
-    [capture] = read([line(data, encoding=encoding)], "a.jsonl", quarantine, columns=("age", "town"))
-    assert not quarantine.reasons
-    assert capture.rows in ([["44", "web"]], [["44", "web"], ["45", "app"]], [["44", ""], ["45", ""]])
+WINDOW = datetime(2026, 11, 22, 14, tzinfo=UTC), datetime(2026, 11, 22, 15, tzinfo=UTC)
 
 
-def test_the_table_is_there() -> None:
-    assert len(EXAMPLES) >= 16
+@pytest.mark.parametrize("case", [*QUESTIONS, *REFUSED], ids=lambda case: f"{case.encoding} {case.body}")
+def test_every_documented_request_is_read_as_it_says(case: Question) -> None:
+    assert asked(case) == case.rows
+
+
+@pytest.mark.parametrize("case", ANSWERS, ids=lambda case: f"{case.encoding} {case.body} {case.said}")
+def test_every_documented_answer_is_read_as_it_says(case: Answer) -> None:
+    assert answered(case) == case.read
+
+
+def test_the_page_is_what_the_cases_say() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert written(page) == page, "docs/data.md is not of these cases: make shapes"
+
+
+@pytest.mark.parametrize("case", [case for case in QUESTIONS if case.encoding != "BASE64"], ids=lambda case: case.body)
+def test_by_the_column_a_request_is_read_as_by_the_line(case: Question) -> None:
+    rows = [["44", "web"], ["45", "app"]] * 20
+    baseline = baseline_of(rows, {"age": "numeric", "town": "categorical"})
+    lines = [line(case.body, encoding=case.encoding, output=None)] * 600
+    fast, slow = (analyse([("a.jsonl", lines)], *baseline, WINDOW, fast=fast).document() for fast in (True, False))
+    assert json.dumps(fast | {"paths": None}) == json.dumps(slow | {"paths": None})
+    assert fast["records"] == 600
+    assert {item["name"] for item in fast["features"]} == set(COLUMNS)

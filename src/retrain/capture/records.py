@@ -138,6 +138,8 @@ def _capture(record: dict[str, Any], notes: Counter[str]) -> Capture:
     if isinstance(asked, dict) and isinstance(answered, dict) and not notes:
         if len(rows) == 1 < len(outputs) and _is_list(answered.get("data")):  # a bare list, of the only row
             answer_names, outputs = None, [[answer[0] for answer in outputs]]
+        if answer_names is None and len(outputs) == 1 < len(rows) == len(outputs[0]):  # one line has them all
+            outputs = [[value] for value in outputs[0]]
         outputs = _of_rows(outputs, rows, notes)
     return Capture(identity, _time(metadata), rows, outputs, names, answer_names)
 
