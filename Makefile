@@ -123,7 +123,7 @@ bench-estimates: $(VENV)/peers/.done  ## write docs/benchmarks/estimates.md: est
 	  --write docs/benchmarks/estimates.md --json .bench/estimates.json
 
 bench-driftharm: setup  ## write docs/benchmarks/driftharm.md: does an alarm mean harm (ten minutes)
-	OMP_NUM_THREADS=1 PYTHONPATH=src:. $(BIN)/python -m benchmarks.driftharm --first 5 \
+	OMP_NUM_THREADS=1 PYTHONPATH=src:. $(BIN)/python -m benchmarks.driftharm --first 10 \
 	  --write docs/benchmarks/driftharm.md --json .bench/driftharm.json
 
 bench-injections: $(VENV)/bench/.done  ## write docs/benchmarks/injections.md: how soon a change is found, how often too early

@@ -296,11 +296,20 @@ def _harm(one: Trial) -> bool:
     return one.analysis.triage or (harm is not None and harm.likely)
 
 
-def _quality(one: Trial, rows: NDArray[np.intp] | None = None) -> bool:
+def _judged(one: Trial, rows: NDArray[np.intp] | None = None) -> Verdict:
     known, chosen = quality_baseline(), slice(None) if rows is None else rows
     pairs = Pairs("binary", one.y[chosen], one.output[chosen], ("0", "1"), {})
-    found = judge_quality(pairs, len(one.y), known.demands, WINDOW, rules=known.rules, main=known.main)
-    return found.verdict is Verdict.DRIFTED
+    return judge_quality(pairs, len(one.y), known.demands, WINDOW, rules=known.rules, main=known.main).verdict
+
+
+def _quality(one: Trial, rows: NDArray[np.intp] | None = None) -> bool:
+    return _judged(one, rows) is Verdict.DRIFTED
+
+
+def _labels_first(one: Trial, rows: NDArray[np.intp] | None = None) -> bool:
+    """What opens an episode with `opens = "harm"` where labels come at once: they decide, if they can."""
+    verdict = _judged(one, rows)
+    return verdict is Verdict.DRIFTED or (verdict is Verdict.UNDECIDED and _harm(one)) or one.analysis.triage
 
 
 SIGNALS: Mapping[str, Callable[[Trial], bool]] = {
@@ -310,6 +319,8 @@ SIGNALS: Mapping[str, Callable[[Trial], bool]] = {
     "quality monitor, all labels": _quality,
     "drift that matters or quality, 5 % of the labels": lambda one: _harm(one) or _quality(one, one.few),
     "drift that matters or quality, all labels": lambda one: _harm(one) or _quality(one),
+    "quality, or drift that matters where 5 % of the labels are no answer": lambda one: _labels_first(one, one.few),
+    "quality, or drift that matters where all labels are no answer": _labels_first,
     "drift of any feature or quality, all labels": lambda one: _drift(one) or _quality(one),
 }
 
@@ -457,8 +468,8 @@ def report(found: Mapping[str, Any]) -> Iterator[str]:
 PREFACE = """Written by `make bench-driftharm`: the protocol of DriftHarm (aghasalim/drift-harm, MIT) with its synthetic
 suite rebuilt from its description, the model being XGBoost. How strong each archetype is was tuned to the published
 harm rates, after a first run with one replicate had printed signals. The rule of what matters was chosen on replicates
-0 to 3, its sensitivity with 0 to 4 in sight; later ones only verify it (`--first 5`). "Broken" tells a person and
-begins no episode. The drift monitor has no times here: rows are independent.
+0 to 3, its sensitivity with 0 to 4 in sight, that labels go first with 5 to 9; later ones only verify (`--first 10`).
+"Broken" tells a person and begins no episode. The drift monitor has no times here: rows are independent.
 """
 
 

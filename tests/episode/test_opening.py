@@ -33,6 +33,9 @@ QUIET = {"window_start": "2013-01-01T00:00:00Z", "window_end": "2013-01-02T00:00
 
 LATE = {**QUIET, "needed_rows": 100, "needed_reach": 0.8}
 SPARSE = {**QUIET, "window_start": "2013-03-31T00:00:00Z", "window_end": "2013-04-01T00:00:00Z", "rows": 300}
+HARM = {"window_start": "2013-03-31T00:00:00Z", "window_end": "2013-04-01T00:00:00Z", "opens": "harm"}
+STABLE: dict[str, Any] = {"verdict": "STABLE", "window_start": "2013-03-30T20:00:00Z", "window_end": "2013-03-31T20:00:00Z"}
+STABLE |= {"needed_reach": 0.8}
 
 
 def held(owner: str = "another", until: datetime = NOW + HOUR) -> dict[str, Any]:
@@ -99,6 +102,14 @@ def analysis(start: datetime, end: datetime) -> dict[str, Any]:
         (QUALITY, {"quality": {**QUIET, "dollars_a_month": 20.0, "training_dollars": 20.0}}, "open"),
         (QUALITY, {"quality": QUIET}, "open"),
         (trigger(), {"quality": {**QUIET, "dollars_a_month": 0.0, "training_dollars": 20.0}}, "open"),
+        # Labels that say the model is as good as it was, where harm alone opens an episode.
+        (trigger(), {"analysis": HARM, "quality": STABLE}, "quality_stands"),
+        (trigger(), {"analysis": HARM, "quality": {**STABLE, "window_end": "2013-03-31T19:00:00Z"}}, "open"),
+        (trigger(), {"analysis": HARM, "quality": {**STABLE, "verdict": "UNDECIDED"}}, "open"),
+        (trigger(), {"analysis": {**HARM, "opens": "any"}, "quality": STABLE}, "open"),
+        (trigger(), {"analysis": HARM}, "open"),
+        (QUALITY, {"analysis": HARM, "quality": STABLE}, "open"),
+        (replace(trigger(), asked="retrain"), {"analysis": HARM, "quality": STABLE}, "open"),
         # The lock.
         (trigger(), {"lock": held()}, "episode_open"),
         (BOOTSTRAP, {"lock": held()}, "episode_open"),

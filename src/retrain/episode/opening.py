@@ -136,6 +136,7 @@ def decide(trigger: Trigger, seen: Situation, rules: OpeningRules) -> Decision:
     not_now = {
         "budget_spent": trigger.trains and _spent(seen, rules),
         "not_worth_it": _pays_not(trigger, seen),
+        "quality_stands": trigger.kind == "alarm" and trigger.evidence != "QUALITY" and _denied(seen),
         "too_few_rows": trigger.kind == "alarm" and _hopeless(seen, rules),
     }
     if reason := next((reason for reason, applies in not_now.items() if applies), None):
@@ -175,6 +176,18 @@ def _hopeless(seen: Situation, rules: OpeningRules) -> bool:
     labelled = rows * (quality.get("label_coverage") or 1.0) * (grown / window)
     reach = (window + rules.label_wait - delay) / window
     return bool(labelled < needed or reach < quality.get("needed_reach", 0.0))
+
+
+def _denied(seen: Situation) -> bool:
+    """Whether labels of most of the window say already that the model is as good as it was, where only harm shall open
+    an episode. Should it get worse, the quality monitor's alarm says so.
+    """
+    drift, quality = seen.analysis or {}, seen.quality or {}
+    if drift.get("opens") != "harm" or quality.get("verdict") != "STABLE":
+        return False
+    start, end = (clock.parse(drift[name]) for name in ("window_start", "window_end"))
+    judged = clock.parse(quality["window_end"]) - start
+    return bool(judged >= quality.get("needed_reach", 1.0) * (end - start))
 
 
 def _news(trigger: Trigger, seen: Situation) -> datetime:

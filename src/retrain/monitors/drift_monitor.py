@@ -359,6 +359,7 @@ def _digest(analysis: Analysis) -> dict[str, Any]:
         "worst_feature": analysis.worst_feature,
         "drift_max": analysis.drift_max,
         "drift_harm": analysis.drift_harm,
+        "opens": analysis.opens,
         "threshold": analysis.threshold,
         "rows": analysis.rows,
         "bad_rows": sum(analysis.bad_rows.values()),
