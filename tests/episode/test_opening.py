@@ -34,7 +34,11 @@ QUIET = {"window_start": "2013-01-01T00:00:00Z", "window_end": "2013-01-02T00:00
 LATE = {**QUIET, "needed_rows": 100, "needed_reach": 0.8}
 SPARSE = {**QUIET, "window_start": "2013-03-31T00:00:00Z", "window_end": "2013-04-01T00:00:00Z", "rows": 300}
 HARM = {"window_start": "2013-03-31T00:00:00Z", "window_end": "2013-04-01T00:00:00Z", "opens": "harm"}
-STABLE: dict[str, Any] = {"verdict": "STABLE", "window_start": "2013-03-30T20:00:00Z", "window_end": "2013-03-31T20:00:00Z"}
+STABLE: dict[str, Any] = {
+    "verdict": "STABLE",
+    "window_start": "2013-03-30T20:00:00Z",
+    "window_end": "2013-03-31T20:00:00Z",
+}
 STABLE |= {"needed_reach": 0.8}
 
 

@@ -65,6 +65,15 @@ def running(ledger: Any, start: Any, data: None) -> Any:
     return episode
 
 
+def test_the_pipeline_is_told_what_the_champions_statistics_were_when_they_were_sealed(
+    ledger: Any, start: Any, sagemaker: Any, data: None
+) -> None:
+    crowned(ledger, seals={"s3://bucket/old/statistics.json": "5" * 64})
+    start(opened(ledger))
+    [parameters] = sagemaker.runs.values()
+    assert parameters["ChampionStatisticsSha256"] == "5" * 64
+
+
 def test_the_pipeline_gets_the_windows_captures_and_the_labels_since(
     ledger: Any, start: Any, store: Any, sagemaker: Any, data: None
 ) -> None:
@@ -171,6 +180,7 @@ def test_the_bootstrap_has_no_champion_no_captures_and_no_labels(
     assert json.loads(store.read(parameters["CapturesManifestUri"])) == nothing
     assert json.loads(store.read(parameters["LabelsManifestUri"])) == nothing
     assert parameters["ChampionModelUri"] == parameters["ChampionStatisticsUri"] == "s3://bucket/code/1/none/"
+    assert parameters["ChampionStatisticsSha256"] == "none"
     assert parameters["ReferenceUri"] == "s3://data/2013/"
     assert parameters["Bootstrap"] == "true"
     assert json.loads(store.read(parameters["HistoryManifestUri"])) == nothing

@@ -376,7 +376,7 @@ def step(episode: Episode, name: str = "", now: Any = NOW, **fields: Any) -> Ste
     return Step.of({"step": name, "episode": episode.payload(), "now": now.isoformat(), **fields})
 
 
-def crowned(ledger: Ledger, config: str = "old-config") -> None:
+def crowned(ledger: Ledger, config: str = "old-config", **fields: Any) -> None:
     """A champion that serves, from an episode long ago."""
     past = opened(ledger, trigger(parse("2013-01-01T00:00:00Z"), "bootstrap", bootstrap=True))
     ledger.switch_champion(
@@ -393,6 +393,7 @@ def crowned(ledger: Ledger, config: str = "old-config") -> None:
             "quality_constraints_uri": "s3://bucket/old/quality/constraints.json",
             "since": "2013-01-01T00:00:00Z",
             "episode_id": past.episode_id,
+            **fields,
         },
     )
     ledger.close(past, closed_at=past_end(), rearm_at=past_end(), outcome="promoted", reason="", detail="")

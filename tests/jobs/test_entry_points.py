@@ -114,9 +114,9 @@ def dataset(code: Path, root: Path, reference: str, output: str, bootstrap: bool
     return job(code, root, "dataset", *paths, *WINDOW, *flags)
 
 
-def baseline(code: Path, root: Path, data: str, output: str, earlier: str = "none"):
+def baseline(code: Path, root: Path, data: str, output: str, earlier: str = "none", seal: str = "none"):
     paths = ["--dataset", data, "--challenger", "model-1", "--earlier", earlier, "--output", output]
-    return job(code, root, "baseline", *paths)
+    return job(code, root, "baseline", *paths, "--earlier-sha256", seal)
 
 
 def evaluate(code: Path, root: Path, data: str, challenger: str, champion: str, output: str, bootstrap: bool = False):
@@ -442,7 +442,11 @@ def test_what_a_short_window_cannot_know_of_chance_is_the_earlier_baselines(loop
     earlier["features"][0]["chance"] = [day]
     (loop / "champion").mkdir()
     (loop / "champion" / "statistics.json").write_text(json.dumps(earlier))
-    done = baseline(code, loop, "dataset-hurried", "baseline-2", earlier="champion")
+    seal = sha256(loop / "champion" / "statistics.json")
+    tampered = baseline(code, loop, "dataset-hurried", "baseline-2", earlier="champion", seal=seal[::-1])
+    assert tampered.returncode == 1
+    assert tampered.stderr.startswith("artifact_tampered: the champion's statistics.json has SHA-256")
+    done = baseline(code, loop, "dataset-hurried", "baseline-2", earlier="champion", seal=seal)
     assert done.returncode == 0, done.stderr
     size, age, *_ = json.loads((loop / "baseline-2" / "statistics.json").read_text())["features"]
     assert [{**block, "over": None} for block in size["chance"]] == [{**day, "over": None}]

@@ -109,6 +109,7 @@ def start_retraining(
     if settings.adopt and champion is None and endpoint and is_foreign(endpoint, ledger):
         serves = adoptable_archive(endpoint, settings.initial_data_uri, sagemaker)
         ledger.note(episode, adopts_config=endpoint["EndpointConfigName"])  # and the roll-out replaces no other
+    statistics = str((champion or {}).get("statistics_uri") or "")
     parameters = {
         "EpisodeId": episode.episode_id,
         "EndpointName": episode.endpoint_name,
@@ -123,7 +124,8 @@ def start_retraining(
         "WindowEnd": item["window_end"],
         "ReferenceUri": settings.initial_data_uri if champion is None else champion["dataset_uri"],
         "ChampionModelUri": serves,
-        "ChampionStatisticsUri": none if champion is None else champion.get("statistics_uri") or none,
+        "ChampionStatisticsUri": statistics or none,
+        "ChampionStatisticsSha256": (champion or {}).get("seals", {}).get(statistics, "none"),
         "OutputUri": store.uri(folder),
         "CodeUri": settings.code_uri,
         "JobRoleArn": settings.job_role_arn,

@@ -14,9 +14,11 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 
+from retrain.core.errors import Refused
 from retrain.drift.baseline import baseline_of, read_statistics
 from retrain.drift.conditional import with_joint
 from retrain.drift.learning import inherit, with_chance
@@ -32,7 +34,9 @@ _BLOCK = 10_000  # rows that are in memory at a time
 
 def main(texts: list[str] | None = None) -> int:
     """0 when statistics.json and constraints.json are in the output folder."""
-    return run(compute, arguments(__doc__, ("dataset", "challenger", "earlier", "output")).parse_args(texts))
+    parser = arguments(__doc__, ("dataset", "challenger", "earlier", "output"))
+    parser.add_argument("--earlier-sha256", default="none", help="what was sealed of the champion's; none")
+    return run(compute, parser.parse_args(texts))
 
 
 def compute(options: argparse.Namespace) -> str:
@@ -47,13 +51,23 @@ def compute(options: argparse.Namespace) -> str:
     times, _ = parse_numbers([time for [time] in _window_rows(options.dataset, [TIME])])
     statistics = with_chance(statistics, rows(), times, answers)
     for file in sorted(options.earlier.glob("*.json")):  # none at bootstrap
-        statistics = inherit(statistics, read_statistics(file.read_bytes(), file.name), times)
+        statistics = inherit(statistics, read_statistics(_sealed(file, options.earlier_sha256), file.name), times)
     statistics = with_joint(statistics, rows, times)
     options.output.mkdir(parents=True, exist_ok=True)
     for name, document in (("statistics", statistics), ("constraints", constraints)):
         text = json.dumps(document, ensure_ascii=False, allow_nan=False)
         (options.output / f"{name}.json").write_text(text + "\n", encoding="utf-8")
     return f"baseline of {statistics['dataset']['item_count']} rows and {len(features)} features"
+
+
+def _sealed(file: Path, expected: str) -> bytes:
+    """The champion's statistics as they were judged; Refused("artifact_tampered") for any other: who could change what
+    is inherited could make every later monitor deafer.
+    """
+    content = file.read_bytes()
+    if expected not in {"none", found := sha256(content).hexdigest()}:
+        raise Refused("artifact_tampered", f"the champion's {file.name} has SHA-256 {found}, judged {expected}")
+    return content
 
 
 def _window_rows(dataset: Path, names: Sequence[str]) -> Iterator[list[str]]:

@@ -30,6 +30,7 @@ PARAMETERS = (
     "ReferenceUri",  # prefix of the champion's dataset; at bootstrap of the initial data
     "ChampionModelUri",  # the champion's model.tar.gz; at bootstrap the prefix of a placeholder
     "ChampionStatisticsUri",  # of the champion's baseline; at bootstrap the prefix of a placeholder
+    "ChampionStatisticsSha256",  # what the ledger has sealed of them; at bootstrap "none"
     "OutputUri",  # where everything that the episode makes goes
     "CodeUri",  # what the jobs run
     "JobRoleArn",
@@ -211,7 +212,7 @@ def _compute_baseline(challenger: Value, before: list[str]) -> Step:
             "earlier": ("S3Prefix", _parameter("ChampionStatisticsUri")),
         },
         output="baseline",
-        options={},
+        options={"--earlier-sha256": _parameter("ChampionStatisticsSha256")},
     )
     return {**step, "DependsOn": before}
 

@@ -230,7 +230,7 @@ class _Author:
                 "earlier": ("S3Prefix", self.parameter["ChampionStatisticsUri"]),
             },
             output="baseline",
-            options={},
+            options={"--earlier-sha256": self.parameter["ChampionStatisticsSha256"]},
             after=[dataset, trained],
         )
 
