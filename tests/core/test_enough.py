@@ -39,7 +39,7 @@ NEVER, OTHERWISE = True, False
         ),
         pytest.param(Plan(traffic=10, rows=100), [], id="fewer rows are asked for"),
         pytest.param(
-            Plan(traffic=0.5, rows=30, judged_labels=10),
+            Plan(traffic=0.5, rows=20, judged_labels=10),
             [("judged", OTHERWISE)],
             id="four weeks have too few rows for drift",
         ),

@@ -64,8 +64,8 @@ def test_a_cycle_that_outlives_its_captures_is_told_of_a_deployed_stack() -> Non
 @pytest.mark.parametrize(
     ("rows", "quality", "level"),
     [
-        (1000, {"needed_rows": 3000}, "ok"),  # in the window and two days of waiting
-        (1000, {"needed_rows": 3100}, "warning"),
+        (1000, {"needed_rows": 2000}, "ok"),  # in the window, and in the day of waiting whose labels come
+        (1000, {"needed_rows": 2100}, "warning"),
         (1000, {"needed_rows": 1000, "label_coverage": 0.25}, "warning"),
         (1000, {}, None),
         (0, {"needed_rows": 1000}, None),

@@ -116,7 +116,7 @@ def _kept(plan: Plan) -> Iterator[Conflict]:
 def _gathered(plan: Plan) -> Iterator[Conflict]:
     """The traffic has to bring the rows, before the first of them are gone."""
     hours = rows_in(plan)
-    if hours is None or hours <= plan.window + plan.wait:
+    if hours is None or hours <= plan.window + max(plan.wait - plan.delay, 0.0):  # to which a waiting window grows
         return
     span = f"{hours:.0f} hours of this traffic" if math.isfinite(hours) else "more than ever come"
     needs = f"an episode learns from {plan.rows} labelled rows, which is {span}"
