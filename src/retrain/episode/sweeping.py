@@ -7,7 +7,7 @@ models are removed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -53,10 +53,18 @@ def sweep(event: Any, *, sweeper: Sweeper) -> dict[str, Any]:
     if not isinstance(event, Mapping):
         raise MalformedEvent(f"expected an object, got {type(event).__name__}")
     now = moment(event, "time")
+    closer, endpoint_name = sweeper.closer, sweeper.endpoint_name
     closed, open_ = _close_what_is_over(now, sweeper)
-    told = _tell_what_was_not(now, sweeper)
-    serving = "" if open_ else _compare_with_ledger(now, sweeper)
-    removed = [] if open_ or serving or not _hourly(now) else _remove_what_is_old(now, sweeper)
+    last = closer.ledger.episodes(endpoint_name, _LAST)
+    told = _tell_what_was_not(last, now, sweeper)
+    serving, removed = "", []
+    champion = None if open_ else closer.ledger.champion(endpoint_name)
+    if champion is not None:
+        endpoint = closer.sagemaker.endpoint(endpoint_name)
+        serving = _compare_with_ledger(champion, endpoint, now, sweeper)
+        few = len(last) < _LAST and len(last) <= sweeper.retention.models  # all there are, and none too many
+        if not serving and not few and _hourly(now) and not any(what_is_wrong(champion, endpoint)):
+            removed = _remove_what_is_old(champion, now, sweeper)
     if closed or told:
         logger.warning("the sweep made up for something", closed=closed, told=told)
     return {"status": "swept", "closed": closed, "told": told, "serving": serving, "removed": removed}
@@ -101,10 +109,10 @@ def how_it_ended(
     return ended(status), ended_at
 
 
-def _tell_what_was_not(now: datetime, sweeper: Sweeper) -> list[str]:
+def _tell_what_was_not(last: Sequence[Mapping[str, Any]], now: datetime, sweeper: Sweeper) -> list[str]:
     """People know of every end, also where the notification failed or the episode was taken over."""
     told = []
-    for item in sweeper.closer.ledger.episodes(sweeper.endpoint_name, _LAST):
+    for item in last:
         episode_id = item["pk"].removeprefix("EPISODE#")
         if item["status"] != "CLOSED" or item.get("notified_at"):
             continue
@@ -115,13 +123,11 @@ def _tell_what_was_not(now: datetime, sweeper: Sweeper) -> list[str]:
     return told
 
 
-def _compare_with_ledger(now: datetime, sweeper: Sweeper) -> str:
+def _compare_with_ledger(
+    champion: Mapping[str, Any], endpoint: Mapping[str, Any] | None, now: datetime, sweeper: Sweeper
+) -> str:
     """What is wrong with what serves, "" if nothing; people are told when that changes."""
     closer, endpoint_name = sweeper.closer, sweeper.endpoint_name
-    champion = closer.ledger.champion(endpoint_name)
-    if champion is None:
-        return ""
-    endpoint = closer.sagemaker.endpoint(endpoint_name)
     if endpoint and endpoint["EndpointStatus"] in CHANGING:
         return ""
     known = closer.ledger.serving(endpoint_name)
@@ -147,20 +153,15 @@ def _compare_with_ledger(now: datetime, sweeper: Sweeper) -> str:
     return reason
 
 
-def _remove_what_is_old(now: datetime, sweeper: Sweeper) -> list[str]:
-    """The episodes whose models are gone now: none while anything but the champion serves."""
-    closer = sweeper.closer
-    champion = closer.ledger.champion(sweeper.endpoint_name)
-    endpoint = closer.sagemaker.endpoint(sweeper.endpoint_name)
-    if champion is None or endpoint is None or any(what_is_wrong(champion, endpoint)):
-        return []
+def _remove_what_is_old(champion: Mapping[str, Any], now: datetime, sweeper: Sweeper) -> list[str]:
+    """The episodes whose models are gone now. Nothing but the champion serves."""
     return remove_outdated(
         sweeper.endpoint_name,
         champion,
         now,
         rules=sweeper.retention,
-        ledger=closer.ledger,
-        sagemaker=closer.sagemaker,
+        ledger=sweeper.closer.ledger,
+        sagemaker=sweeper.closer.sagemaker,
     )
 
 
