@@ -39,13 +39,14 @@ from retrain.capture.ground_truth import Labels
 from retrain.capture.records import Capture
 from retrain.core.errors import Refused
 from retrain.drift.analysis import analyse
-from retrain.drift.baseline import from_csv
+from retrain.drift.baseline import baseline_of
 from retrain.drift.verdict import Verdict
 from retrain.gate.evidence import gather, level_of, score_rows
 from retrain.gate.rules import Level, judge
 from retrain.model.serving import Model
 from retrain.model.spec import CANDIDATES, Spec
 from retrain.model.table import Column, Table, category, concat, write_table
+from retrain.model.tables_on_disk import open_table
 from retrain.model.values import parse_numbers
 from retrain.quality.metrics import model_quality, score
 from retrain.quality.verdict import Pairs, judge_quality, read_baseline, suggest_constraints
@@ -288,7 +289,11 @@ def _baseline(spec: Spec, dataset: Dataset) -> tuple[dict[str, Any], dict[str, A
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "train.csv"
         write_table(file, rows)
-        return from_csv(file, {feature.name: feature.type for feature in spec.features}, spec.monitor)
+        return baseline_of(
+            open_table(file).rows([feature.name for feature in spec.features]),
+            {feature.name: feature.type for feature in spec.features},
+            spec.monitor,
+        )
 
 
 def _captures(window: Window) -> tuple[str, Iterator[str]]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import random
 import subprocess
 import sys
 import tarfile
@@ -23,37 +22,22 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
+from a_line import MODEL, month, upload
+
 from demo.replay import Answer, Replay
 from demo.stack import Stack, wait_for
-from demo.windows import Row, Source, Window
+from demo.windows import Window
 from local import LocalAws
 from retrain.model import serving
 from retrain.model.read_spec import parse_spec
 from retrain.operate.deployment import Deployment, find
 from retrain.operate.requests import ask, version_to_return_to
 
-MODEL = """
-[model]
-label = "y"
-task = "regression"
-metric = "rmse"
-[features]
-x = "numeric"
-group = "categorical"
-[hyperparameters]
-num_boost_round = 40
-[dataset]
-min_rows = 200
-[gate]
-min_rows = 50
-trade_off = 0.0
-suspect_labels = 1000.0
-"""
 QUESTIONS = 400  # different ones, asked over and over
 SAME = 1e-4
 # Strategy, and how many roll-outs go through and are turned back.
@@ -80,29 +64,14 @@ class Quiet(Replay):
         return []
 
 
-def rows(month: int, slope: float, count: int) -> Window:
-    """So many rows of a month, of y = slope * x + noise."""
-    draw = random.Random(month)  # noqa: S311
-    start = datetime(2026, month, 1, tzinfo=UTC)
-    end = (start + timedelta(days=32)).replace(day=1)
-    found = []
-    for place in range(count):
-        x, at = draw.gauss(0.0, 1.0), start + (end - start - timedelta(days=2)) * (place / count) + timedelta(hours=1)
-        found.append(Row(at, (f"{x:.4f}", draw.choice("ab")), f"{slope * x + draw.gauss(0, 0.1):.4f}"))
-    return Window(f"{start:%B}", start, end, found)
-
-
 def deployed(aws: LocalAws, folder: Path) -> tuple[Stack, dict[str, str]]:
     """The application with its first model, and the parameters that it was deployed with."""
-    Source("a line", MODEL, parse_spec(MODEL, "model.toml"), rows(1, 2.0, 1200).rows, []).write_initial(folder)
-    aws.client("s3").create_bucket(Bucket="initial")
-    for file in folder.iterdir():
-        aws.client("s3").upload_file(str(file), "initial", f"first/{file.name}")
+    first = upload(month(1), aws, folder)
     stack = Stack(aws, folder / "sam.log")
     stack.build()
     aws.set_clock(datetime(2026, 2, 1, tzinfo=UTC))
     parameters = {
-        "InitialDataUri": "s3://initial/first/",
+        "InitialDataUri": first,
         "MonitorSchedule": "cron(0 0 1 * ? *)",
         "QualitySchedule": "cron(0 0 1 * ? *)",
         "LabelDelayHours": "0",
@@ -229,11 +198,11 @@ def run(folder: Path, rate: float, scale: int) -> bool:
         stack, parameters = deployed(aws, folder / "initial")
         first = stack.champion()["model_data_uri"]
         known = find(aws.client, stack.name)
-        Quiet(stack, "a line", parse_spec(MODEL, "model.toml"), [rows(2, -2.0, 600)], lambda *_: None).run()
+        Quiet(stack, "a line", parse_spec(MODEL, "model.toml"), [month(2, -2.0, count=600)], lambda *_: None).run()
         ask(known, "retrain", reason="another truth")
         if (made := ended(stack, 2))["outcome"] != "promoted":
             raise SystemExit(f"there is no second model: {made.get('detail')}")
-        asked = [",".join(row.values) for row in rows(3, 1.0, QUESTIONS).rows]
+        asked = [",".join(row.values) for row in month(3, 1.0, count=QUESTIONS).rows]
         right = [answers(stack, uri, asked) for uri in (first, stack.champion()["model_data_uri"])]
         (folder / "questions").write_text("\n".join(asked))
         command = [sys.executable, "-m", "benchmarks.rollouts", "--client", aws.url, stack["EndpointName"], str(rate)]

@@ -13,14 +13,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from a_line import MODEL, month
+from a_line import MODEL, month, upload
 from canary import CATEGORY, PLANTED, Listener, planted, said
 from e2e import denials
 from runbook import look_up
 
 from demo.replay import Answer, Replay, WindowResult
 from demo.stack import Stack, wait_for
-from demo.windows import Source, Window
+from demo.windows import Window
 from local import LocalAws
 from retrain.model.read_spec import parse_spec
 
@@ -38,11 +38,7 @@ def aws(free_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lo
 @pytest.fixture(scope="module")
 def stack(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Stack:
     """The application with approval in the registry, its first model approved by hand and in service."""
-    folder = tmp_path_factory.mktemp("initial")
-    Source("a line", MODEL, parse_spec(MODEL, "model.toml"), month(1).rows, []).write_initial(folder)
-    aws.client("s3").create_bucket(Bucket="initial")
-    for file in folder.iterdir():
-        aws.client("s3").upload_file(str(file), "initial", f"first/{file.name}")
+    first = upload(month(1), aws, tmp_path_factory.mktemp("initial"))
     trust = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
     aws.client("iam").create_role(
         RoleName="monitors", AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]})
@@ -56,7 +52,7 @@ def stack(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Stack:
     with Registrar(stack, "Approved"):
         stack.deploy(
             {
-                "InitialDataUri": "s3://initial/first/",
+                "InitialDataUri": first,
                 "MonitorSchedule": "cron(0 0 1 * ? *)",
                 "QualitySchedule": "cron(0 0 1 * ? *)",
                 "LabelWaitHours": "1",

@@ -10,12 +10,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from a_line import MODEL, month
+from a_line import MODEL, month, upload
 from e2e import denials
 
 from demo.replay import Answer, Replay, WindowResult
 from demo.stack import Stack, wait_for
-from demo.windows import Row, Source, Window
+from demo.windows import Row, Window
 from local import LocalAws
 from retrain.model.read_spec import parse_spec
 
@@ -35,15 +35,11 @@ def aws(free_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lo
 @pytest.fixture(scope="module")
 def stack(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Stack:
     """The application with its first model in service."""
-    folder = tmp_path_factory.mktemp("initial")
-    Source("a line", MODEL, parse_spec(MODEL, "model.toml"), month(1).rows, []).write_initial(folder)
-    aws.client("s3").create_bucket(Bucket="initial")
-    for file in folder.iterdir():
-        aws.client("s3").upload_file(str(file), "initial", f"first/{file.name}")
+    first = upload(month(1), aws, tmp_path_factory.mktemp("initial"))
     stack = Stack(aws, tmp_path_factory.mktemp("log") / "sam.log")
     stack.build()
     aws.set_clock(BEGIN)
-    stack.deploy({"InitialDataUri": "s3://initial/first/", "RetrainOn": "evidence"})
+    stack.deploy({"InitialDataUri": first, "RetrainOn": "evidence"})
     wait_for("a champion", stack.champion, seconds=240)
     wait_for("the bootstrap's end", lambda: closed(stack), seconds=60)
     return stack

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from a_line import MODEL, month
+from a_line import MODEL, month, upload
 from e2e import denials
 from runbook import carry_out, look_up, prescribed, sections
 
 from demo.replay import Answer, Replay, WindowResult
 from demo.stack import Stack, wait_for
-from demo.windows import Source, Window
+from demo.windows import Window
 from local import LocalAws
 from retrain.core.errors import AwsRejected
 from retrain.model.read_spec import parse_spec
@@ -40,17 +40,13 @@ def aws(free_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lo
 @pytest.fixture(scope="module")
 def stack(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Stack:
     """The application as deployed, without a first model."""
-    folder = tmp_path_factory.mktemp("initial")
-    Source("a line", MODEL, parse_spec(MODEL, "model.toml"), month(1).rows, []).write_initial(folder)
-    aws.client("s3").create_bucket(Bucket="initial")
-    for file in folder.iterdir():
-        aws.client("s3").upload_file(str(file), "initial", f"first/{file.name}")
+    first = upload(month(1), aws, tmp_path_factory.mktemp("initial"))
     stack = Stack(aws, tmp_path_factory.mktemp("log") / "sam.log")
     stack.build()
     aws.set_clock(datetime(2026, 2, 1, tzinfo=UTC))
     stack.deploy(
         {
-            "InitialDataUri": "s3://initial/first/",
+            "InitialDataUri": first,
             "MonitorSchedule": "cron(0 0 1 * ? *)",
             "QualitySchedule": "cron(0 0 1 * ? *)",
             "LabelDelayHours": "0",

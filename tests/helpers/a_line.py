@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import random
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
-from demo.windows import Row, Window
+from demo.windows import Row, Source, Window
+from local import LocalAws
+from retrain.model.read_spec import parse_spec
 
 MODEL = """
 [model]
@@ -27,14 +30,23 @@ suspect_labels = 1000.0        # and the labels of the new one look wrong to all
 ROWS = 1200
 
 
-def month(number: int, slope: float = 2.0, shift: float = 0.0) -> Window:
-    """A month of rows of y = slope * x + noise, x around `shift`."""
+def month(number: int, slope: float = 2.0, shift: float = 0.0, count: int = ROWS) -> Window:
+    """A month of so many rows of y = slope * x + noise, x around `shift`."""
     draw = random.Random(number)
     start = datetime(2026, number, 1, tzinfo=UTC)
     end = (start + timedelta(days=32)).replace(day=1)
     rows = []
-    for place in range(ROWS):
+    for place in range(count):
         x = draw.gauss(shift, 1.0)
-        at = start + (end - start - timedelta(days=2)) * (place / ROWS) + timedelta(hours=1)
+        at = start + (end - start - timedelta(days=2)) * (place / count) + timedelta(hours=1)
         rows.append(Row(at, (f"{x:.4f}", draw.choice("ab")), f"{slope * x + draw.gauss(0, 0.1):.4f}"))
     return Window(f"{start:%B}", start, end, rows)
+
+
+def upload(first: Window, aws: LocalAws, folder: Path) -> str:
+    """The window's rows are what the first model learns from; returns their place, for `InitialDataUri`."""
+    Source("a line", MODEL, parse_spec(MODEL, "model.toml"), first.rows, []).write_initial(folder)
+    aws.client("s3").create_bucket(Bucket="initial")
+    for file in folder.iterdir():
+        aws.client("s3").upload_file(str(file), "initial", f"first/{file.name}")
+    return "s3://initial/first/"

@@ -6,13 +6,10 @@ tools read. What we read may be AWS's own, with parts missing.
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -20,7 +17,6 @@ import numpy as np
 
 from retrain.capture.answers import Answers
 from retrain.core import names
-from retrain.core.errors import Refused
 from retrain.drift.chance import Blocks, read_blocks
 from retrain.drift.constraints import render_constraints
 from retrain.drift.distances import Steps
@@ -171,30 +167,6 @@ def baseline_of(
     return statistics, constraints
 
 
-def from_csv(
-    path: Path | str,
-    features: Mapping[str, str],
-    options: Mapping[str, Any] | MonitorOptions | None = None,
-    predictions: Iterable[str | float] | None = None,
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """statistics.json and constraints.json of a CSV file with a header, in bounded memory.
-
-    Columns that are no features are left out. `options` is the section [monitor] of model.toml. Raises
-    Refused("schema_mismatch", …) naming file and column.
-    """
-    path = Path(path)
-    options = options if isinstance(options, MonitorOptions) else MonitorOptions.of(options or {}, features)
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file)
-        header = next(reader, [])
-        if missing := [name for name in features if name not in header]:
-            raise Refused(
-                "schema_mismatch", f"{path.name} lacks the columns {', '.join(missing)}: it has {', '.join(header)}"
-            )
-        places = [header.index(name) for name in features]
-        return baseline_of(_chosen(reader, places, len(header), path.name), features, options, predictions)
-
-
 def render_statistics(profile: Profile, prediction: ColumnProfile | None = None) -> dict[str, Any]:
     """statistics.json of the profile, and of the model's output as one more feature."""
     columns = dict(profile.columns) | ({PREDICTION: prediction} if prediction is not None else {})
@@ -269,16 +241,6 @@ def _string_statistics(name: str, column: CategoricalProfile) -> dict[str, Any]:
             },
         },
     }
-
-
-def _chosen(reader: Iterator[list[str]], places: Sequence[int], width: int, file: str) -> Iterator[list[str]]:
-    number = 1
-    while chunk := list(islice(reader, 10_000)):
-        for row in chunk:
-            number += 1
-            if len(row) != width:
-                raise Refused("schema_mismatch", f"{file}, row {number}: {len(row)} columns, the header has {width}")
-            yield [row[place] for place in places]
 
 
 def _output(texts: Sequence[str]) -> ColumnProfile:
