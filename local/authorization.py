@@ -128,6 +128,8 @@ def contexts(action: str, body: bytes, content_type: str) -> list[dict[str, Any]
         return [{"events:source": item.get("Source"), "events:detail-type": item.get("DetailType")} for item in entries]
     if action == "cloudwatch:PutMetricData":
         return [{"cloudwatch:namespace": _decoded(body, content_type).get("Namespace")}]
+    if action in {"dynamodb:GetItem", "dynamodb:UpdateItem"} and (key := json.loads(body).get("Key")):
+        return [{"dynamodb:LeadingKeys": [key["pk"]["S"]]}]
     return [{}]
 
 

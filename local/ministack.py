@@ -36,7 +36,7 @@ from local.xray import XRay
 
 SERVICES = (
     "s3,sqs,sns,dynamodb,lambda,iam,sts,logs,events,monitoring,states,cloudformation,kms,cloudtrail,scheduler,ssm,"
-    "tagging,ecr"
+    "tagging,ecr,apigateway"
 )
 # What AWS's Python runtimes bring along; everything else a function has to be deployed with.
 RUNTIME_LIBRARIES = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urllib3")
@@ -119,6 +119,7 @@ class Platform:
         self._use_alarms()
         self._use_lambda(runtime)
         self._use_async_invocations()
+        self._use_http_apis()
         self._use_state_machines()
         self._add_services()
         self._add_resource_types()
@@ -128,7 +129,7 @@ class Platform:
     # The clock ----------------------------------------------------------------------------------------------------
 
     def _use_clock(self) -> None:
-        from ministack.services import cloudwatch, eventbridge, scheduler, stepfunctions
+        from ministack.services import apigateway, cloudwatch, eventbridge, scheduler, stepfunctions
 
         clock = self.clock
         shown = SimpleNamespace(**{name: getattr(wall, name) for name in dir(wall) if not name.startswith("_")})
@@ -141,7 +142,7 @@ class Platform:
             def now(cls, tz: Any = None) -> Any:
                 return clock.now().astimezone(tz or UTC)
 
-        cloudwatch.time = scheduler.time = shown
+        apigateway.time = cloudwatch.time = scheduler.time = shown
         # Only the events' own time: what EventBridge puts into queues is stamped as SQS and Lambda stamp theirs.
         eventbridge._now_ts = clock.time
         stepfunctions.now_iso = lambda: _iso(clock.now())
@@ -419,6 +420,24 @@ class Platform:
 
         eventbridge._invoke_target = invoke_target
         eventbridge._dispatch_to_lambda = dispatch
+
+    def _use_http_apis(self) -> None:
+        """API Gateway invokes a function whose own policy lets that API, and says no more than AWS's does if not."""
+        from ministack.services import apigateway
+
+        invoke = apigateway._invoke_lambda_proxy
+
+        async def invoke_proxy(
+            integration: dict[str, Any], api: str, stage: str, path: str, method: str, *rest: Any, **named: Any
+        ) -> Any:
+            function = integration["integrationUri"]
+            route = f"arn:aws:execute-api:{REGION}:{ACCOUNT}:{api}/{stage}/{method}{path}"
+            if not _service_may("apigateway", "lambda:InvokeFunction", "lambda", function, route):
+                content = {"Content-Type": "application/json"}
+                return 500, content, json.dumps({"message": "Internal Server Error"}).encode()
+            return await invoke(integration, api, stage, path, method, *rest, **named)
+
+        apigateway._invoke_lambda_proxy = invoke_proxy
 
     # Step Functions ---------------------------------------------------------------------------------------------------
 

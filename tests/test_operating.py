@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from a_line import MODEL, month, upload
@@ -53,11 +57,64 @@ def stack(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Stack:
             "WindowHours": "744",
             "CooldownHours": "0",
             "NotificationEmail": "ada@example.com",
+            "ApprovalMode": "registry",
+            "ApproverEmail": "ada@example.com",
         }
     )
+    Mailbox(stack).subscribe()
     wait_for("a champion", stack.champion, seconds=240)
     wait_for("the bootstrap's end", lambda: ended(stack, 1), seconds=60)
     return stack
+
+
+class Mailbox:
+    """What the approver is sent: a queue that hears what an address would."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.url = stack.aws.client("sqs").create_queue(QueueName="approver")["QueueUrl"]
+
+    def subscribe(self) -> None:
+        found = self.stack.aws.client("cloudformation").describe_stack_resource(
+            StackName=self.stack.name, LogicalResourceId="FirstApprover"
+        )
+        topic = found["StackResourceDetail"]["PhysicalResourceId"]
+        sqs = self.stack.aws.client("sqs")
+        arn = sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        policy = {
+            "Statement": [
+                {
+                    "Effect": "Allow",
+                    "Principal": {"Service": "sns.amazonaws.com"},
+                    "Action": "sqs:SendMessage",
+                    "Resource": arn,
+                }
+            ]
+        }
+        sqs.set_queue_attributes(QueueUrl=self.url, Attributes={"Policy": json.dumps(policy)})
+        self.stack.aws.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+
+    def link(self) -> str:
+        """The link in the next mail."""
+
+        def letter() -> Any:
+            return self.stack.aws.client("sqs").receive_message(QueueUrl=self.url, WaitTimeSeconds=1).get("Messages")
+
+        [message] = wait_for("a mail to the approver", letter, seconds=240)
+        return str(json.loads(message["Body"])["Message"].splitlines()[-1])
+
+
+def browse(address: str, **fields: str) -> tuple[int, str, dict[str, str]]:
+    """Status, page and headers of what a browser would ask for; names below localhost are this machine there."""
+    split = urlsplit(address)
+    where = f"http://127.0.0.1:{split.port}{split.path}" + (f"?{split.query}" if split.query else "")
+    data = urlencode(fields).encode() if fields else None
+    request = urllib.request.Request(where, data, headers={"Host": split.netloc})
+    try:
+        with urllib.request.urlopen(request) as said:
+            return said.status, said.read().decode(), dict(said.headers)
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode(), dict(error.headers)
 
 
 def documented_events() -> list[tuple[str, str, str]]:
@@ -125,8 +182,9 @@ def test_paused_it_opens_no_episode_although_the_alarm_fires_and_resumed_a_perso
     assert sections()["DriftAlarm"][-1][3:] == ("resume",)
     for command in sections()["DriftAlarm"]:
         carry_out(command, stack)
-    episode = followed(stack, "retrain", "--reason", "the fair is over")
+    episode = approved_on_the_page(stack, lambda: followed(stack, "retrain", "--reason", "the fair is over"))
     assert (episode["trigger"], episode["outcome"]) == ("retrain", "promoted"), episode.get("detail")
+    assert episode["decided_by"] == "the first approver, by link"
     assert version(stack) == "2"
     look_up("promoted", stack, EPISODE=str(episode["episode_id"]))
     code, listed = retrain(stack, "episodes")
@@ -134,6 +192,27 @@ def test_paused_it_opens_no_episode_although_the_alarm_fires_and_resumed_a_perso
     spans = retrain(stack, "trace", str(episode["episode_id"]))[1]
     assert {"Start Pipeline", "Update Endpoint", "Close Episode"} <= {span["name"] for span in spans}
     assert any(span["kind"] == "pipeline" for span in spans)
+
+
+def approved_on_the_page(stack: Stack, follow: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What follows when its challenger is approved on the page, after all that should not have approved it."""
+    with ThreadPoolExecutor(1) as other:
+        following = other.submit(follow)
+        address = Mailbox(stack).link()
+        assert address.startswith(stack["ApprovalPageUrl"])
+        page, token = stack["ApprovalPageUrl"], parse_qs(urlsplit(address).query)["token"][0]
+        status, shown, headers = browse(address)
+        assert (status, "Shall the challenger serve flights?" in shown) == (200, True)
+        assert "default-src 'none'" in headers["content-security-policy"]
+        claims, _, code = token.partition(".")
+        forged = f"{claims[:-4]}AAAA.{code}"
+        bad = [browse(f"{page}?token={forged}"), browse(page), browse(page, token=forged, decision="approve")]
+        assert stack.episodes()[-1].get("decision") is None
+        assert browse(page, token=token, decision="approve")[0] == 200
+        bad += [browse(address), browse(page, token=token, decision="approve")]
+        bad += [browse(page, token=token, decision="reject")]
+        assert {(status, said) for status, said, _ in bad} == {(404, bad[0][1])}, "forged, none, replayed, too late"
+        return following.result()
 
 
 def test_a_rollback_takes_model_config_and_baseline_back_together_and_forth_again(stack: Stack) -> None:
@@ -259,6 +338,16 @@ def test_no_such_stack_is_bad_input(stack: Stack) -> None:
 
 def test_every_call_of_the_application_was_allowed(stack: Stack) -> None:
     assert denials(stack, "operating") == []
+
+
+def test_no_link_is_in_any_log(stack: Stack) -> None:
+    token = '"token'
+    logs = stack.aws.client("logs")
+    groups = [group["logGroupName"] for group in logs.describe_log_groups()["logGroups"]]
+    said = "".join(event["message"] for name in groups for event in logs.filter_log_events(logGroupName=name)["events"])
+    assert "decision made" in said
+    assert token not in said
+    assert "execute-api" not in said
 
 
 def quiet(*_: object) -> None:

@@ -32,6 +32,7 @@ def handler(event: Any, _context: Any) -> dict[str, Any]:
             sagemaker=sagemaker,
             callbacks=adapters.callbacks(),
             topic=adapters.topic(),
+            links=adapters.links(),
         )
     return judge_challenger(
         step, rules=rules, ledger=ledger, store=adapters.store(), sagemaker=sagemaker, bus=adapters.bus()

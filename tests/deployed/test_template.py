@@ -15,7 +15,11 @@ from samcli.yamlhelper import yaml_parse
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 
-from local import reference
+from local import ACCOUNT, REGION, reference
+from local.policies import Call, allows, grants, roles
+from local.template import resolved
+from local.template import source as written
+from local.template import translated as made_of
 from retrain.episode.closing import LONGEST_CALL
 from retrain.episode.sweeping import EVERY
 from retrain.pipeline.definition import CANDIDATE_JOBS, definition
@@ -39,6 +43,12 @@ def translated() -> dict[str, Resource]:
     translator = Translator({}, Parser())
     result: dict[str, Resource] = translator.translate(source, values)["Resources"]
     return result
+
+
+@cache
+def built() -> Resource:
+    """The whole of it, for local.template's reading."""
+    return made_of(written())
 
 
 def of_type(kind: str) -> dict[str, Resource]:
@@ -258,8 +268,7 @@ def test_messages_and_the_ledger_are_encrypted_with_the_stacks_key() -> None:
     assert ledger["SSESpecification"]["KMSMasterKeyId"] == key
     assert ledger["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
     assert ledger["BillingMode"] == "PAY_PER_REQUEST"
-    [data_key] = of_type("AWS::KMS::Key").values()
-    assert data_key["EnableKeyRotation"] is True
+    assert of_type("AWS::KMS::Key")["DataKey"]["EnableKeyRotation"] is True
 
 
 def test_what_holds_data_outlives_the_stack() -> None:
@@ -382,12 +391,21 @@ def refused(**given: str) -> list[str]:
             return not holds(operands[0], given)
         if function == "Fn::Or":
             return any(holds(operand, given) for operand in operands)
-        return given[operands[0]["Ref"]] == operands[1]
+        if function == "Fn::And":
+            return all(holds(operand, given) for operand in operands)
+        left, right = (given[side["Ref"]] if isinstance(side, dict) else side for side in operands)
+        return left == right
 
     native = dict.fromkeys(("NativeMonitoringSchedule", "NativeMonitoringRole", "NativeDriftMetrics"), "")
     others = {"ApprovalMode": "auto", "NotificationEmail": "", "Rollout": "auto", "EndpointInstanceCount": "1"}
     others |= {"AutoApproveHours": "", "AutoApproveAWeek": "0", "AutoApproveGain": "0"}
-    others |= {"SubnetIds": "", "SecurityGroupIds": ""}
+    others |= {
+        "SubnetIds": "",
+        "SecurityGroupIds": "",
+        "Approvers": "1",
+        "ApproverEmail": "",
+        "SecondApproverEmail": "",
+    }
     others |= {"AutoApproveNewData": "true", "AdoptEndpoint": "false", "InitialDataUri": "", "CandidateJobs": "one"}
     values = {**native, **others, **given}
     return [
@@ -416,12 +434,61 @@ def test_approval_by_a_person_is_refused_where_nobody_would_be_asked() -> None:
     assert refused(**defaults) == ["SomebodyIsAsked"], "the defaults ask for an address"
     assert refused(ApprovalMode="registry", NotificationEmail="ada@example.com") == []
     assert refused(ApprovalMode="registry", NotificationEmail="elsewhere") == []
+    assert refused(ApprovalMode="registry", ApproverEmail="ada@example.com") == []
     assert refused(ApprovalMode="auto") == []
     assert refused(ApprovalMode="auto", AutoApproveNewData="false") == ["SomebodyIsAsked"]
     assert refused(ApprovalMode="auto", AutoApproveAWeek="2") == ["SomebodyIsAsked"], "people are asked then, too"
     pattern = TEMPLATE["Parameters"]["NotificationEmail"]["AllowedPattern"]
     assert all(re.fullmatch(pattern, text) for text in ("", "elsewhere", "ada@example.com"))
     assert not re.fullmatch(pattern, "nowhere")
+
+
+def test_two_approvers_have_two_links() -> None:
+    ada, ben = "ada@example.com", "ben@example.com"
+    assert refused(Approvers="2", ApproverEmail=ada, SecondApproverEmail=ben) == refused(ApproverEmail=ada) == []
+    assert refused(Approvers="2") == [], "both in the registry"
+    assert refused(Approvers="2", ApproverEmail=ada) == ["TwoApproversHaveTwoLinks"]
+    assert refused(Approvers="2", ApproverEmail=ada, SecondApproverEmail=ada) == ["SecondApproverIsTheSecond"]
+    assert refused(Approvers="2", SecondApproverEmail=ben) == ["SecondApproverIsTheSecond"]
+    assert refused(ApproverEmail=ada, SecondApproverEmail=ben) == ["SecondApproverIsTheSecond"]
+
+
+def test_the_approval_page_is_off_by_default_and_all_of_it_is_there_with_an_address() -> None:
+    off, on = resolved(built(), ApproverEmail="", SecondApproverEmail="", Approvers="1"), resolved(built())
+    page = {name for name, item in built()["Resources"].items() if "Approv" in item.get("Condition", "")}
+    assert page == set(on) - set(off)
+    assert page == {
+        *("LinkKey", "FirstApprover", "SecondApprover", "ApproversPolicy", "ApproverSendsLinks"),
+        *("ApprovalPage", "ApprovalPageRole", "ApprovalPageLogs"),
+        *("ApprovalApi", "ApprovalApiStage", "ApprovalApiIntegration", "ApprovalApiMayAsk"),
+        *("ApprovalApiShows", "ApprovalApiDecides"),
+    }
+    variables = off["Approver"]["Properties"]["Environment"]["Variables"]
+    assert {variables[name] for name in ("APPROVER_TOPICS", "APPROVAL_PAGE_URL", "LINK_KEY_ARN")} == {""}
+
+
+def test_links_are_made_by_the_approver_and_verified_by_the_page_and_the_page_touches_episodes_only() -> None:
+    there = roles(built())
+    makes = {(role, action) for role in there for grant in grants(there[role]) if "Mac" in (action := grant.action)}
+    assert makes == {("ApproverRole", "kms:GenerateMac"), ("ApprovalPageRole", "kms:VerifyMac")}
+    [key] = [item for item in of_type("AWS::KMS::Key").values() if item.get("KeySpec")]
+    assert (key["KeySpec"], key["KeyUsage"]) == ("HMAC_256", "GENERATE_VERIFY_MAC")
+    table = resolved(built())["ApprovalPage"]["Properties"]["Environment"]["Variables"]["LEDGER_TABLE"]
+    for keys, may in ((["EPISODE#flights-1"], True), (["ENDPOINT#flights"], False), (["STACK"], False)):
+        asked = Call(
+            "ApprovalPageRole",
+            "dynamodb:UpdateItem",
+            f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{table}",
+            {"dynamodb:LeadingKeys": keys},
+        )
+        assert allows(there["ApprovalPageRole"], asked) is may, keys
+
+
+def test_whoever_calls_the_page_in_a_loop_is_slowed_down_and_its_address_is_in_no_log() -> None:
+    [stage] = of_type("AWS::ApiGatewayV2::Stage").values()
+    assert stage["DefaultRouteSettings"] == {"ThrottlingRateLimit": 5, "ThrottlingBurstLimit": 10}
+    assert "AccessLogSettings" not in stage
+    assert functions()["ApprovalPage"]["Timeout"] < 30, "API Gateway does not wait longer"
 
 
 @pytest.mark.parametrize("rollout", ["canary", "linear"])

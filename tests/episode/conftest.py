@@ -50,10 +50,10 @@ def judge(ledger: Any, store: Any, sagemaker: Any, bus: Any) -> Answer:
 
 @pytest.fixture
 def request_(ledger: Any, sagemaker: Any, callbacks: Any, topic: Any) -> Answer:
-    def call(episode: Any, token: Any = "token", rules: Any = REGISTRY) -> dict[str, Any]:
+    def call(episode: Any, token: Any = "token", rules: Any = REGISTRY, links: Any = None) -> dict[str, Any]:
         asked = step(episode, "request_approval", task_token=token)
         return request_approval(
-            asked, rules=rules, ledger=ledger, sagemaker=sagemaker, callbacks=callbacks, topic=topic
+            asked, rules=rules, ledger=ledger, sagemaker=sagemaker, callbacks=callbacks, topic=topic, links=links
         )
 
     return call

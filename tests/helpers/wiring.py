@@ -77,6 +77,8 @@ PARAMETERS = {
 # What the other variables hold.
 HELD = {
     "ACCOUNT": ACCOUNT,
+    "APPROVAL_PAGE_URL": "ApprovalApi.ApiEndpoint/",
+    "APPROVER_TOPICS": ",".join(arn("sns", f"{STACK}-{name}Approver") for name in ("First", "Second")),
     "ALARM_ARNS": ",".join(arn("cloudwatch", f"alarm:{STACK}-{name}") for name in ("DriftAlarm", "NativeDriftAlarm")),
     "BUCKET": f"{STACK}-databucket",
     "CODE_URI": "PublishedPipeline.CodeUri",
@@ -84,6 +86,7 @@ HELD = {
     "INTAKE_ROLE_ARN": arn("iam", f"role/{STACK}-IntakeRole", f":{ACCOUNT}"),
     "JOB_ROLE_ARN": arn("iam", f"role/{STACK}-JobRole", f":{ACCOUNT}"),
     "KMS_KEY_ARN": KEY,
+    "LINK_KEY_ARN": arn("kms", f"key/{STACK}-LinkKey"),
     "LEDGER_TABLE": f"{STACK}-Ledger",
     "MAX_EVENT_AGE_HOURS": "24",
     "MONTHLY_EPISODES": "31",

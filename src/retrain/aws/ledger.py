@@ -31,6 +31,7 @@ STILL_OPEN = "#status = :open"
 ARMED = "(attribute_not_exists(#at) OR #at <= :now)"  # the last episode's cool-down is over
 NEWER = "(attribute_not_exists(last_transition) OR last_transition <= :at)"  # not older than what we know already
 UNDECIDED = "attribute_not_exists(decision)"
+NO_FIRST_APPROVAL = "attribute_not_exists(first_approval_by)"
 # No roll-out began that whoever closes the episode does not know of: he has to ask the endpoint first.
 ROLLED_OUT_AS_SEEN = "(attribute_not_exists(endpoint_config_name) OR endpoint_config_name = :rolled_out)"
 UNPAID = "(attribute_not_exists(paid_for) OR NOT contains(paid_for, :arn))"
@@ -306,6 +307,17 @@ class Ledger:
                 "SET decision = :decision, decided_by = :by, decided_at = :now",
                 f"{STILL_OPEN} AND {UNDECIDED}",
                 {":decision": decision, ":by": by, ":now": clock.render(now), ":open": "OPEN"},
+            )
+        )
+
+    def approve_first(self, episode_id: str, by: str) -> bool:
+        """The open episode has a first of two approvals; True if it is this one, made now."""
+        return self._table.write(
+            update(
+                _episode(episode_id),
+                "SET first_approval_by = :by",
+                f"{STILL_OPEN} AND {UNDECIDED} AND {NO_FIRST_APPROVAL}",
+                {":by": by, ":open": "OPEN"},
             )
         )
 

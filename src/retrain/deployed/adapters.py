@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import cache
 
 from retrain.aws.calls import client
 from retrain.aws.cloudwatch import CloudWatch
 from retrain.aws.events import Bus
+from retrain.aws.kms import Macs
 from retrain.aws.ledger import Ledger
 from retrain.aws.s3 import Store
 from retrain.aws.sagemaker import SageMaker
@@ -15,6 +17,7 @@ from retrain.aws.sqs import RejectedEvents
 from retrain.aws.stepfunctions import Callbacks, StateMachine
 from retrain.core.telemetry import NAMESPACE
 from retrain.deployed.settings import setting
+from retrain.episode.approval_links import Links
 
 
 @cache
@@ -69,3 +72,17 @@ def rejected() -> RejectedEvents:
 def bus() -> Bus:
     """The default event bus."""
     return Bus(client("events"))
+
+
+@cache
+def macs() -> Macs:
+    """The key that signs approval links."""
+    return Macs(client("kms"), setting("LINK_KEY_ARN", str))
+
+
+@cache
+def links() -> Links | None:
+    """Links to the approval page, None if the stack has none."""
+    topics = [Topic(client("sns"), arn) for arn in setting("APPROVER_TOPICS", str).split(",") if arn]
+    lasting = timedelta(hours=setting("APPROVAL_TIMEOUT_HOURS", float))
+    return Links(setting("APPROVAL_PAGE_URL", str), macs(), tuple(topics), lasting) if topics else None

@@ -125,10 +125,17 @@ def approval() -> ApprovalRules:
             least_gain=setting("AUTO_APPROVE_GAIN", float),
             most_a_week=setting("AUTO_APPROVE_A_WEEK", int),
             hours=setting("AUTO_APPROVE_HOURS", lambda text: OfficeHours.of(text) if text else None),
-            eyes=setting("APPROVERS", int),
+            eyes=approvers(),
             news=setting("AUTO_APPROVE_NEW_DATA", _flag),
         ),
+        by_link=bool(setting("APPROVER_TOPICS", _list)),
     )
+
+
+@cache
+def approvers() -> int:
+    """How many people have to approve."""
+    return setting("APPROVERS", int)
 
 
 @cache

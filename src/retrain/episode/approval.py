@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from retrain.aws.sagemaker import SageMaker
     from retrain.aws.sns import Topic
     from retrain.aws.stepfunctions import Callbacks
+    from retrain.episode.approval_links import Links
 
 EVALUATION = "EvaluateChallenger"  # the pipeline's step whose job writes evaluation.json
 DECISIONS = {"Approved": "approved", "Rejected": "rejected"}
@@ -40,7 +41,10 @@ MODES = frozenset({"auto", "registry"})
 
 @dataclass(frozen=True)
 class ApprovalRules:
-    """Whose challengers are judged here, and who approves: `auto` the gate alone, `registry` a person as well."""
+    """Whose challengers are judged here, and who approves: `auto` the gate alone, `registry` a person as well.
+
+    `by_link`: approvers have links to the approval page.
+    """
 
     endpoint_name: str
     mode: str
@@ -48,6 +52,7 @@ class ApprovalRules:
     region: str
     model_package_group: str
     policy: ApprovalPolicy = field(default_factory=ApprovalPolicy)
+    by_link: bool = False
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -229,9 +234,19 @@ def summary(gate: Mapping[str, Any]) -> str:
 
 
 def request_approval(
-    step: Step, *, rules: ApprovalRules, ledger: Ledger, sagemaker: SageMaker, callbacks: Callbacks, topic: Topic
+    step: Step,
+    *,
+    rules: ApprovalRules,
+    ledger: Ledger,
+    sagemaker: SageMaker,
+    callbacks: Callbacks,
+    topic: Topic,
+    links: Links | None = None,
 ) -> dict[str, Any]:
-    """The ledger keeps the task token and people were asked, or the decision they had made already was passed on."""
+    """The ledger keeps the task token and people were asked, or the decision they had made already was passed on.
+
+    With `links`, those who approve were sent one each.
+    """
     token = step.fields.get("task_token")
     if not isinstance(token, str) or not token:
         raise MalformedEvent("request_approval needs a task_token")
@@ -240,6 +255,7 @@ def request_approval(
     ledger.note(episode, task_token=token)
     status = str(sagemaker.model_package(item["model_package_arn"]).get("ModelApprovalStatus"))
     alone = rules.policy.eyes == 1 or status == "Rejected"
+    by_link_only = rules.by_link and rules.policy.eyes == 2
     if status in DECISIONS and alone:  # somebody was quicker than this message
         ledger.decide(episode.episode_id, DECISIONS[status], "registry", step.now)
     item = ledger.held(episode)
@@ -259,13 +275,18 @@ def request_approval(
             f"Episode        {episode.episode_id}",
             f"Report         {item.get('page_uri')}",
             f"               {item.get('page_url')}",
-            "",
-            "Approve or reject the package in the Model Registry, for example with",
-            f"aws sagemaker update-model-package --model-package-arn {item['model_package_arn']} "
-            "--model-approval-status Approved",
         ]
     )
-    attempt("notify", lambda: topic.publish(f"{rules.endpoint_name}: approve the challenger?", text))
+    registry = [
+        f"{'Reject' if by_link_only else 'Approve or reject'} the package in the Model Registry, for example with",
+        f"aws sagemaker update-model-package --model-package-arn {item['model_package_arn']} "
+        f"--model-approval-status {'Rejected' if by_link_only else 'Approved'}",
+    ]
+    subject = f"{rules.endpoint_name}: approve the challenger?"
+    if links:
+        links.send(step, item, subject, text)
+        registry = ["Approvers were sent a link each.", *registry]
+    attempt("notify", lambda: topic.publish(subject, "\n".join([text, "", *registry])))
     return {"status": "requested"}
 
 
@@ -309,29 +330,44 @@ def hear_decision(
         return ignored("not_a_decision")
     if rules.policy.eyes == 2 and status == "Approved" and not item.get("decision"):
         first = item.get("first_approval_by")
-        if first in {None, who}:
-            return _first_of_two(episode_id, item, who, ledger=ledger, sagemaker=sagemaker, topic=topic)
+        if first in {None, who} or rules.by_link:
+            return _half_approved(episode_id, item, who, rules=rules, ledger=ledger, sagemaker=sagemaker, topic=topic)
         who = f"{first} and {who}"
     decision = DECISIONS[status]
     if not ledger.decide(episode_id, decision, who, now):
         return _repeat(episode_id, decision, who, ledger=ledger, callbacks=callbacks, topic=topic)
     logger.info("decision made", decision=decision, by=who)
-    return _pass_on(episode_id, decision, ledger, callbacks)
+    return pass_on(episode_id, decision, ledger, callbacks)
 
 
-def _first_of_two(
-    episode_id: str, item: Mapping[str, Any], who: str, *, ledger: Ledger, sagemaker: SageMaker, topic: Topic
+def _half_approved(
+    episode_id: str,
+    item: Mapping[str, Any],
+    who: str,
+    *,
+    rules: ApprovalRules,
+    ledger: Ledger,
+    sagemaker: SageMaker,
+    topic: Topic,
 ) -> dict[str, Any]:
-    """The first approval is kept, and the package waits for another person's; the same person's is none."""
+    """The first approval is kept, and the package waits for another person's; the same person's is none.
+
+    Where approvers have links, the registry's are none: whether an identity and a link are two people, nobody can tell.
+    """
     arn = str(item["model_package_arn"])
-    episode = Episode(episode_id, str(item["endpoint_name"]), int(item["fence"]), bool(item["bootstrap"]))
-    ledger.note(episode, first_approval_by=who)
-    sagemaker.set_approval(arn, "PendingManualApproval", f"first of two approvals, by {who}")
-    _tell(topic, f"{arn} was approved by {who}. It needs another person's approval, too.")
-    return ignored("first_of_two")
+    if rules.by_link:
+        reason, rest, why = "not_by_link", "Two people have to, by their links.", f"approved by {who}, not by link"
+    else:
+        episode = Episode(episode_id, str(item["endpoint_name"]), int(item["fence"]), bool(item["bootstrap"]))
+        ledger.note(episode, first_approval_by=who)
+        reason, rest = "first_of_two", "It needs another person's approval, too."
+        why = f"first of two approvals, by {who}"
+    sagemaker.set_approval(arn, "PendingManualApproval", why)
+    _tell(topic, f"{arn} was approved by {who}. {rest}")
+    return ignored(reason)
 
 
-def _pass_on(episode_id: str, decision: str, ledger: Ledger, callbacks: Callbacks) -> dict[str, Any]:
+def pass_on(episode_id: str, decision: str, ledger: Ledger, callbacks: Callbacks) -> dict[str, Any]:
     """The waiting state knows the decision; if none waits yet, it will find the decision in the ledger."""
     token = (ledger.episode(episode_id) or {}).get("task_token")
     if token and not callbacks.succeed(token, {"decision": decision}):
@@ -345,7 +381,7 @@ def _repeat(
     """The first decision stays. The same one again may be what is left of an attempt that died half-way."""
     item = ledger.episode(episode_id) or {}
     if item.get("decision") == decision:
-        _pass_on(episode_id, decision, ledger, callbacks)
+        pass_on(episode_id, decision, ledger, callbacks)
     else:
         _tell(
             topic,
