@@ -13,6 +13,8 @@ from benchmarks.cloud import ACCOUNT, REGION, Cloud
 from benchmarks.simulate import Traffic, play
 from retrain.core import clock, names
 from retrain.deployed import adapters
+from retrain.operate.deployment import Deployment
+from retrain.operate.requests import event_of
 
 IMAGE = f"{'1' * 12}.dkr.ecr.us-east-1.amazonaws.com/xgboost:3.2-0"
 
@@ -113,3 +115,24 @@ def test_a_paused_loop_opens_nothing_until_it_is_resumed(hands: Hands) -> None:
 def test_in_the_middle_of_an_episode_nothing_is_turned_back(hands: Hands) -> None:
     assert adapters.ledger().open_episode_id(hands.endpoint)
     assert hands.ask("rollback", target="x") == {"action": "ignored", "reason": "episode_open"}
+
+
+class Sts:
+    """Tells who asks; its clock goes on."""
+
+    def __init__(self) -> None:
+        self.minutes = 0
+
+    def get_caller_identity(self) -> dict[str, Any]:
+        self.minutes += 1
+        headers = {"date": f"Sun, 01 Feb 2026 00:{self.minutes:02}:00 GMT"}
+        return {"Account": ACCOUNT, "Arn": "arn:ada", "ResponseMetadata": {"HTTPHeaders": headers}}
+
+
+def test_a_request_has_the_time_at_which_it_is_made_however_long_the_process_lives() -> None:
+    sts = Sts()
+    stack_id = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/drift-retrain/1"
+    deployed = Deployment(lambda _: sts, "drift-retrain", stack_id, {}, {"EndpointName": "flights"}, {}, {})
+    first, later = (event_of("resume", deployed, {}) for _ in range(2))
+    assert (first["time"], later["time"]) == ("2026-02-01T00:01:00Z", "2026-02-01T00:02:00Z")
+    assert first["detail"] == {"endpoint_name": "flights", "by": "arn:ada"}

@@ -164,7 +164,7 @@ def _ask(options: argparse.Namespace) -> int:
     detail = {"reason": getattr(options, "reason", "")}
     try:
         if options.request == "pause" and options.until:
-            detail["until"] = clock.render(requests.moment_of(options.until, deployed.caller.now))
+            detail["until"] = clock.render(requests.moment_of(options.until, deployed.caller().now))
         if options.request == "retrain":
             for name, text in (("window_start", options.start), ("window_end", options.end)):
                 detail[name] = clock.render(clock.parse(text)) if text else ""
@@ -186,7 +186,7 @@ def _stop(options: argparse.Namespace) -> int:
     if not item or not item.get("execution_arn"):
         print("no episode is open", file=sys.stderr)
         return NOT_DONE
-    deployed.executions.stop(str(item["execution_arn"]), f"{options.reason} ({deployed.caller.arn})")
+    deployed.executions.stop(str(item["execution_arn"]), f"{options.reason} ({deployed.caller().arn})")
     answer = {"action": "done", "episode_id": episode_id}
     _say(options, answer, words.answer(answer))
     return WELL

@@ -43,9 +43,8 @@ class Deployment:
         """Where the stack is."""
         return self.stack_id.split(":")[3]
 
-    @cached_property
     def caller(self) -> Caller:
-        """Who asks, and when."""
+        """Who asks, and what time it is now."""
         return caller(self.clients("sts"))
 
     @cached_property

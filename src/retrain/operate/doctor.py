@@ -192,7 +192,7 @@ def _finding(conflict: Conflict) -> Finding:
 
 
 def _captures(deployed: Deployment) -> Iterator[Finding]:
-    champion, now = deployed.ledger.champion(deployed.endpoint_name), deployed.caller.now
+    champion, now = deployed.ledger.champion(deployed.endpoint_name), deployed.caller().now
     if champion is None:
         return
     window = timedelta(hours=_number(deployed.parameters, "WindowHours", 24))
@@ -205,7 +205,7 @@ def _captures(deployed: Deployment) -> Iterator[Finding]:
 
 
 def _labels(deployed: Deployment) -> Iterator[Finding]:
-    now = deployed.caller.now
+    now = deployed.caller().now
     span = timedelta(hours=max(_number(deployed.parameters, "QualitySilenceHours", 48), 24))
     found = deployed.store.keys_between("labels", now - span, now)
     if found:

@@ -63,7 +63,7 @@ def event_here(event: Mapping[str, Any], deployed: Deployment) -> dict[str, Any]
         "s3://bucket/": deployed.store.uri(""),
         '"flights-champion"': f'"{champion.get("episode_id", "flights-champion")}"',
     }
-    text = json.dumps(_as_if_now(event, deployed.caller.now))
+    text = json.dumps(_as_if_now(event, deployed.caller().now))
     for example, ours in sorted(replaced.items(), key=lambda pair: -len(pair[0])):
         text = text.replace(example, ours)
     return dict(json.loads(text))

@@ -41,7 +41,7 @@ def status(deployed: Deployment) -> dict[str, Any]:
 
     `attention` has a sentence for everything that a person should look at; [] is how it should be.
     """
-    now, endpoint, ledger = deployed.caller.now, deployed.endpoint_name, deployed.ledger
+    now, endpoint, ledger = deployed.caller().now, deployed.endpoint_name, deployed.ledger
     champion, lock = ledger.champion(endpoint), ledger.lock(endpoint)
     serving = deployed.sagemaker.endpoint(endpoint)
     owner = lock.get("owner")
@@ -145,7 +145,7 @@ def trace(deployed: Deployment, episode_id: str) -> list[dict[str, Any]]:
             for step in deployed.sagemaker.pipeline_steps(str(arn))
             if step.get("StartTime")
         ]
-    now = deployed.caller.now
+    now = deployed.caller().now
     return [
         {
             "kind": kind,

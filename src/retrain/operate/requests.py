@@ -20,17 +20,18 @@ def ask(deployed: Deployment, request: str, **detail: Any) -> dict[str, Any]:
 
 def event_of(request: str, deployed: Deployment, detail: Mapping[str, Any]) -> dict[str, Any]:
     """The request as an event, as EventBridge would deliver it."""
+    caller = deployed.caller()
     said = {name: value for name, value in detail.items() if value not in {None, ""}}
     return {
         "version": "0",
         "id": str(uuid.uuid4()),
         "detail-type": names.REQUESTS[request],
         "source": "retrain",
-        "account": deployed.caller.account,
+        "account": caller.account,
         "region": deployed.region,
-        "time": clock.render(deployed.caller.now),
+        "time": clock.render(caller.now),
         "resources": [],
-        "detail": {"endpoint_name": deployed.endpoint_name, "by": deployed.caller.arn, **said},
+        "detail": {"endpoint_name": deployed.endpoint_name, "by": caller.arn, **said},
     }
 
 
