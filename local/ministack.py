@@ -6,6 +6,7 @@ Pinned to one version. Nothing else in this folder imports `ministack`, but for 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import copy
 import json
@@ -26,7 +27,7 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs
 
-from local import ACCOUNT, REGION, alarms, authorization, cloudformation, reference
+from local import ACCOUNT, REGION, alarms, authorization, cloudformation, reference, searching
 from local.authorization import Check, Record
 from local.clock import Clock
 from local.metering import Meter, embedded_metrics
@@ -316,6 +317,16 @@ class Platform:
 
         cloudwatch._evaluate_alarm = evaluate
         cloudwatch._dispatch_alarm_actions = dispatch
+        get_metric_data = cloudwatch._get_metric_data
+
+        def get_data(params: Any, data: Any, is_cbor: bool, is_json: bool = False) -> Any:
+            if is_cbor or is_json:
+                series = [(key, points[-1]) for key, points in list(cloudwatch._metrics.items()) if points]
+                known = [(space, name, point.get("Dimensions") or {}) for (space, name, _), point in series]
+                data = {**data, "MetricDataQueries": [*searching.expanded(data["MetricDataQueries"], known)]}
+            return get_metric_data(params, data, is_cbor, is_json)
+
+        cloudwatch._get_metric_data = get_data
 
     def put_event(self, source: str, detail_type: str, detail: dict[str, Any], resources: list[str]) -> None:
         """The event is on the default bus as an AWS service puts it there, and its rules' targets were invoked."""
@@ -451,7 +462,7 @@ class Platform:
             sfn._emit_execution_status_event,
         )
         task, callback, fail = sfn._execute_task, sfn._invoke_with_callback, sfn._fail_execution
-        call = sfn._call_lambda
+        call, add = sfn._call_lambda, sfn._add_event
         headers: dict[str, str] = {}
 
         def start_execution(data: dict[str, Any]) -> Any:
@@ -471,6 +482,8 @@ class Platform:
             )
             _trace_header.set(header)
             execution = sfn._executions[arn]
+            for event in execution["events"]:  # that it has started
+                log(execution, event)
             _machine_role.set(sfn._state_machines[execution["stateMachineArn"]].get("roleArn", ""))
             definition = json.loads(sfn._state_machines[execution["stateMachineArn"]]["definition"])
             limit = definition.get("TimeoutSeconds", 99_999_999) * (sfn._SFN_WAIT_SCALE or 1)
@@ -540,12 +553,23 @@ class Platform:
             self.meter.add("AWS/States", {"StateMachineArn": execution["stateMachineArn"]}, {name: 1.0})
             tell(execution)
 
+        def add_event(execution: dict[str, Any], kind: str, details: dict[str, Any] | None = None) -> Any:
+            event = add(execution, kind, details)
+            log(execution, event)
+            return event
+
+        def log(execution: dict[str, Any], event: dict[str, Any]) -> None:
+            machine = sfn._state_machines.get(execution["stateMachineArn"]) or {}
+            with contextlib.suppress(Exception):  # as on AWS, an execution goes on without its log
+                _log_execution(machine, execution["executionArn"], event)
+
         def load_state(data: dict[str, Any] | None) -> None:
             running = [key for key, saved in (data or {}).get("executions", {}).items() if saved["status"] == "RUNNING"]
             load(data)
             # They did not survive; whoever listens has to hear of it.
             self._interrupted = [sfn._executions[key] for key in running if key in sfn._executions]
 
+        sfn._add_event = add_event
         sfn._start_execution = start_execution
         sfn._run_execution = run_execution
         sfn._execute_task = execute_task
@@ -615,9 +639,31 @@ class Platform:
         provisioners._cw_metric_alarm_record = with_metric_math
 
     def _use_cloudtrail(self) -> None:
-        """CloudTrail names every call by its operation, and records management events only, as without a trail."""
+        """CloudTrail names every call by its operation and its role's session, and records management events only."""
         from ministack import app
+        from ministack.services import cloudtrail, sts
 
+        note = cloudtrail.record_event
+
+        def record_event(**named: Any) -> None:
+            note(**named)
+            session = sts._sessions.get(named["access_key_id"]) or {}
+            role, _, who = str(session.get("Arn", "")).partition(":assumed-role/")[2].partition("/")
+            if not role:
+                return
+            event = cloudtrail._get_event_queue()[-1]
+            told = json.loads(event["CloudTrailEvent"])
+            issuer = {"type": "Role", "arn": f"arn:aws:iam::{ACCOUNT}:role/{role}", "userName": role}
+            told["userIdentity"] = {
+                "type": "AssumedRole",
+                "arn": session["Arn"],
+                "accountId": ACCOUNT,
+                "accessKeyId": named["access_key_id"],
+                "sessionContext": {"sessionIssuer": {**issuer, "accountId": ACCOUNT}},
+            }
+            event.update(Username=who, CloudTrailEvent=json.dumps(told))
+
+        cloudtrail.record_event = record_event
         record, name_of = app._maybe_record_cloudtrail, app._ct_event_name
 
         def record_call(service: str, method: str, path: str, headers: dict[str, str], body: bytes, *rest: Any) -> None:
@@ -674,6 +720,33 @@ def _no_such_role(role: str) -> tuple[int, dict[str, str], bytes]:
     )
     body = json.dumps({"__type": "ValidationException", "message": said}).encode()
     return 400, {"Content-Type": "application/x-amz-json-1.1", "x-amzn-ErrorType": "ValidationException"}, body
+
+
+def _log_execution(machine: dict[str, Any], execution: str, event: dict[str, Any]) -> None:
+    """The event is in the machine's log group, if it has one; without what states pass on, unless that is asked for."""
+    from ministack.services import cloudwatch_logs
+
+    config = {name.lower(): value for name, value in (machine.get("loggingConfiguration") or {}).items()}
+    if config.get("level") != "ALL":
+        return
+    destination = {name.lower(): value for name, value in config["destinations"][0].items()}["cloudwatchlogsloggroup"]
+    group = next(iter(destination.values())).removesuffix(":*").rpartition(":log-group:")[2]
+    details: dict[str, Any] = next((value for name, value in event.items() if name.endswith("Details")), {})
+    if not config.get("includeexecutiondata"):
+        details = {name: value for name, value in details.items() if name not in {"input", "output", "parameters"}}
+    line = {
+        "id": str(event["id"]),
+        "type": event["type"],
+        "details": details,
+        "previous_event_id": str(event["id"] - 1),
+        "event_timestamp": str(int(datetime.fromisoformat(event["timestamp"]).timestamp() * 1000)),
+        "execution_arn": execution,
+    }
+    stream = {"logGroupName": group, "logStreamName": f"states/{execution.rpartition(':')[2]}"}
+    cloudwatch_logs._create_log_stream(stream)
+    cloudwatch_logs._put_log_events(
+        {**stream, "logEvents": [{"timestamp": int(wall.time() * 1000), "message": json.dumps(line)}]}
+    )
 
 
 def _may_publish(target: str, alarm: str) -> bool:

@@ -9,8 +9,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -230,6 +233,59 @@ def test_a_rollback_takes_model_config_and_baseline_back_together_and_forth_agai
     assert stack.champion()["statistics_uri"] == before["statistics_uri"]
     code, said = retrain(stack, "rollback", "--to", "9", "--reason", "no such version")
     assert (code, "those that did are 1" in said) == (3, True), said
+
+
+class Clients:
+    """Who asks the endpoint all the time; while it is changing, of what lies so far out that one answer fits all."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack, self._over, self._numbers = stack, Event(), count()
+        self._threads = [Thread(target=self._ask) for _ in range(3)]
+
+    def _ask(self) -> None:
+        sagemaker, runtime = self._stack.aws.client("sagemaker"), self._stack.aws.client("sagemaker-runtime")
+        while not self._over.wait(0.01):
+            changing = sagemaker.describe_endpoint(EndpointName="flights")["EndpointStatus"] == "Updating"
+            number = next(self._numbers)
+            x = 1e6 + number if changing else 3.0 + number % 97 / 97
+            runtime.invoke_endpoint(EndpointName="flights", ContentType="text/csv", Body=f"{x},a\n".encode())
+
+    def __enter__(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+
+@contextmanager
+def baking_for(stack: Stack, seconds: int) -> Iterator[None]:
+    """The endpoint updater has another BakeSeconds, as after a deployment with that parameter."""
+    functions, name = stack.aws.client("lambda"), find(stack.aws.client, stack.name).resources["EndpointUpdater"]
+    before = functions.get_function_configuration(FunctionName=name)["Environment"]
+    changed = {"Variables": {**before["Variables"], "BAKE_SECONDS": str(seconds)}}
+    functions.update_function_configuration(FunctionName=name, Environment=changed)
+    yield
+    functions.update_function_configuration(FunctionName=name, Environment=before)
+
+
+def test_a_roll_out_under_which_all_answers_are_the_same_is_taken_back_by_itself(stack: Stack) -> None:
+    champion, serving, name = stack.champion(), stack.serving(), "PredictionSanityAlarm"
+    alarm = find(stack.aws.client, stack.name).resources[name]
+
+    def state() -> str:
+        return str(stack.aws.client("cloudwatch").describe_alarms(AlarmNames=[alarm])["MetricAlarms"][0]["StateValue"])
+
+    with baking_for(stack, 1500), Clients(stack):
+        episode = followed(stack, "rollback", "--to", "1", "--reason", "it knew better")
+    assert (episode["outcome"], episode["reason"]) == ("failed", "rolled_back"), episode.get("detail")
+    assert name in str(episode["detail"])
+    assert (stack.champion(), stack.serving()) == (champion, serving)
+    look_up("rolled_back", stack, EPISODE=str(episode["episode_id"]))
+    stack.aws.set_clock(find(stack.aws.client, stack.name).caller().now + timedelta(minutes=5))
+    wait_for("the alarm to calm down", lambda: state() == "OK", seconds=60)
 
 
 def test_in_the_middle_of_an_episode_nothing_is_turned_back_and_a_person_may_stop_it(stack: Stack) -> None:

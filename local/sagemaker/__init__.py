@@ -17,6 +17,7 @@ from local.sagemaker.models import Models
 from local.sagemaker.monitoring import Monitoring
 from local.sagemaker.pipelines import Pipelines
 from local.sagemaker.registry import Registry
+from local.sagemaker.search import Search
 from local.sagemaker.store import Access, Resource, Store
 from local.wire import ApiError, model
 
@@ -40,6 +41,7 @@ class SageMaker:
         self.models = Models(self.store, self.registry)
         self.pipelines = Pipelines(self.store, self.jobs, self.registry, self.models)
         self.monitoring = Monitoring(self.store)
+        self.searching = Search(self.store)
         self.hosting = Hosting(self.store, self.models, wait_scale)
         # What was captured before the clock is set belongs to the time before.
         clock.on_set(self.hosting.capture.flush)
@@ -47,7 +49,16 @@ class SageMaker:
     @property
     def parts(self) -> tuple[object, ...]:
         """The parts that have operations, each a method."""
-        return (self.jobs, self.registry, self.pipelines, self.models, self.hosting, self.monitoring, self)
+        return (
+            self.jobs,
+            self.registry,
+            self.pipelines,
+            self.models,
+            self.hosting,
+            self.monitoring,
+            self.searching,
+            self,
+        )
 
     def handle(self, operation: str, params: Resource) -> Resource:
         """The operation's answer; ApiError for what SageMaker refuses, and for what this one does not do."""
@@ -102,7 +113,7 @@ class SageMaker:
 
 def operations() -> list[str]:
     """The operations that this SageMaker does."""
-    parts = (Jobs, Registry, Pipelines, Models, Hosting, Monitoring, SageMaker)
+    parts = (Jobs, Registry, Pipelines, Models, Hosting, Monitoring, Search, SageMaker)
     methods = {name for part in parts for name in vars(part) if not name.startswith("_")}
     return [name for name in model("sagemaker").operation_names if snake(name) in methods]
 

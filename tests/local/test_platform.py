@@ -430,6 +430,58 @@ def test_cloudtrail_tells_who_called_sagemaker(bench: Bench) -> None:
     assert events[0]["EventSource"] == "sagemaker.amazonaws.com"
 
 
+def test_cloudtrail_tells_the_role_under_which_a_call_was_made(bench: Bench) -> None:
+    bench.function("caller", "import boto3\ndef handler(*_):\n    boto3.client('sns').create_topic(Name='by-a-role')\n")
+    bench.invoke("caller", {})
+    wanted = [{"AttributeKey": "EventName", "AttributeValue": "CreateTopic"}]
+    events = bench.client("cloudtrail").lookup_events(LookupAttributes=wanted)["Events"]
+    [event] = [event for event in events if '"by-a-role"' in event["CloudTrailEvent"]]
+    identity = json.loads(event["CloudTrailEvent"])["userIdentity"]
+    assert (event["Username"], identity["type"]) == ("caller", "AssumedRole")
+    assert identity["sessionContext"]["sessionIssuer"]["arn"] == bench.role
+
+
+def test_a_search_finds_every_metric_of_its_dimensions_and_words(bench: Bench) -> None:
+    cloudwatch, now = bench.client("cloudwatch"), datetime.now(UTC)
+    for name, value in (("feature_baseline_drift_age", 0.2), ("feature_baseline_drift_fare", 0.4), ("drift_max", 0.4)):
+        for endpoint in ("searched", "other"):
+            dimensions = [{"Name": "Endpoint", "Value": endpoint}]
+            point = {"MetricName": name, "Dimensions": dimensions, "Value": value, "Timestamp": now}
+            cloudwatch.put_metric_data(Namespace="Searched", MetricData=[point])
+    expression = "SEARCH('{Searched,Endpoint} Endpoint=\"searched\" feature_baseline_drift', 'Maximum', 300)"
+    found = cloudwatch.get_metric_data(
+        MetricDataQueries=[{"Id": "drift", "Expression": expression}],
+        StartTime=now - timedelta(hours=1),
+        EndTime=now + timedelta(hours=1),
+    )["MetricDataResults"]
+    assert {(item["Id"], item["Label"], *item["Values"]) for item in found} == {
+        ("drift", "feature_baseline_drift_age", 0.2),
+        ("drift", "feature_baseline_drift_fare", 0.4),
+    }
+
+
+def test_a_state_machines_log_tells_what_it_did_and_not_what_it_was_given(bench: Bench) -> None:
+    logs, machines = bench.client("logs"), bench.client("stepfunctions")
+    logs.create_log_group(logGroupName="machine")
+    arn = logs.describe_log_groups(logGroupNamePrefix="machine")["logGroups"][0]["arn"]
+    logged = {"level": "ALL", "destinations": [{"cloudWatchLogsLogGroup": {"logGroupArn": arn}}]}
+    definition = {"StartAt": "Pass On", "States": {"Pass On": {"Type": "Pass", "End": True}}}
+    machine = machines.create_state_machine(
+        name="logged", definition=json.dumps(definition), roleArn=bench.role, loggingConfiguration=logged
+    )["stateMachineArn"]
+    machines.start_execution(stateMachineArn=machine, input='{"token": "secret"}')
+
+    def said() -> list[dict[str, Any]]:
+        events = logs.filter_log_events(logGroupName="machine")["events"]
+        lines = [json.loads(event["message"]) for event in events]
+        return lines if lines and lines[-1]["type"] == "ExecutionSucceeded" else []
+
+    lines = bench.eventually(said)
+    assert [line["type"] for line in lines][:2] == ["ExecutionStarted", "PassStateEntered"]
+    assert lines[1]["details"]["name"] == "Pass On"
+    assert "secret" not in json.dumps(lines)
+
+
 def test_cloudtrail_records_management_events_by_the_name_of_their_operation(bench: Bench) -> None:
     bench.client("sts").get_caller_identity()
     bench.client("cloudwatch").list_dashboards()

@@ -55,6 +55,31 @@ def test_a_package_waits_for_approval_unless_it_says_otherwise(house: House) -> 
     assert [package["ModelApprovalStatus"] for package in found] == ["PendingManualApproval", "Approved"]
 
 
+def test_packages_are_searched_by_what_they_say(house: House) -> None:
+    first = register(house, CustomerMetadataProperties={"episode_id": "e1"})
+    second = register(house, ModelApprovalStatus="Approved", CustomerMetadataProperties={"episode_id": "e2"})
+
+    def found(*filters: tuple[str, str, str], **more: Any) -> list[str]:
+        asked = [{"Name": name, "Operator": operator, "Value": value} for name, operator, value in filters]
+        said = house.call("Search", Resource="ModelPackage", SearchExpression={"Filters": asked, **more})
+        return sorted(item["ModelPackage"]["ModelPackageArn"] for item in said["Results"])
+
+    assert found(("ModelApprovalStatus", "Equals", "Approved")) == [second]
+    assert found(("CustomerMetadataProperties.episode_id", "In", "e1,e3")) == [first]
+    assert found(("ModelPackageVersion", "GreaterThan", "1")) == [second]
+    assert found(("CreationTime", "LessThan", "2000-01-01T00:00:00Z")) == []
+    either = (("ModelPackageVersion", "Equals", "1"), ("ModelPackageVersion", "Equals", "2"))
+    assert found(*either) == []
+    assert found(*either, Operator="Or") == [first, second]
+    [page] = house.call("Search", Resource="ModelPackage", MaxResults=1)["Results"]
+    assert page["ModelPackage"]["ModelPackageArn"] in {first, second}
+    tagged = {"Filters": [{"Name": "Tags.team", "Value": "air"}]}
+    [group] = house.call("Search", Resource="ModelPackageGroup", SearchExpression=tagged)["Results"]
+    assert group["ModelPackageGroup"]["ModelPackageGroupArn"] == GROUP
+    with pytest.raises(ApiError, match="and no Experiment"):
+        house.call("Search", Resource="Experiment")
+
+
 def test_the_same_client_token_registers_one_version(house: House) -> None:
     assert register(house, ClientToken="t") == register(house, ClientToken="t")
     assert not register(house, ClientToken="u").endswith("/1")
