@@ -388,6 +388,16 @@ def test_sam_can_invoke_the_functions_as_they_are_deployed(stack: Stack) -> None
         assert (built / folder).is_dir(), "`sam build` has put the code beside the template"
 
 
+def test_sam_shows_what_the_state_machine_logged(stack: Stack) -> None:
+    command = [sys.executable, "-m", "samcli", "logs", "--stack-name", stack.name, "--name", "RetrainMachine"]
+    done = subprocess.run(
+        [*command, "--region", "us-east-1"], env=stack.aws.env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "ExecutionSucceeded" in done.stdout
+    assert "task_token" not in done.stdout
+
+
 def test_no_such_stack_is_bad_input(stack: Stack) -> None:
     code, said = retrain(stack, "status", "--stack", "nowhere")
     assert code == 3

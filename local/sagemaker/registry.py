@@ -118,7 +118,9 @@ class Registry:
 
     def describe_model_package(self, params: Resource) -> Resource:
         """DescribeModelPackage."""
-        return shown(self._package(params["ModelPackageName"]))
+        described = shown(self._package(params["ModelPackageName"]))
+        del described["ModelPackageName"]  # a versioned one has none
+        return described
 
     def list_model_packages(self, params: Resource) -> Resource:
         """ListModelPackages of a group, by approval status and creation time."""
@@ -132,7 +134,6 @@ class Registry:
         ]
         found, more = page(packages, params, "ModelPackage", order="Ascending")
         names = (
-            "ModelPackageName",
             "ModelPackageGroupName",
             "ModelPackageVersion",
             "ModelPackageArn",

@@ -44,7 +44,8 @@ class Search:
         if kind not in KINDS:
             known = ", ".join(KINDS)
             raise ApiError("ValidationException", f"the embedded SageMaker searches {known}, and no {kind}")
-        fields: dict[str, Any] = model("sagemaker").shape_for(kind).members  # type: ignore[attr-defined]
+        fields = list(model("sagemaker").shape_for(kind).members)  # type: ignore[attr-defined]
+        fields = [name for name in fields if name != "ModelPackageName"]  # a versioned package has none
         each = [{**shown(item), **self._tags(item)} for item in self.store.each(KINDS[kind])]
         found = [item for item in each if _holds(item, params.get("SearchExpression", {}))]
         by = params.get("SortBy", "LastModifiedTime")
