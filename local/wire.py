@@ -16,8 +16,8 @@ from botocore.exceptions import UnknownServiceError
 from botocore.model import ListShape, MapShape, ServiceModel, Shape, StructureShape
 from botocore.validate import ParamValidator
 
-# What AWS leaves out although its own model requires it: a versioned package has no name. The SDK asks again by the name,
-# if it has one, and by the ARN else (github.com/aws/sagemaker-python-sdk/issues/5606).
+# What AWS leaves out although its own model requires it: a versioned package has no name. The SDK asks again by the
+# name, if it has one, and by the ARN else (github.com/aws/sagemaker-python-sdk/issues/5606).
 _LEFT_OUT = {"DescribeModelPackage": {"ModelPackageName": "none"}}
 
 Handler = Callable[[str, dict[str, Any]], dict[str, Any]]

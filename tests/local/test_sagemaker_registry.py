@@ -53,9 +53,7 @@ def test_a_package_waits_for_approval_unless_it_says_otherwise(house: House) -> 
     waiting, approved = register(house), register(house, ModelApprovalStatus="Approved")
     found = [house.call("DescribeModelPackage", ModelPackageName=arn) for arn in (waiting, approved)]
     assert [package["ModelApprovalStatus"] for package in found] == ["PendingManualApproval", "Approved"]
-    assert not any("ModelPackageName" in package for package in found), (
-        "by which the SDK would ask"
-    )
+    assert not any("ModelPackageName" in package for package in found), "by which the SDK would ask"
 
 
 def test_packages_are_searched_by_what_they_say(house: House) -> None:
