@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from control_plane import CLOSING, NOW, PACKAGE, RUN, opened, step
 
-from retrain.core.errors import MalformedEvent
+from retrain.core.errors import MalformedEvent, Refused
+from retrain.core.values import Episode
 from retrain.episode.closing import Closer, close_ended_execution, close_episode
 
 EVENTS = Path(__file__).parents[2] / "events"
@@ -73,6 +74,13 @@ def test_endings_have_an_outcome_and_a_reason(
     assert ledger.open_episode_id("flights") is None
     assert ledger.rearm_at("flights") == NOW + CLOSING.cooldown
     assert len(topic.messages) == 1
+
+
+def test_an_episode_that_nobody_knows_is_refused_by_name(close: Any, topic: Any) -> None:
+    """C14."""
+    with pytest.raises(Refused, match="unknown_episode: the ledger has no episode flights-nobody"):
+        close(step(Episode("flights-nobody", "flights", 1, bootstrap=False), outcome="promoted"))
+    assert topic.messages == []
 
 
 def test_closing_again_tells_nobody_again_and_keeps_the_first_ending(episode: Any, close: Any, topic: Any) -> None:
