@@ -5,19 +5,31 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from datetime import timedelta
+from urllib.parse import urlencode
 
 import pytest
-from control_plane import PACKAGE, REGISTRY, in_service
+from control_plane import NOW, PACKAGE, REGISTRY, FakeMacs, in_service
+from desk import Desk
 from machine import TaskError, deployed, run, written
 from scenarios import GIVEN, SUBSTITUTIONS, Functions
 from whole_loop import Loop, event, person
 from wiring import Wiring, of_type
 
 from local.template import source
+from retrain.core import clock, telemetry
 from retrain.core.errors import Refused, Throttled
+from retrain.episode.approval_links import Link, sign
 from retrain.episode.policy import ApprovalPolicy
 
 MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Every metric that was counted, and its reason."""
+    found: list[tuple[str, str]] = []
+    monkeypatch.setattr(telemetry, "count", lambda name, reason: found.append((name, reason)))
+    return found
 
 
 def test_F41_an_artefact_that_was_replaced_is_not_rolled_out(loop: Loop) -> None:
@@ -67,14 +79,32 @@ def test_F45_the_first_decision_is_final(loop: Loop) -> None:
     assert "the first decision is final" in loop.topic.messages[-1][1]
 
 
-def test_F46_F48_nothing_of_the_stack_can_be_reached_by_a_link() -> None:
-    """Decision 95: there is no signed page, so there is nothing to forge, nor for a mail scanner to visit."""
+def test_F46_F48_nothing_of_the_stack_can_be_reached_by_a_link_unless_that_is_asked_for() -> None:
+    """Without ApproverEmail there is nothing to forge, nor for a mail scanner to visit."""
     wiring = Wiring(source(), written())
-    kinds = {item["Type"] for item in wiring.flights.values()}
+    without = wiring.resources(ApproverEmail="", SecondApproverEmail="", Approvers="1")
+    kinds = {item["Type"] for item in without.values()}
     assert not {kind for kind in kinds if re.search(r"::(Url|ApiGateway|ApiGatewayV2|CloudFront|ElasticLoad)", kind)}
     for name, function in of_type(wiring.template["Resources"], "AWS::Serverless::Function").items():
         assert "FunctionUrlConfig" not in function, name
         assert not {"Api", "HttpApi"} & {event["Type"] for event in function.get("Events", {}).values()}, name
+
+
+def test_F46_F48_a_link_that_is_forged_or_looked_at_decides_nothing_and_forgeries_are_counted(
+    loop: Loop, counted: list[tuple[str, str]]
+) -> None:
+    episode = loop.judged()
+    loop.ask(episode)
+    desk = Desk(loop.book, loop.sagemaker, loop.fakes["callbacks"])
+    link = Link(episode.episode_id, loop.item(episode)["model_sha256"], "first", clock.epoch(NOW + MINUTE))
+    genuine, other = sign(link, desk.macs), sign(link, FakeMacs(b"another key"))  # type: ignore[arg-type]
+    forged = [other, genuine[:-3], genuine[1:], f"{genuine.partition('.')[0]}.{other.partition('.')[2]}"]
+    said = {desk.decide(token, "approve")["statusCode"] for token in forged}
+    for method in ("GET", "HEAD", "GET"):
+        assert desk.ask(method, urlencode({"token": genuine}))["statusCode"] == 200
+    assert (said, loop.item(episode).get("decision")) == ({404}, None)
+    assert [reason for name, reason in counted if name == "ForgedApproval"] == ["no_such_link"] * 4
+    assert desk.decide(genuine, "approve")["statusCode"] == 200
 
 
 def test_F48_the_links_that_people_get_only_show(loop: Loop) -> None:

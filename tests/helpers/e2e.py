@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from demo.stack import Stack
+from local import LocalAws
 from local.policies import as_json, as_recorded, named_as_in_the_template, simulate
 
 CALLS = Path(__file__).parents[2] / ".bench" / "calls"
@@ -15,8 +16,13 @@ def denials(stack: Stack, run: str) -> list[str]:
 
     The run's calls are in .bench/calls afterwards; `make policies` puts them into the recording.
     """
-    calls = stack.aws.calls()
-    ours = named_as_in_the_template(calls, stack.aws.client("cloudformation"))
+    return denials_of(stack.aws, run)
+
+
+def denials_of(aws: LocalAws, run: str) -> list[str]:
+    """The same of a stack of that name that was made in another way."""
+    calls = aws.calls()
+    ours = named_as_in_the_template(calls, aws.client("cloudformation"))
     CALLS.mkdir(parents=True, exist_ok=True)
     (CALLS / f"{run}.json").write_text(as_json(ours))
     denied = [f"denied: {call['role']} {call['action']} {call['resource']}" for call in calls if not call["allowed"]]

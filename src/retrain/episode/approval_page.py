@@ -107,8 +107,11 @@ def answer(event: Mapping[str, Any], *, page: Page) -> dict[str, Any]:
     token, wanted = ((fields.get(name) or [""])[0] for name in ("token", "decision"))
     try:
         link = read(token, page.macs, now)
-        item = _item(link, page) if link else None
-        if link is None or item is None:
+        if link is None:
+            telemetry.count("ForgedApproval", reason="no_such_link")
+            return _gone()
+        item = _item(link, page)
+        if item is None:
             return _gone()
         telemetry.about(link.episode_id)
         if method == "POST":
