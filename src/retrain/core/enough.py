@@ -75,6 +75,16 @@ def rows_in(plan: Plan) -> float | None:
     return plan.rows / labelled if labelled > 0 else math.inf
 
 
+def grown(window: float, wait: float, delay: float) -> float:
+    """Hours of traffic that an episode can learn from: its window, which grows while it waits by what is old enough
+    for labels.
+
+    >>> grown(24, 48, 24), grown(24, 48, 72)
+    (48, 24)
+    """
+    return window + max(wait - delay, 0)
+
+
 def plan_of(parameters: Mapping[str, str], known: Plan | None = None) -> Plan:
     """The plan of a deployment with those parameters of the template; others are as in `known`, or the defaults.
 
@@ -116,7 +126,7 @@ def _kept(plan: Plan) -> Iterator[Conflict]:
 def _gathered(plan: Plan) -> Iterator[Conflict]:
     """The traffic has to bring the rows, before the first of them are gone."""
     hours = rows_in(plan)
-    if hours is None or hours <= plan.window + max(plan.wait - plan.delay, 0.0):  # to which a waiting window grows
+    if hours is None or hours <= grown(plan.window, plan.wait, plan.delay):
         return
     span = f"{hours:.0f} hours of this traffic" if math.isfinite(hours) else "more than ever come"
     needs = f"an episode learns from {plan.rows} labelled rows, which is {span}"

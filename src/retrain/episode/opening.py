@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from retrain.core import clock, names, telemetry
 from retrain.core.answers import ignored, refused
+from retrain.core.enough import grown
 from retrain.core.errors import InvalidSettings, Throttled
 from retrain.core.telemetry import logger
 from retrain.core.values import Episode, Situation, Trigger
-from retrain.core.window import Window, window_ending
+from retrain.core.window import HOUR, Window, window_ending
 from retrain.episode.afterthoughts import announce, attempt
 
 if TYPE_CHECKING:
@@ -171,10 +172,9 @@ def _hopeless(seen: Situation, rules: OpeningRules) -> bool:
     window = clock.parse(drift["window_end"]) - clock.parse(drift["window_start"])
     if not window:
         return False
-    delay = timedelta(hours=quality.get("label_delay_hours", 0))
-    grown = window + max(rules.label_wait - delay, timedelta(0))  # as `retraining` lets it grow
-    labelled = rows * (quality.get("label_coverage") or 1.0) * (grown / window)
-    reach = (window + rules.label_wait - delay) / window
+    hours, wait, delay = window / HOUR, rules.label_wait / HOUR, float(quality.get("label_delay_hours", 0))
+    labelled = rows * (quality.get("label_coverage") or 1.0) * grown(hours, wait, delay) / hours
+    reach = (hours + wait - delay) / hours
     return bool(labelled < needed or reach < quality.get("needed_reach", 0.0))
 
 
