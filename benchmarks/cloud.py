@@ -21,34 +21,25 @@ from bisect import bisect_left, bisect_right, insort
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlparse
 
-import yaml
 from botocore.handlers import BUILTIN_HANDLERS
 from jsonata import Jsonata
 from moto import mock_aws
 
-from local import alarms
-from local.template import NOTHING
+from local import ACCOUNT, REGION, alarms
+from local.template import EVERYTHING, STACK, arn, resolved, source, translated
 from retrain.aws import calls
 from retrain.core import clock, telemetry
 from retrain.deployed import adapters, settings
 from retrain.pipeline.publishing import publish_pipeline
 
 ROOT = Path(__file__).resolve().parent.parent
-ACCOUNT, REGION, STACK = "000000000000", "us-east-1", "simulated"
-_HERE = {
-    "AWS::AccountId": ACCOUNT,
-    "AWS::Region": REGION,
-    "AWS::Partition": "aws",
-    "AWS::StackName": STACK,
-    "AWS::StackId": f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{STACK}/00000000-0000",
-    "AWS::URLSuffix": "amazonaws.com",
-}
 NOT_PLAYED = ("report_writer",)  # draws pages, which nothing in the loop reads
 _EXPRESSION = re.compile(r"^\{%(.*)%\}$", re.DOTALL)
 
@@ -68,150 +59,50 @@ class MissingError(Exception):
 # The template --------------------------------------------------------------------------------------------------------
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # without stubs
-    """YAML with CloudFormation's short tags, as their long forms."""
-
-
-def _tagged(loader: Any, suffix: str, node: Any) -> Any:
-    made: Any
-    if isinstance(node, yaml.ScalarNode):
-        made = loader.construct_scalar(node)
-    elif isinstance(node, yaml.SequenceNode):
-        made = loader.construct_sequence(node, deep=True)
-    else:
-        made = loader.construct_mapping(node, deep=True)
-    if suffix == "GetAtt" and isinstance(made, str):
-        made = made.split(".", 1)
-    return {suffix if suffix in {"Ref", "Condition"} else f"Fn::{suffix}": made}
-
-
-_Loader.add_multi_constructor("!", _tagged)
-
-
 class Template:
-    """template.yaml with its default parameters, but for those that are given."""
+    """template.yaml as it is deployed with its default parameters, but for those that are given."""
 
     def __init__(self, **given: str) -> None:
-        self.body: dict[str, Any] = yaml.load((ROOT / "template.yaml").read_text(encoding="utf-8"), _Loader)  # noqa: S506
-        self.parameters = {name: str(one.get("Default", "")) for name, one in self.body["Parameters"].items()}
+        self.parameters = {name: str(one.get("Default", "")) for name, one in source()["Parameters"].items()}
         unknown = set(given) - set(self.parameters)
         if unknown:
             raise SystemExit(f"template.yaml has no parameter {', '.join(sorted(unknown))}")
-        self.parameters |= given
+        # It has no default, for it differs from region to region.
+        self.parameters |= {"XGBoostImageUri": EVERYTHING["XGBoostImageUri"], **given}
+        self.resources = resolved(_translated(), **self.parameters)
 
     def environment(self) -> dict[str, str]:
         """What the functions have in their environments, all of them together."""
-        found: dict[str, str] = {}
-        variables = [self.body["Globals"]["Function"].get("Environment", {}).get("Variables", {})]
-        for resource in self.body["Resources"].values():
-            if resource["Type"] == "AWS::Serverless::Function" and self._made(resource):
-                variables.append(resource["Properties"].get("Environment", {}).get("Variables", {}))
-        for each in variables:
-            found |= {name: str(self.resolve(value)) for name, value in each.items()}
-        return found
+        variables = (one.get("Environment", {}).get("Variables", {}) for _, one in self._of("AWS::Lambda::Function"))
+        return {name: str(value) for each in variables for name, value in each.items()}
 
     def alarms(self) -> dict[str, dict[str, Any]]:
         """The alarms on one metric that there are, by ARN, as CloudWatch describes them."""
         found = {}
-        for name, resource in self.body["Resources"].items():
-            if resource["Type"] == "AWS::CloudWatch::Alarm" and self._made(resource):
-                alarm = {key: self.resolve(value) for key, value in resource["Properties"].items()}
-                alarm |= {"AlarmName": f"{STACK}-{name}", "StateValue": "INSUFFICIENT_DATA", "StateReason": ""}
-                alarm["Period"] = int(alarm.get("Period", 60))
-                if "MetricName" in alarm:
-                    found[self.arn(name)] = alarm
+        for name, alarm in self._of("AWS::CloudWatch::Alarm"):
+            known = {"AlarmName": f"{STACK}-{name}", "StateValue": "INSUFFICIENT_DATA", "StateReason": ""}
+            if "MetricName" in alarm:
+                found[arn("AWS::CloudWatch::Alarm", name)] = {**alarm, **known, "Period": int(alarm["Period"])}
         return found
 
     def rules(self) -> list[tuple[str, dict[str, Any]]]:
         """The event patterns on which functions are invoked: the handler's name and the pattern."""
         return [
-            (_handler(name), self.resolve(rule["Properties"]["Pattern"]))
-            for name, resource in self.body["Resources"].items()
-            if resource["Type"] == "AWS::Serverless::Function" and self._made(resource)
-            for rule in resource["Properties"].get("Events", {}).values()
-            if rule["Type"] == "EventBridgeRule"
+            (_handler(target["Arn"].rpartition(f":{STACK}-")[2]), rule["EventPattern"])
+            for _, rule in self._of("AWS::Events::Rule")
+            if "EventPattern" in rule
+            for target in rule["Targets"]
         ]
 
-    def arn(self, name: str) -> str:
-        """The ARN of a resource."""
-        kind = self.body["Resources"][name]["Type"]
-        if kind == "AWS::CloudWatch::Alarm":
-            return f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:{STACK}-{name}"
-        if kind == "AWS::StepFunctions::StateMachine":
-            return f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{STACK}-{name}"
-        if kind == "AWS::IAM::Role":
-            return f"arn:aws:iam::{ACCOUNT}:role/{STACK}-{name}"
-        if kind == "AWS::SNS::Topic":
-            return f"arn:aws:sns:{REGION}:{ACCOUNT}:{STACK}-{name}"
-        return f"arn:aws:{kind.split('::')[1].lower()}:{REGION}:{ACCOUNT}:{STACK}-{name}"
+    def _of(self, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        for name, resource in self.resources.items():
+            if resource["Type"] == kind:
+                yield name, resource["Properties"]
 
-    def resolve(self, value: Any) -> Any:
-        """The value with references and functions carried out."""
-        if isinstance(value, list):
-            return [made for one in value if (made := self.resolve(one)) is not NOTHING]
-        if not isinstance(value, Mapping):
-            return value
-        if len(value) == 1:
-            [(function, argument)] = value.items()
-            if function == "Ref" or function.startswith("Fn::"):
-                return self._carried_out(function.removeprefix("Fn::"), argument)
-        return {key: made for key, one in value.items() if (made := self.resolve(one)) is not NOTHING}
 
-    def _carried_out(self, function: str, argument: Any) -> Any:
-        carried_out: Mapping[str, Callable[[Any], Any]] = {
-            "Ref": self._named,
-            "GetAtt": lambda place: self._attribute(*place),
-            "If": lambda rule: self.resolve(rule[1 if self._holds({"Condition": rule[0]}) else 2]),
-            "Join": lambda parts: parts[0].join(map(str, self.resolve(parts[1]))),
-            "Split": lambda parts: str(self.resolve(parts[1])).split(parts[0]),
-            "Select": lambda parts: self.resolve(parts[1])[int(parts[0])],
-            "Sub": self._substituted,
-        }
-        return carried_out[function](argument)
-
-    def _substituted(self, argument: Any) -> str:
-        text, given = (argument, {}) if isinstance(argument, str) else argument
-        known = {name: str(self.resolve(one)) for name, one in given.items()}
-        return re.sub(r"\$\{([^!}]+)\}", lambda found: known.get(found[1]) or self._in_text(found[1]), text)
-
-    def _attribute(self, resource: str, attribute: str) -> str:
-        if attribute == "ModelPackageGroupArn":
-            group = self.resolve(self.body["Resources"][resource]["Properties"]["ModelPackageGroupName"])
-            return f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:model-package-group/{group}"
-        if attribute == "CodeUri":  # the pipeline publisher's answer
-            return f"s3://{self._named('DataBucket')}/code/simulated"
-        return self.arn(resource) if attribute.endswith("Arn") else f"{STACK}-{resource}".lower()
-
-    def _in_text(self, name: str) -> str:
-        resource, _, attribute = name.partition(".")
-        return str(self._carried_out("GetAtt", [resource, attribute]) if attribute else self._named(name))
-
-    def _named(self, name: str) -> Any:
-        if name == "AWS::NoValue":
-            return NOTHING
-        if name in self.parameters:
-            return self.parameters[name]
-        if name in _HERE:
-            return _HERE[name]
-        kind = self.body["Resources"][name]["Type"]
-        if kind == "AWS::SQS::Queue":
-            return f"https://sqs/{ACCOUNT}/{STACK}-{name}"
-        by_arn = kind in {"AWS::StepFunctions::StateMachine", "AWS::SNS::Topic"}
-        return self.arn(name) if by_arn else f"{STACK}-{name}" if "Alarm" in kind else f"{STACK}-{name}".lower()
-
-    def _made(self, resource: Mapping[str, Any]) -> bool:
-        return self._holds({"Condition": resource["Condition"]}) if "Condition" in resource else True
-
-    def _holds(self, rule: Any) -> bool:
-        [(function, argument)] = rule.items()
-        if function == "Condition":
-            return self._holds(self.body["Conditions"][argument])
-        if function == "Fn::Not":
-            return not self._holds(argument[0])
-        if function in {"Fn::And", "Fn::Or"}:
-            return (all if function == "Fn::And" else any)(map(self._holds, argument))
-        first, second = self.resolve(argument)
-        return str(first) == str(second)
+@cache
+def _translated() -> dict[str, Any]:
+    return translated(source())
 
 
 # Services ------------------------------------------------------------------------------------------------------------
@@ -237,11 +128,14 @@ class Cloud:
         self._outside = dict(os.environ)
         _forget()
         os.environ.update(
+            self.template.environment(),
             AWS_ACCESS_KEY_ID="simulated",
             AWS_SECRET_ACCESS_KEY="simulated",  # noqa: S106
             AWS_DEFAULT_REGION=REGION,
             AWS_REGION=REGION,
-            **self.template.environment(),
+            # What the template gets from resources that are not here.
+            CODE_URI="s3://unpublished",
+            REJECTED_EVENTS_URL=f"https://sqs/{ACCOUNT}/rejected",
         )
         # Logs, traces and metrics of the handlers about themselves go nowhere.
         os.environ.update(POWERTOOLS_TRACE_DISABLED="true", POWERTOOLS_METRICS_DISABLED="true")
@@ -306,7 +200,7 @@ class Cloud:
         """Every alarm is evaluated: name, new state and the answer of who hears of it, for those that changed."""
         opening = {*os.environ["ALARM_ARNS"].split(","), *os.environ["QUALITY_ALARM_ARNS"].split(",")}
         changed = []
-        for arn, alarm in self.alarms.items():
+        for named, alarm in self.alarms.items():
             key = alarm["Namespace"], alarm["MetricName"], _dimensions(alarm.get("Dimensions", []))
             found = alarms.evaluate(alarm, self._points[key][-2_000:], self.now.timestamp())
             if found.state == alarm["StateValue"]:
@@ -321,10 +215,10 @@ class Cloud:
                 "account": ACCOUNT,
                 "region": REGION,
                 "time": clock.render(self.now),
-                "resources": [arn],
+                "resources": [named],
                 "detail": detail,
             }
-            answer = self.call("alarm_handler", event) if arn in opening else None
+            answer = self.call("alarm_handler", event) if named in opening else None
             if alarm.get({"ALARM": "AlarmActions", "OK": "OKActions"}.get(found.state, "")):
                 self.told[f"{alarm['AlarmName'].removeprefix(f'{STACK}-')} {found.state}"] += 1
             changed.append((alarm["AlarmName"].removeprefix(f"{STACK}-"), found.state, answer))
@@ -438,7 +332,7 @@ class Cloud:
     def _make_ledger(self) -> None:
         import boto3
 
-        table = self.template.resolve(self.template.body["Resources"]["Ledger"]["Properties"])
+        table = self.template.resources["Ledger"]["Properties"]
         wanted = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
         boto3.client("dynamodb").create_table(
             TableName=os.environ["LEDGER_TABLE"], **{key: table[key] for key in wanted}

@@ -487,7 +487,6 @@ def played(scenario: str, days: int, changed: int, seed: int, *, options: argpar
         tempfile.tempdir = "/dev/shm"  # noqa: S108
     parameters = {
         "InitialDataUri": "s3://initial/data/",
-        "XGBoostImageUri": f"{'1' * 12}.dkr.ecr.us-east-1.amazonaws.com/xgboost:3.2-0",
         "ApprovalMode": "auto",
         **dict(one.split("=", 1) for one in options.parameter),
     }

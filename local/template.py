@@ -93,6 +93,12 @@ def resolved(template: Mapping[str, Any], **parameters: str) -> dict[str, dict[s
     return _Values(template, {**EVERYTHING, **parameters}).resources()
 
 
+def arn(kind: str, logical: str) -> str:
+    """The ARN of the stack's resource of that type."""
+    name = f"{STACK}-{logical}".lower() if kind == "AWS::S3::Bucket" else f"{STACK}-{logical}"
+    return "arn:aws:" + ARNS[kind].format(region=REGION, account=ACCOUNT, name=name)
+
+
 class _Values:
     def __init__(self, template: Mapping[str, Any], parameters: Mapping[str, str]) -> None:
         self._template = template
@@ -134,8 +140,7 @@ class _Values:
         return f"{STACK}-{logical}".lower() if kind == "AWS::S3::Bucket" else f"{STACK}-{logical}"
 
     def _arn(self, logical: str) -> str:
-        pattern = ARNS[self._template["Resources"][logical]["Type"]]
-        return "arn:aws:" + pattern.format(region=REGION, account=ACCOUNT, name=self._name(logical))
+        return arn(self._template["Resources"][logical]["Type"], logical)
 
     def _getatt(self, path: str | list[str]) -> Any:
         logical, _, attribute = path.partition(".") if isinstance(path, str) else (path[0], "", path[1])

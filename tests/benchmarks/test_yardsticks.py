@@ -15,6 +15,7 @@ from benchmarks.policy_report import recovered
 from benchmarks.simulate import START, Traffic, lines, page, play
 from benchmarks.simulate import told as told_of
 from benchmarks.worlds import ROWS, TURN, WORLDS
+from local.template import source
 from retrain.core import clock
 
 
@@ -104,7 +105,7 @@ def test_early_alarms_cost_as_much_as_missed_changes():
 def test_the_simulated_stack_has_the_template_s_defaults_and_one_alarm_that_opens_episodes_for_each_monitor():
     template = Template(InitialDataUri="s3://initial/data/")
     environment = template.environment()
-    assert environment["WINDOW_HOURS"] == str(template.body["Parameters"]["WindowHours"]["Default"])
+    assert environment["WINDOW_HOURS"] == str(source()["Parameters"]["WindowHours"]["Default"])
     opening = {*environment["ALARM_ARNS"].split(","), *environment["QUALITY_ALARM_ARNS"].split(",")}
     assert opening <= set(template.alarms())
     assert all("${" not in value for value in environment.values())
@@ -113,7 +114,7 @@ def test_the_simulated_stack_has_the_template_s_defaults_and_one_alarm_that_open
 @pytest.mark.slow
 def test_a_year_s_first_hours_with_a_model_that_serves_and_monitors_that_look():
     given = {"InitialDataUri": "s3://initial/data/", "ApprovalMode": "auto"}
-    with Cloud(XGBoostImageUri=f"{'1' * 12}.dkr.ecr.us-east-1.amazonaws.com/xgboost:3.2-0", **given) as cloud:
+    with Cloud(**given) as cloud:
         year = play(cloud, Traffic(600, "unchanged", 7), days=1, every=12, history=8, verbose=False)
         found = told_of(cloud, year, scenario="unchanged", days=1, changed=90, seed=7, rows_a_day=600)
         serving = cloud.sagemaker.serving(cloud.template.parameters["EndpointName"])

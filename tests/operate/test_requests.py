@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 
-from benchmarks.cloud import ACCOUNT, REGION, Cloud
+from benchmarks.cloud import Cloud
 from benchmarks.simulate import Traffic, play
+from local import ACCOUNT, REGION
 from retrain.core import clock, names
 from retrain.deployed import adapters
 from retrain.operate.deployment import Deployment
 from retrain.operate.requests import event_of
-
-IMAGE = f"{'1' * 12}.dkr.ecr.us-east-1.amazonaws.com/xgboost:3.2-0"
 
 
 class Hands:
@@ -61,7 +60,7 @@ class Hands:
 @pytest.fixture(scope="module")
 def hands() -> Iterator[Hands]:
     given = {"InitialDataUri": "s3://initial/data/", "ApprovalMode": "auto", "CooldownHours": "0"}
-    with Cloud(XGBoostImageUri=IMAGE, **given) as cloud:
+    with Cloud(**given) as cloud:
         play(cloud, Traffic(600, "unchanged", 7), days=1, every=12, history=6, verbose=False)
         yield Hands(cloud)
 
