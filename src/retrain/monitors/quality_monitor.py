@@ -14,7 +14,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from retrain.capture import ground_truth, records
-from retrain.capture.ground_truth import Coverage, Sample
+from retrain.capture.ground_truth import Coverage, Labelled, Sample
 from retrain.capture.quarantine import Quarantine
 from retrain.core import clock, names
 from retrain.core.answers import ignored
@@ -25,6 +25,7 @@ from retrain.core.window import HOUR, Window, window_ending
 from retrain.episode.afterthoughts import announce_window
 from retrain.episode.seals import read_sealed
 from retrain.monitors.expected_quality import expect, tell_expected
+from retrain.quality.metrics import Numbers
 from retrain.quality.verdict import (
     QualityAnalysis,
     QualityBaseline,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 Files = Iterable[tuple[str, Iterable[bytes | str]]]
 MONTH = timedelta(hours=730)
+_NEARLY_ALL = 0.95  # of the labels: nobody asks how even a sample they are
 MOST_ROWS = 100_000  # answers that are in memory with their labels; more of them are sampled
 WITHOUT_LABELS = "answers_without_labels"
 
@@ -217,12 +219,20 @@ def _analyse(
         rules=baseline.rules,
         main=baseline.main,
         broken=_broken(bad_captures, bad_labels, baseline),
+        answers=_answers(sample, baseline) if coverage.share < _NEARLY_ALL else None,
     )
     details = _details(sample, bad_captures, bad_labels)
     if baseline.labels and len(pairs.truth):
         hours = (window[1] - window[0]) / HOUR
         details["labels"] = baseline.labels.shift(pairs.truth, hours, baseline.rules.false_alarms_per_year)
     return analysis, details
+
+
+def _answers(sample: Sample, baseline: QualityBaseline) -> Numbers:
+    """All answers of the window's sample, as numbers: as if each row had a label."""
+    label = baseline.classes[0] if baseline.classes else "0"
+    rows = (Labelled(capture, (label,) * len(capture.outputs)) for capture in sample.drawn)
+    return read_pairs(baseline.task, pairs_of(rows, baseline.rules.prediction), baseline.classes).output
 
 
 def _broken(captures: Quarantine, labels: Quarantine, baseline: QualityBaseline) -> tuple[str, str] | None:

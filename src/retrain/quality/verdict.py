@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -35,14 +36,16 @@ from retrain.model.table import class_name
 from retrain.model.values import parse_number
 from retrain.quality.days import Main, read_main
 from retrain.quality.estimate import Estimate, Estimator, read_estimator
+from retrain.quality.evenness import Evenness, evenness
 from retrain.quality.labels import Labels, read_labels
-from retrain.quality.metrics import BLOCKS, Numbers, intervals, model_quality
+from retrain.quality.metrics import BLOCKS, Numbers, intervals, model_quality, resampled
 
 GREATER, LESS = "GreaterThanThreshold", "LessThanThreshold"  # what violates the constraint
 DEFAULT_TOLERANCE = 0.25
 _ERRORS = frozenset({"mae", "mse", "rmse"})  # better when smaller
 _SAID_BY_OTHERS = frozenset({"mse", "r2"})  # by rmse; r2 also moves with the spread of the labels
 _CONSTANT = "_best_constant_classifier"
+_DRAWS = 200  # of weighted rows
 _OWN = "drift_retrain"  # our members beside Model Monitor's
 _CHANCE = 0.01  # of DRIFTED where a metric lies on its threshold; shared by the metrics (Bonferroni)
 _PERFECT = 6.0  # rows: how many may be wrong later of as many as a holdout had, if none of those was (99.8 %)
@@ -183,6 +186,7 @@ class QualityAnalysis:
     deciding: tuple[Demand, ...]
     violated: tuple[Demand, ...]
     block: Mapping[str, Any] = field(repr=False)
+    sample: Evenness | None = None  # of the labels, where more rows were captured than have one
 
     @property
     def quality_max(self) -> float | None:
@@ -242,6 +246,7 @@ class QualityAnalysis:
             "labelled": self.labelled,
             "label_coverage": self.label_coverage if self.rows else None,
             "bad_pairs": dict(self.bad),
+            "label_sample": self.sample.document() if self.sample else None,
             "quality_max": self.quality_max,
             "metrics": [
                 {
@@ -483,8 +488,12 @@ def judge_quality(
     rules: QualityRules | None = None,
     main: Main | None = None,
     broken: tuple[str, str] | None = None,
+    answers: Numbers | None = None,
 ) -> QualityAnalysis:
     """The verdict on the answers of the window, in which `rows` rows were captured. Raises NoBaseline.
+
+    With the `answers` of all rows, of the shape of the pairs' output, the main metric of labels that are no even sample
+    of them is a weighted one.
 
     DRIFTED if a constraint is surely violated, STABLE if all that could be computed are met and so many rows would have
     shown a ruin, else UNDECIDED(reason): labels_insufficient, suspect_data, not_judged, or that of `broken`: why
@@ -504,6 +513,9 @@ def judge_quality(
     judged = tuple(demand for demand in demands if demand.metric in values)
     deciding = tuple(demand for demand in judged if main is None or demand.metric == main.metric) or judged
     between = intervals(pairs.task, pairs.truth, pairs.output, _CHANCE / len(deciding), pairs.times) if deciding else {}
+    sample = evenness(pairs.output, answers) if good and answers is not None and len(answers) else None
+    if main and sample and sample.weights is not None and main.metric in between:
+        values[main.metric], between[main.metric] = _weighted(main.metric, pairs, sample.weights, between[main.metric])
     unfit = broken or _unfit(pairs, rows, rules)
     if not unfit and not judged:
         unfit = "not_judged", "no constraint names a metric that is defined for these rows"
@@ -551,7 +563,23 @@ def judge_quality(
         deciding=deciding,
         violated=tuple(violated),
         block=block,
+        sample=sample,
     )
+
+
+def _weighted(
+    metric: str, pairs: Pairs, weights: Numbers, between: tuple[float, float]
+) -> tuple[float, tuple[float, float]]:
+    """The metric of weighted rows, and where it may lie: as far as without weights, or as the Bayesian bootstrap
+    (Rubin 1981) of weighted rows says if that is farther.
+    """
+    measure = resampled(metric, pairs.truth, pairs.output)
+    plain, value = (float(measure(times[None, :])[0]) for times in (np.ones(len(weights)), weights))
+    random = np.random.default_rng(len(weights))
+    drawn = [measure(random.standard_exponential((1, len(weights))) * weights)[0] for _ in range(_DRAWS)]
+    room = NormalDist().inv_cdf(1 - _CHANCE) * float(np.nanstd(drawn))
+    low, high = value - max(plain - between[0], room), value + max(between[1] - plain, room)
+    return value, (low, high) if metric in _ERRORS else (max(low, 0.0), min(high, 1.0))
 
 
 def _usual(
