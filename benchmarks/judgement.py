@@ -59,8 +59,10 @@ GRID_CDF = np.array([NORMAL.cdf(float(value)) for value in GRID])
 FLIGHT_WINDOWS = (1, 2, 7, 14, 30)  # days
 SHIFTS = {"0.5 sd": 0.5, "1 sd": 1.0, "2 sd": 2.0}
 TREND_DAYS = 30
+SECTIONS = ("unchanged", "delays", "breaks", "unbroken", "sparse", "flights")
 ONSETS = 20
-BROKEN_AFTER, UNBROKEN = 60, 2  # days of the baseline before a break; years without one, at each traffic
+BROKEN_AFTER = 60  # days of the baseline before a break
+UNBROKEN = {100: 120, 1_000: 30}  # days without one, by rows a day
 
 
 def main() -> None:
@@ -68,9 +70,13 @@ def main() -> None:
     options.add_argument("--years", type=int, default=30, help="simulated years for each baseline and traffic, in tens")
     options.add_argument("--delays", type=int, default=20, help="worlds in which a change is looked for")
     options.add_argument("--orders", type=int, default=2, help="random orders of the flights' days")
+    options.add_argument("--unbroken", type=int, default=6, help="worlds in which nothing breaks, at each traffic")
     options.add_argument("--seed", type=int, default=SEED, help="the first seed")
     options.add_argument("--write", type=Path)
     options.add_argument("--json", type=Path)
+    options.add_argument(
+        "--only", nargs="+", metavar="SECTION", help="unchanged, delays, breaks, unbroken, sparse, flights"
+    )
     options.add_argument("--resume", action="store_true", help="go on with what --json has")
     chosen = options.parse_args()
     found = measured(chosen)
@@ -93,9 +99,9 @@ def measured(chosen: argparse.Namespace) -> dict[str, Any]:
         **{f"delays {a_day}": partial(delays, 60, seeds, a_day) for a_day in A_DAY},
         **{f"breaks {a_day}": partial(what_breaks, chosen.seed, 60, a_day) for a_day in A_DAY[:2]},
         **{
-            f"unbroken {a_day} {seed}": partial(unbroken, seed, a_day)
-            for a_day in A_DAY[:2]
-            for seed in range(chosen.seed, chosen.seed + UNBROKEN)
+            f"unbroken {a_day} {seed}": partial(unbroken, seed, a_day, days)
+            for seed in range(chosen.seed, chosen.seed + chosen.unbroken)
+            for a_day, days in UNBROKEN.items()
         },
         "sparse": partial(sparse, chosen.seed),
         **{f"flights {seed}": partial(shuffled_flights, seed) for seed in range(2, 2 + chosen.orders)},
@@ -104,7 +110,7 @@ def measured(chosen: argparse.Namespace) -> dict[str, Any]:
     if chosen.resume and chosen.json and chosen.json.exists():
         found = json.loads(chosen.json.read_text(encoding="utf-8"))
     for name, measure in pieces.items():
-        if name not in found:
+        if name not in found and (not chosen.only or name.split()[0] in chosen.only):
             found[name] = measure()
         if chosen.json:
             chosen.json.parent.mkdir(parents=True, exist_ok=True)
@@ -470,10 +476,10 @@ def known(generator: np.random.Generator, days: int, a_day: int) -> Known:
     return Known(rows, begins_at, read_statistics(with_chance(document, before, times)), read_constraints(demands))
 
 
-def unbroken(seed: int, a_day: int) -> dict[str, int]:
-    """How many hours of an unbroken year are said to break, at whatever length."""
-    made = known(np.random.default_rng([seed, a_day]), 365, a_day)
-    hours = range((BROKEN_AFTER + 1) * 24, (BROKEN_AFTER + 365) * 24)
+def unbroken(seed: int, a_day: int, days: int) -> dict[str, int]:
+    """How many hours of so many unbroken days are said to break, at whatever length."""
+    made = known(np.random.default_rng([seed, a_day]), days, a_day)
+    hours = range((BROKEN_AFTER + 1) * 24, (BROKEN_AFTER + days) * 24)
     false = sum(made.breaks_in([made.of(one) for one in range(number - 23, number + 1)]) for number in hours)
     return {"a_day": a_day, "hours": len(hours), "false": false}
 
@@ -543,14 +549,30 @@ def _captured(values: Sequence[str], time: datetime) -> bytes:
 
 
 def report(found: dict[str, Any]) -> str:
-    """The page."""
+    """The page, of what was measured."""
     lines = [
         "# Judgement on worlds that have time in them",
         "",
         "Written by `make bench-judgement` (`benchmarks/judgement.py`, which says what was chosen on which seeds).",
         f"25 features, threshold {THRESHOLD}, {FALSE_ALARMS} false alarms a year asked for; windows of a day, beside",
         "them looks of an hour, a week and four weeks, and evidence of four weeks.",
-        "",
+    ]
+    sections: dict[str, Callable[[dict[str, Any]], list[str]]] = {
+        "unchanged": _of_unchanged,
+        "delays": _of_delays,
+        "breaks": _of_breaks,
+        "unbroken": _of_unbroken,
+        "sparse": _of_sparse,
+        "flights": _of_flights,
+    }
+    for name, section in sections.items():
+        if _parts(found, name):
+            lines += ["", *section(found)]
+    return "\n".join(lines) + "\n"
+
+
+def _of_unchanged(found: dict[str, Any]) -> list[str]:
+    lines = [
         "## An unchanged year: false alarms of the drift monitor",
         "",
         "| rows a day | baseline | years | false alarms | a year, 95 % bound | undecided after 28 days |",
@@ -560,32 +582,43 @@ def report(found: dict[str, Any]) -> str:
         most = _poisson_bound(part["together"]) / part["years"]
         told = f"{part['years']} | {part['together']} | {most:.2f} | {part['undecided'] / part['looks']:.1%}"
         lines.append(f"| {part['a_day']:,} | {part['baseline']} days | {told} |")
-    lines += ["", "Which feature and look they were of:", ""]
     of = [
         f"- {part['a_day']:,} rows a day, baseline of {part['baseline']} days: {name} {count}"
         for part in _added_up(_parts(found, "unchanged"))
         for name, count in part["alarms"].items()
         if count
     ]
-    lines += of or ["None."]
-    lines += [
-        "",
+    return [*lines, "", "Which feature and look they were of:", "", *(of or ["None."])]
+
+
+def _of_delays(found: dict[str, Any]) -> list[str]:
+    lines = [
         "## Delays",
         "",
         "Of an independent feature among 25, baseline of 60 days, and the look that sees it.",
         "",
+        "| rows a day | change | days, median | most | not seen in 60 days | seen by |",
+        "| --- " * 6 + "|",
     ]
-    lines += ["| rows a day | change | days, median | most | not seen in 60 days | seen by |", "| --- " * 6 + "|"]
     for part in _parts(found, "delays"):
         for name, some in part["days"].items():
             days = sorted(one[0] for one in some if one is not None)
             told = f"{days[len(days) // 2]:.2f} | {days[-1]:.2f}" if days else "never | never"
             by = ", ".join(sorted({one[1] for one in some if one is not None}))
             lines.append(f"| {part['a_day']:,} | {name} | {told} | {len(some) - len(days)} of {len(some)} | {by} |")
-    lines += ["", "## What breaks: hours until it is seen", ""]
-    lines += [f"{ONSETS} onsets at any hour of the day and night, baseline of {BROKEN_AFTER} days.", ""]
+    return lines
+
+
+def _of_breaks(found: dict[str, Any]) -> list[str]:
     head = "rows a day | break | within the hour | two hours | most | not seen in a day | rows by then, median | most"
-    lines += [f"| {head} |", "| --- " * 8 + "|"]
+    lines = [
+        "## What breaks: hours until it is seen",
+        "",
+        f"{ONSETS} onsets at any hour of the day and night, baseline of {BROKEN_AFTER} days.",
+        "",
+        f"| {head} |",
+        "| --- " * 8 + "|",
+    ]
     for part in _parts(found, "breaks"):
         for name, some in part["seen"].items():
             hours, rows = ([one[place] for one in some if one is not None] for place in (0, 1))
@@ -593,29 +626,45 @@ def report(found: dict[str, Any]) -> str:
             told = f"{' | '.join(within)} | {max(hours, default=0):g} | {len(some) - len(hours)}"
             by_then = f"{sorted(rows)[len(rows) // 2]} | {max(rows)}" if rows else "- | -"
             lines.append(f"| {part['a_day']:,} | {name} | {told} | {by_then} |")
-    lines += [
+    return lines
+
+
+def _of_unbroken(found: dict[str, Any]) -> list[str]:
+    lines = [
+        "Unbroken hours that were said to break; nine of 25 columns differ by the hour or the day:",
         "",
-        "Hours of unbroken years that were said to break; nine of the 25 columns differ by the hour or by the day:",
-        "",
+        "| rows a day | hours | said to break |",
+        "| --- " * 3 + "|",
     ]
-    lines += ["| rows a day | hours | said to break |", "| --- " * 3 + "|"]
-    for a_day in A_DAY[:2]:
-        years = [part for part in _parts(found, "unbroken") if part["a_day"] == a_day]
-        hours, false = (sum(part[key] for part in years) for key in ("hours", "false"))
+    for a_day in UNBROKEN:
+        parts = [part for part in _parts(found, "unbroken") if part["a_day"] == a_day]
+        hours, false = (sum(part[key] for part in parts) for key in ("hours", "false"))
         lines.append(f"| {a_day:,} | {hours:,} | {false} |")
-    lines.append("")
+    return lines
+
+
+def _of_sparse(found: dict[str, Any]) -> list[str]:
     calm = found["sparse"]
-    lines += ["## 100 features that one row in a hundred has, 28 calm days", ""]
-    lines += [f"DRIFTED: {calm['with times']} with times, {calm['without']} without.", ""]
-    lines += ["## The flights with their days in random order: DRIFTED of all windows", ""]
-    lines += [f"| baseline | {' | '.join(f'{length} d' for length in FLIGHT_WINDOWS)} |", "| --- " * 6 + "|"]
+    return [
+        "## 100 features that one row in a hundred has, 28 calm days",
+        "",
+        f"DRIFTED: {calm['with times']} with times, {calm['without']} without.",
+    ]
+
+
+def _of_flights(found: dict[str, Any]) -> list[str]:
+    lines = [
+        "## The flights with their days in random order: DRIFTED of all windows",
+        "",
+        f"| baseline | {' | '.join(f'{length} d' for length in FLIGHT_WINDOWS)} |",
+        "| --- " * 6 + "|",
+    ]
     for number, one in enumerate(_parts(found, "flights"), 1):
         for name in ("with times", "without"):
             shares = (one[f"{name}, {length}"] for length in FLIGHT_WINDOWS)
-            lines.append(
-                f"| order {number}, {name} | {' | '.join(f'{drifted} of {every}' for drifted, every in shares)} |"
-            )
-    return "\n".join(lines) + "\n"
+            told = " | ".join(f"{drifted} of {every}" for drifted, every in shares)
+            lines.append(f"| order {number}, {name} | {told} |")
+    return lines
 
 
 def _parts(found: Mapping[str, Any], section: str) -> list[Any]:
