@@ -11,6 +11,7 @@ import contextvars
 import copy
 import json
 import logging
+import math
 import os
 import re
 import shlex
@@ -57,6 +58,7 @@ _denied: contextvars.ContextVar[Check | None] = contextvars.ContextVar("denied",
 _request: contextvars.ContextVar[tuple[bytes, str]] = contextvars.ContextVar("request", default=(b"", ""))
 
 
+_LONGEST = 900.0  # seconds that a function may run
 # What MiniStack says of a worker process that is gone; AWS has a name for it.
 _DIED = re.compile(r"Worker process (died|exited immediately)|Worker returned no response|Broken pipe|Connection reset")
 
@@ -114,6 +116,7 @@ class Platform:
         self._previous: dict[str, dict[str, Any]] = {}
         self._interrupted: list[dict[str, Any]] = []
         self._ticking = threading.Lock()
+        self._scheduled: dict[str, float] = {}  # rules whose function runs, and since when
         self._use_clock()
         self._use_policies()
         self._use_schedules()
@@ -218,10 +221,17 @@ class Platform:
         def tick() -> None:
             with self._ticking:
                 now, last = self.clock.time(), eventbridge._rule_last_fired
+                held = {}
                 for key, rule in list(eventbridge._rules._data.items()):
                     # A rule counts from its creation; and if somebody set the clock back, from now.
                     last[key] = min(last.get(key, rule.get("CreationTime", now)), now)
+                    # A clock that is set runs ahead of functions: one that is due every so often, and still at it, is
+                    # due when it has ended. Otherwise as many of it would start at once as the clock was set.
+                    busy = wall.monotonic() - self._scheduled.get(str(rule.get("Arn", "")), -math.inf) < _LONGEST
+                    if busy and rule.get("ScheduleExpression", "").startswith("rate("):
+                        held[key], last[key] = last[key], now
                 fire()
+                last.update(held)
 
         eventbridge._tick_scheduled_rules = tick
 
@@ -366,6 +376,7 @@ class Platform:
             _invocation.set(None)
             began = wall.perf_counter()
             result: dict[str, Any] = execute(func, event, request_id)
+            self._scheduled.pop(_rule.get(), None)
             took = (wall.perf_counter() - began) * 1000
             body = result.get("body")
             if isinstance(body, dict) and set(body) == {"__raised__"}:
@@ -419,6 +430,7 @@ class Platform:
         def dispatch(arn: str, payload: str) -> None:
             func, config, _ = lambda_svc._get_func_record_for_ref(arn)
             if func and config and _service_may("events", "lambda:InvokeFunction", "lambda", arn, _rule.get()):
+                self._scheduled[_rule.get()] = wall.monotonic()
                 record = lambda_svc._execution_record_for_config(func, config)
                 for setting in ("event_invoke_config", "event_invoke_configs"):
                     if setting in func:

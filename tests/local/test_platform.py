@@ -84,6 +84,32 @@ def test_setting_the_clock_fires_schedules_with_its_time_even_after_it_was_set_b
     bench.client("events").disable_rule(Name="schedule")
 
 
+def test_a_schedule_waits_for_the_function_that_it_started(bench: Bench, tmp_path: Path) -> None:
+    """However fast somebody sets the clock, it runs once at a time, and once more for all that was missed."""
+    code = f"""
+import pathlib, time
+FOLDER = pathlib.Path({str(tmp_path)!r})
+def handler(event, context):
+    with (FOLDER / "runs").open("a") as runs:
+        runs.write(event["time"] + "\\n")
+    while not (FOLDER / "go").exists():
+        time.sleep(0.05)
+"""
+    runs = tmp_path / "runs"
+    bench.aws.set_clock(MARCH)
+    function = bench.function("sweeping", code)
+    bench.client("events").put_rule(Name="sweeping", ScheduleExpression="rate(5 minutes)")
+    bench.client("events").put_targets(Rule="sweeping", Targets=[{"Id": "f", "Arn": function}])
+    for hours in (1, 2, 3):
+        bench.aws.set_clock(MARCH + timedelta(hours=hours))
+        bench.eventually(runs.exists)
+    assert runs.read_text().split() == ["2013-03-01T06:00:00Z"]
+    (tmp_path / "go").touch()
+    bench.eventually(lambda: len(runs.read_text().split()) == 2)
+    assert runs.read_text().split()[1].startswith("2013-03-01T08:00:")
+    bench.client("events").disable_rule(Name="sweeping")
+
+
 def test_executions_and_states_start_on_the_aws_clock(bench: Bench) -> None:
     bench.aws.set_clock(MARCH)
     states = {"Tell": {"Type": "Pass", "Output": "{% $states.context.State.EnteredTime %}", "End": True}}
