@@ -283,12 +283,14 @@ class TestVerdicts:
             (100, 60, 2, "100 rows, at least 500 are needed"),
         ],
     )
-    def test_the_exit_code_is_the_verdict(self, work, tmp_path, count, age, code, said):
+    def test_the_exit_code_is_the_verdict(self, work, tmp_path, capsys, count, age, code, said):
         table = write_csv(tmp_path / "window.csv", rows(count, 2, age))
-        done = run("drift", table, "--baseline", work / "baseline", "--out", tmp_path / "out")
-        assert (done.returncode, done.stderr) == (code, "")
-        assert said in done.stdout
-        assert "linf_simple" in done.stdout
+        command = ["drift", str(table), "--baseline", str(work / "baseline"), "--out", str(tmp_path / "out")]
+        assert main(command) == code
+        printed, wrong = capsys.readouterr()
+        assert wrong == ""
+        assert said in printed
+        assert "linf_simple" in printed
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
             "analysis.json",
             "constraint_violations.json",
@@ -513,10 +515,11 @@ class TestBadInput:
     @pytest.mark.parametrize(
         "arguments", [[], ["drift"], ["drift", "a", "--baseline", "b", "--out", "c", "--start", "yesterday"]]
     )
-    def test_a_wrong_command_line_is_not_taken_for_undecided(self, arguments):
-        done = run(*arguments)
-        assert done.returncode == 3
-        assert done.stdout == ""
+    def test_a_wrong_command_line_is_not_taken_for_undecided(self, arguments, capsys):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code == 3
+        assert capsys.readouterr().out == ""
 
     def test_hours_without_files(self, tmp_path, drift, capsys):
         write_captures(tmp_path / "captures" / "2026" / "11" / "22" / "14", captures_of(rows(10)))

@@ -47,6 +47,7 @@ def test_F20_every_operation_is_among_these(loop: Loop) -> None:
     assert set(loop.calls) == USED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True], ids=["throttled", "answer-lost"])
 @pytest.mark.parametrize("times", [1, 3])
 @pytest.mark.parametrize("operation", FAILING)

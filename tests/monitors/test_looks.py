@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -33,15 +34,21 @@ def rows(seed: Any, count: int, by: float = 0.0) -> list[list[str]]:
     return [[f"{random.normal() + by:.4f}", f"{random.normal():.4f}"] for _ in range(count)]
 
 
+@cache
+def learned() -> tuple[str, str]:
+    """The baseline of sixty days."""
+    found = rows(1, 60 * 24 * AN_HOUR)
+    statistics, constraints = baseline_of(found, FEATURES, MonitorOptions(min_rows=100), None)
+    times = np.array([3600.0 * (number // AN_HOUR) + 1 for number in range(len(found))])
+    return json.dumps(with_chance(statistics, found, times)), json.dumps(constraints)
+
+
 @pytest.fixture
 def world(ledger: Any, store: Any, cloudwatch: Any, sagemaker: Any, topic: Any, bus: Any) -> Any:
     """A champion with a baseline of sixty days; `day(n, by)` is what the monitor says after that day's traffic."""
     crowned(ledger)
-    found = rows(1, 60 * 24 * AN_HOUR)
-    statistics, constraints = baseline_of(found, FEATURES, MonitorOptions(min_rows=100), None)
-    times = np.array([3600.0 * (number // AN_HOUR) + 1 for number in range(len(found))])
-    store.put("old/statistics.json", json.dumps(with_chance(statistics, found, times)))
-    store.put("old/constraints.json", json.dumps(constraints))
+    for name, text in zip(("statistics", "constraints"), learned(), strict=True):
+        store.put(f"old/{name}.json", text)
 
     def watch(time: str) -> dict[str, Any]:
         return watch_endpoint(
