@@ -68,12 +68,11 @@ def datapoints(alarm: Mapping[str, Any], points: Sequence[Mapping[str, Any]], no
     """What there is in the alarm's evaluation range, newest first; the period that `now` is in counts as the newest."""
     period = float(alarm["Period"])
     newest = math.floor(now / period)
-    oldest = newest - int(alarm["EvaluationPeriods"]) - EXTRA_PERIODS + 1
+    since = (newest - int(alarm["EvaluationPeriods"]) - EXTRA_PERIODS + 1) * period
     inside: dict[int, list[Mapping[str, Any]]] = {}
-    for point in points:
-        index = math.floor(point["Timestamp"] / period)
-        if oldest <= index <= newest and point["Timestamp"] <= now:
-            inside.setdefault(index, []).append(point)
+    for point in points:  # all that there ever were, whenever anything happens: most of them are told by one look
+        if since <= point["Timestamp"] <= now:
+            inside.setdefault(math.floor(point["Timestamp"] / period), []).append(point)
     return [
         Datapoint(index * period, statistic(found, alarm["Statistic"]), statistic(found, "SampleCount"))
         for index, found in sorted(inside.items(), reverse=True)
