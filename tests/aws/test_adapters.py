@@ -25,6 +25,7 @@ from retrain.aws.calls import classified
 from retrain.aws.cloudformation import respond
 from retrain.aws.cloudwatch import CloudWatch
 from retrain.aws.events import Bus
+from retrain.aws.kms import Macs
 from retrain.aws.s3 import Store
 from retrain.aws.sagemaker import SageMaker
 from retrain.aws.sns import Topic
@@ -363,6 +364,39 @@ def test_a_waiting_state_gets_the_decision(aws: Any) -> None:
     client, stub = aws("stepfunctions")
     stub.add_response("send_task_success", {}, {"taskToken": "token", "output": '{"decision": "approved"}'})
     assert Callbacks(client).succeed("token", {"decision": "approved"}) is True
+
+
+# KMS ------------------------------------------------------------------------------------------------------------------
+
+KEY = "arn:aws:kms:us-east-1:000000000000:key/11111111-2222-3333-4444-555555555555"
+SIGNED = {"KeyId": KEY, "Message": b"text", "MacAlgorithm": "HMAC_SHA_256"}
+
+
+def test_a_text_is_signed_with_the_stacks_key(aws: Any) -> None:
+    client, stub = aws("kms")
+    stub.add_response("generate_mac", {"Mac": b"c" * 32, "MacAlgorithm": "HMAC_SHA_256", "KeyId": KEY}, SIGNED)
+    assert Macs(client, KEY).make(b"text") == b"c" * 32
+
+
+def test_what_the_key_signed_is_genuine_and_whatever_else_is_forged(aws: Any) -> None:
+    client, stub = aws("kms")
+    asked = {**SIGNED, "Mac": b"c" * 32}
+    stub.add_response("verify_mac", {"KeyId": KEY, "MacValid": True, "MacAlgorithm": "HMAC_SHA_256"}, asked)
+    stub.add_client_error("verify_mac", "KMSInvalidMacException", "", 400, expected_params=asked)
+    macs = Macs(client, KEY)
+    assert [macs.genuine(b"text", b"c" * 32) for _ in range(2)] == [True, False]
+    assert not macs.genuine(b"text", b"short"), "nobody is asked about that"
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [("ThrottlingException", errors.Throttled), ("DisabledException", errors.AwsRejected)],
+)
+def test_a_key_that_does_not_answer_is_no_forgery(code: str, error: type[Exception], aws: Any) -> None:
+    client, stub = aws("kms")
+    stub.add_client_error("verify_mac", code, "")
+    with pytest.raises(error, match="kms:VerifyMac"):
+        Macs(client, KEY).genuine(b"text", b"c" * 32)
 
 
 # The others -----------------------------------------------------------------------------------------------------------

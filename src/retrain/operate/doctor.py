@@ -218,9 +218,10 @@ def _labels(deployed: Deployment) -> Iterator[Finding]:
 
 
 def _people(deployed: Deployment) -> Iterator[Finding]:
-    topic = deployed.outputs["NotificationsTopicArn"]
-    with classified("sns:ListSubscriptionsByTopic"):
-        found = deployed.clients("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+    topic, found = deployed.outputs["NotificationsTopicArn"], []
+    for each in sorted({topic, *deployed.of_type("AWS::SNS::Topic").values()}):  # approvers have topics of their own
+        with classified("sns:ListSubscriptionsByTopic"):
+            found += deployed.clients("sns").list_subscriptions_by_topic(TopicArn=each)["Subscriptions"]
     waiting = [item["Endpoint"] for item in found if not str(item["SubscriptionArn"]).startswith("arn:")]
     asks = deployed.parameters.get("ApprovalMode") == "registry"
     if waiting:

@@ -72,7 +72,8 @@ def following(document: Mapping[str, Any], parameters: Mapping[str, str]) -> str
     episode, paused, now = document["episode"], document["paused"], document["time"]
     if episode:
         waits = {
-            "Await Approval": "it waits for a decision in the Model Registry, for "
+            "Await Approval": "it waits for a decision in the Model Registry"
+            f"{' or by a link' if parameters.get('ApproverEmail') else ''}, for "
             f"{parameters.get('ApprovalTimeoutHours')} hours at most",
             "Wait for Labels": f"it waits for labels, until {parameters.get('LabelWaitHours')} hours after its opening",
         }
