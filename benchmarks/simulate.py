@@ -2,6 +2,7 @@
 
     make simulate                                       every world of PLAYS, and docs/benchmarks/simulation.md
     make simulate SIM="--scenario shift --days 150"     one world
+    make simulate SIM="--all --resume --write docs/benchmarks/simulation.md"     goes on where an earlier run was ended
     PYTHONPATH=src:. python -m benchmarks.simulate --days 60 --changed 30 --scenario level --parameter CooldownHours=24
 
 Event time, nothing waits. Every hour the endpoint's captures and the labels that became known are filed as AWS files
@@ -35,6 +36,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +71,7 @@ PLAYS = (
     ("lasting", 70, 35, 12),
     ("level", 70, 35, 12),
 )
+PARTS = Path(".bench/simulation")  # each world's numbers
 NOISE = 1.5  # standard deviation of what no feature tells of a label
 ENDPOINT_OUT = (100 * 24 + 9, 6)  # hour, hours
 LABELS_OUT = (200 * 24, 72)
@@ -415,8 +418,9 @@ def page(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield ""
     yield "Written by `make simulate` (`benchmarks/simulate.py`, which says what is played and what is left out, and"
     yield f"[decision 61](../decisions/0061-a-year-in-memory.md)): {found[0]['rows_a_day']:,} rows a day, a first model"
-    yield f"of {HISTORY} days, both monitors every {EVERY} hours. Of a core's time the year took"
-    yield f"{found[0]['cpu_seconds'] / 60:.1f} minutes, all of it {sum(one['cpu_seconds'] for one in found) / 60:.1f}"
+    yield f"of {found[0]['history']} days, both monitors every {found[0]['every']} hours. Of a core's time the first"
+    minutes = [one["cpu_seconds"] / 60 for one in found]
+    yield f"world took {minutes[0]:.1f} minutes, all of them {sum(minutes):.1f}"
     yield f"({described('xgboost-cpu', 'polars')})."
     yield ""
     for name, what in SCENARIOS.items():
@@ -493,24 +497,35 @@ def played(scenario: str, days: int, changed: int, seed: int, *, options: argpar
     with Cloud(**parameters) as cloud:
         traffic = Traffic(options.rows, scenario, seed, changed)
         year = play(cloud, traffic, days, options.every, options.history, verbose=options.verbose)
-        return told(cloud, year, scenario=scenario, days=days, changed=changed, seed=seed, rows_a_day=options.rows)
+        of = {"scenario": scenario, "days": days, "changed": changed, "seed": seed}
+        of |= {"rows_a_day": options.rows, "history": options.history, "every": options.every}
+        return told(cloud, year, **of)
+
+
+def _once(options: argparse.Namespace, play: tuple[str, int, int, int]) -> dict[str, Any]:
+    """What happened in that world, which stays in the folder of parts, and is read from there with --resume."""
+    scenario, days, _, seed = play
+    file: Path = options.parts / f"{scenario}-{days}-{seed}.json"
+    if options.resume and file.exists():
+        return dict(json.loads(file.read_text("utf-8")))
+    found = played(*play, options=options)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(found), "utf-8")
+    return found
 
 
 def main() -> None:
     """Worlds are played, and what happened is printed and written."""
     options = _options().parse_args()
     plays = PLAYS if options.all else ((options.scenario, options.days, options.changed, options.seed),)
-    began = time.monotonic()
+    found = []
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        running = [pool.submit(played, *play, options=options) for play in plays]
-        found = []
-        for one in running:
-            found.append(one.result())
-            print("\n".join(lines(found[-1])), flush=True)
-    seconds = time.monotonic() - began
+        for one in pool.map(partial(_once, options), plays):
+            found.append(one)
+            print("\n".join(lines(one)), flush=True)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps({"seconds": round(seconds), "plays": found}, indent=1) + "\n", "utf-8")
+        options.json.write_text(json.dumps({"plays": found}, indent=1) + "\n", "utf-8")
     if options.write:
         options.write.write_text("\n".join(page(found)) + "\n", encoding="utf-8")
 
@@ -528,6 +543,8 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument(
         "--parameter", action="append", default=[], help="NAME=VALUE of template.yaml, else its default"
     )
+    parser.add_argument("--parts", type=Path, default=PARTS, metavar="DIR", help=f"where parts are left ({PARTS})")
+    parser.add_argument("--resume", action="store_true", help="take the parts that are there as they are")
     parser.add_argument("--verbose", action="store_true", help="executions as they end")
     parser.add_argument("--json", type=Path, help="where the numbers go")
     parser.add_argument("--write", type=Path, help="where the page goes")

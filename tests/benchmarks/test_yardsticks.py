@@ -116,7 +116,16 @@ def test_a_year_s_first_hours_with_a_model_that_serves_and_monitors_that_look():
     given = {"InitialDataUri": "s3://initial/data/", "ApprovalMode": "auto"}
     with Cloud(**given) as cloud:
         year = play(cloud, Traffic(600, "unchanged", 7), days=1, every=12, history=8, verbose=False)
-        found = told_of(cloud, year, scenario="unchanged", days=1, changed=90, seed=7, rows_a_day=600)
+        of = {
+            "scenario": "unchanged",
+            "days": 1,
+            "changed": 90,
+            "seed": 7,
+            "rows_a_day": 600,
+            "history": 8,
+            "every": 12,
+        }
+        found = told_of(cloud, year, **of)
         serving = cloud.sagemaker.serving(cloud.template.parameters["EndpointName"])
         assert cloud.now == START + timedelta(days=1, minutes=1)
     assert serving is not None
