@@ -9,6 +9,7 @@ import botocore.session
 import pytest
 from botocore.validate import ParamValidator
 
+from retrain.core.enough import Plan
 from retrain.core.values import Enclosure
 from retrain.model.spec import CANDIDATES
 from retrain.pipeline import job_code
@@ -194,6 +195,16 @@ def test_every_path_of_a_processing_job_is_an_argument():
             assert output["S3Output"]["LocalPath"] in arguments
         assert "/opt/ml/output/message" in arguments
         assert len(arguments) <= 100
+        assert all(len(text) <= 256 for text in arguments if isinstance(text, str)), (
+            "a container's argument has no more"
+        )
+
+
+def test_the_first_models_dataset_is_told_what_is_deployed():
+    told = definition("one", Plan(window=2208.0, delay=2208.0, wait=336.0, keep=87600.0, evidence=False))
+    arguments = told["Steps"][0]["Arguments"]["AppSpecification"]["ContainerArguments"]
+    plan = Plan(**json.loads(arguments[arguments.index("--plan") + 1]))
+    assert (plan.window, plan.delay, plan.wait, plan.keep, plan.evidence) == (2208.0, 2208.0, 336.0, 87600.0, False)
 
 
 def test_the_challenger_is_registered_pending_with_its_evidence():

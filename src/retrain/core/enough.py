@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 DAY, FOUR_WEEKS = 24.0, 672.0  # hours
+DEPLOYED = ("window", "delay", "wait", "keep", "evidence")  # what of a plan a deployment knows without a model
 
 
 @dataclass(frozen=True)

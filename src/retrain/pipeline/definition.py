@@ -9,10 +9,9 @@ it becomes, `make test-sdk` the whole against what the SageMaker SDK writes.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import Any
 
-from retrain.core.enough import Plan
+from retrain.core.enough import DEPLOYED, Plan
 from retrain.core.values import Enclosure
 from retrain.model.spec import CANDIDATES
 
@@ -116,7 +115,7 @@ def _build_drift_dataset(plan: Plan) -> Step:
             "--window-end": _parameter("WindowEnd"),
             "--bootstrap": _parameter("Bootstrap"),
             "--episode-id": _parameter("EpisodeId"),
-            "--plan": json.dumps(asdict(plan)),
+            "--plan": json.dumps({name: getattr(plan, name) for name in DEPLOYED}),
         },
     )
 

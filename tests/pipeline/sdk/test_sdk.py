@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any
 
@@ -47,7 +46,7 @@ from sagemaker.mlops.workflow.pipeline import Pipeline
 from sagemaker.mlops.workflow.steps import ProcessingStep, TrainingStep
 from sagemaker.train.model_trainer import ModelTrainer
 
-from retrain.core.enough import Plan
+from retrain.core.enough import DEPLOYED, Plan
 from retrain.model.spec import CANDIDATES
 from retrain.pipeline.definition import ALL, CANDIDATE_JOBS, COUNT, PARAMETERS, definition
 
@@ -138,7 +137,7 @@ class _Author:
                 "--window-end": p["WindowEnd"],
                 "--bootstrap": p["Bootstrap"],
                 "--episode-id": p["EpisodeId"],
-                "--plan": json.dumps(asdict(Plan())),
+                "--plan": json.dumps({name: getattr(Plan(), name) for name in DEPLOYED}),
             },
         )
 
