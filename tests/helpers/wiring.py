@@ -486,14 +486,16 @@ def _decides(document: Resource, service: str, action: str, resource: str, sourc
 
 
 def nobody_speaks_to_data_without_tls(wiring: Wiring) -> None:
-    """Buckets, queues and the topic deny what comes in the clear, whoever asks."""
+    """Buckets, queues and topics deny what comes in the clear, whoever asks."""
     there = wiring.flights
+    approvers = [arn("sns", f"{STACK}-{name}Approver") for name in ("First", "Second")]
     cases = [
         ("DataBucketPolicy", "s3:GetObject", f"arn:aws:s3:::{STACK}-databucket/a"),
         ("DataBucketPolicy", "s3:ListBucket", f"arn:aws:s3:::{STACK}-databucket"),
         ("TrailBucketPolicy", "s3:GetObject", f"arn:aws:s3:::{STACK}-trailbucket/a"),
         ("TrailBucketPolicy", "s3:ListBucket", f"arn:aws:s3:::{STACK}-trailbucket"),
         ("NotificationsPolicy", "sns:Publish", TOPIC),
+        *(("ApproversPolicy", "sns:Publish", topic) for topic in approvers),
         ("QueuePolicies", "sqs:SendMessage", arn("sqs", f"{STACK}-UndeliveredEvents")),
         ("QueuePolicies", "sqs:ReceiveMessage", arn("sqs", f"{STACK}-RejectedEvents")),
     ]
@@ -507,6 +509,7 @@ def nobody_speaks_to_data_without_tls(wiring: Wiring) -> None:
         "DataBucketPolicy": ("Bucket", f"{STACK}-databucket"),
         "TrailBucketPolicy": ("Bucket", f"{STACK}-trailbucket"),
         "NotificationsPolicy": ("Topics", [TOPIC]),
+        "ApproversPolicy": ("Topics", approvers),
         "QueuePolicies": ("Queues", [f"{STACK}-UndeliveredEvents", f"{STACK}-RejectedEvents"]),
     }
     for policy, (field, value) in applied.items():
@@ -530,9 +533,17 @@ def logs_are_encrypted_with_the_key_that_logs_may_use(wiring: Wiring) -> None:
     assert _decides(key, "delivery.logs", "kms:Decrypt", KEY, group, ACCOUNT), "the machine's history is encrypted, too"
     assert not _decides(key, "delivery.logs", "kms:Decrypt", KEY, other, ACCOUNT)
     for action in ("kms:ScheduleKeyDeletion", "kms:PutKeyPolicy"):
-        root = iam.EvalContext(f"arn:aws:iam::{ACCOUNT}:root", "Root", ACCOUNT, action, KEY, REGION)
-        assert iam.evaluate_resource_policy(key, root).decision == "Allow"
         assert not _decides(key, "events", action, KEY, group, ACCOUNT)
+
+
+def keys_are_the_accounts_to_give(wiring: Wiring) -> None:
+    """What roles are granted of a key counts, because its own policy leaves that to the account; to no other one."""
+    for name, actions in (("DataKey", ("kms:Decrypt", "kms:PutKeyPolicy")), ("LinkKey", ("kms:GenerateMac",))):
+        policy, key = wiring.flights[name]["Properties"]["KeyPolicy"], arn("kms", f"key/{STACK}-{name}")
+        for action in (*actions, "kms:ScheduleKeyDeletion"):
+            for account, expected in ((ACCOUNT, "Allow"), ("111111111111", "ImplicitDeny")):
+                root = iam.EvalContext(f"arn:aws:iam::{account}:root", "Root", account, action, key, REGION)
+                assert iam.evaluate_resource_policy(policy, root).decision == expected, (name, action, account)
 
 
 # Executions ----------------------------------------------------------------------------------------------------------
@@ -633,6 +644,7 @@ CHECKS: list[Callable[[Wiring], None]] = [
     alarms_follow_their_parameters,
     nobody_speaks_to_data_without_tls,
     logs_are_encrypted_with_the_key_that_logs_may_use,
+    keys_are_the_accounts_to_give,
     executions_are_the_written_ones,
     the_machine_waits_as_long_as_its_parameters_say,
     the_machine_has_an_end_in_time_and_jitter_and_tells_nothing_secret,
