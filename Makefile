@@ -180,7 +180,7 @@ policies: $(VENV)/.test  ## hold the calls of the tests of the whole loop (.benc
 mutate-policies: $(VENV)/.test  ## take actions and resources out of the roles one by one, and count what a recorded call misses
 	PYTHONPATH=src:.:tests/helpers $(BIN)/python tests/helpers/mutants.py policies
 
-mutate-wiring: $(VENV)/.test  ## change the template and the state machine one by one, and count what a check kills (hours)
+mutate-wiring: $(VENV)/.test  ## change the template and the state machine one by one, and count what a check kills (twenty minutes)
 	PYTHONPATH=src:.:tests/helpers $(BIN)/python tests/helpers/mutants.py wiring
 
 reference: $(VENV)/.test  ## write local/reference.json anew: what AWS's authorization reference says of the actions used here

@@ -57,14 +57,17 @@ def deployed(machine: Mapping[str, Any], substitutions: Mapping[str, str]) -> St
     return made
 
 
-def run(machine: Mapping[str, Any], given: Any, answer: Answer) -> Run:
-    """The execution from `given` to its end. `answer(state, function, payload)` is Lambda; it may raise TaskError."""
-    return _Interpreter(machine, answer).run(given)
+def run(machine: Mapping[str, Any], given: Any, answer: Answer, most: int = MOST_STEPS) -> Run:
+    """The execution from `given` to its end. `answer(state, function, payload)` is Lambda; it may raise TaskError.
+
+    Raises AssertionError after `most` states.
+    """
+    return _Interpreter(machine, answer, most).run(given)
 
 
 class _Interpreter:
-    def __init__(self, machine: Mapping[str, Any], answer: Answer) -> None:
-        self._machine, self._answer = machine, answer
+    def __init__(self, machine: Mapping[str, Any], answer: Answer, most: int) -> None:
+        self._machine, self._answer, self._most = machine, answer, most
         self._variables: dict[str, Any] = {}
         self._run = Run()
 
@@ -73,7 +76,7 @@ class _Interpreter:
         while name is not None:
             state = self._machine["States"][name]
             self._run.entered.append(name)
-            if len(self._run.entered) > MOST_STEPS:
+            if len(self._run.entered) > self._most:
                 raise AssertionError("the execution does not end")
             given, name = getattr(self, f"_{state['Type'].lower()}")(name, state, given)
         return self._run
@@ -137,6 +140,7 @@ class _Interpreter:
     def _wait(self, name: str, state: State, given: Any) -> tuple[Any, str | None]:
         said = {"input": given}
         self._run.lines.append(f"{name}: {self._value(state['Seconds'], said)} s")
+        self._assign(state, said)
         return self._value(state.get("Output", given), said), state["Next"]
 
     def _succeed(self, name: str, state: State, given: Any) -> tuple[Any, str | None]:
@@ -163,11 +167,13 @@ class _Interpreter:
         if isinstance(item, list):
             return [self._value(value, said) for value in item]
         if isinstance(item, str) and item.startswith("{%"):
-            expression = _expression(item[2:-2].strip())
+            text = item[2:-2].strip()
+            expression = _expression(text)
             context = {"State": {"EnteredTime": NOW}, "Task": {"Token": TOKEN}}
             frame = expression.create_frame()
             for name, value in {**self._variables, "states": {**said, "context": context}}.items():
-                frame.bind(name, copy.deepcopy(value))
+                if f"${name}" in text:
+                    frame.bind(name, copy.deepcopy(value))
             return expression.evaluate(None, frame)
         return item
 

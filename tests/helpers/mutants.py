@@ -9,10 +9,14 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import multiprocessing
+import os
 import random
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from machine import written
@@ -312,17 +316,38 @@ def wiring_mutants(wiring: Wiring) -> list[Mutant]:
     return [*machine_mutants(wiring.machine), *template_mutants(wiring.template)]
 
 
-def survivors(of: str, sample: int | None = None, seed: int = 0) -> tuple[int, list[str]]:
-    """How many mutants were tried, and the names of those that no check kills."""
-    draw = random.Random(seed)
-    if of == "policies":
-        every = list(policy_mutants())
-        chosen = every if sample is None else draw.sample(every, sample)
-        return len(chosen), [name for name, missed in chosen if missed() is None]
+def written_wiring() -> Wiring:
+    """The template and the machine as they are, gone through once: of a mutant, only the difference is gone through."""
     wiring = Wiring(source(), written())
-    mutants = wiring_mutants(wiring)
-    picked = mutants if sample is None else draw.sample(mutants, sample)
-    return len(picked), [mutant.name for mutant in picked if killer(wiring, mutant) is None]
+    for check in CHECKS:
+        check(wiring)
+    return wiring
+
+
+def found(of: str, names: list[str], processes: int) -> Iterator[tuple[str, str | None]]:
+    """Each mutant of that name, and what killed it, as they come."""
+    if processes == 1:
+        _prepare(of)
+        yield from map(_judged, names)
+        return
+    with multiprocessing.get_context("fork").Pool(processes, _prepare, (of,)) as pool:
+        yield from pool.imap_unordered(_judged, names, chunksize=4)
+
+
+_JUDGES: dict[str, Callable[[], str | None]] = {}
+
+
+def _prepare(of: str) -> None:
+    _JUDGES.clear()
+    if of == "policies":
+        _JUDGES.update(policy_mutants())
+    else:
+        wiring = written_wiring()
+        _JUDGES.update({mutant.name: partial(killer, wiring, mutant) for mutant in wiring_mutants(wiring)})
+
+
+def _judged(name: str) -> tuple[str, str | None]:
+    return name, _JUDGES[name]()
 
 
 def main() -> int:
@@ -331,11 +356,27 @@ def main() -> int:
     parser.add_argument("of", choices=["policies", "wiring"])
     parser.add_argument("--sample", type=int)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
-    total, alive = survivors(options.of, options.sample, options.seed)
-    print(f"{options.of}: {total - len(alive)}/{total} mutants killed")
-    for name in alive:
-        print(f"  survived: {name}{': ' + ARGUED[name] if name in ARGUED else ''}")
+    wiring = Wiring(source(), written())
+    names = [name for name, _ in policy_mutants()] if options.of == "policies" else None
+    names = names or [mutant.name for mutant in wiring_mutants(wiring)]
+    if options.sample:
+        names = random.Random(options.seed).sample(names, options.sample)
+    began, alive = time.monotonic(), []
+    for number, (name, by) in enumerate(found(options.of, names, options.processes), 1):
+        if by is None:
+            alive.append(name)
+            print(f"  survived: {name}{': ' + ARGUED[name] if name in ARGUED else ''}", flush=True)
+        if number % 50 == 0:
+            took = time.monotonic() - began
+            print(f"  {number} of {len(names)}, {len(alive)} survived, {took:.0f} s", flush=True)
+    took = time.monotonic() - began
+    argued = len(set(alive) & set(ARGUED))
+    print(
+        f"{options.of}: {len(names) - len(alive)}/{len(names)} mutants killed, {argued} argued, "
+        f"{len(alive) - argued} survived, {took / len(names):.2f} s each"
+    )
     return 0 if set(alive) <= set(ARGUED) else 1
 
 

@@ -6,6 +6,7 @@ difference before you commit it: a line a state, `name: what it did`, and how th
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Iterator, Mapping
 from itertools import groupby
@@ -17,6 +18,9 @@ from machine import Run, TaskError, deployed, run, written
 from retrain.core import errors
 
 EXECUTIONS = Path(__file__).parents[1] / "stack" / "executions.txt"
+END_OF_PAGE = "\n\n"
+MOST_STEPS = 1000  # 397 is the most that any scenario takes
+_RUNS: dict[str, tuple[dict[str, Any], Run]] = {}
 GIVEN = {"episode": {"episode_id": "e1", "endpoint_name": "flights", "fence": 7, "bootstrap": False}}
 ASKED = {"Reinstate Model": "rollback", "Reinstate_Model": "rollback", "Adopt What Serves": "adopt"}
 TASKS = [
@@ -123,7 +127,16 @@ def scenarios() -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def told(machine: Mapping[str, Any]) -> str:
     """Every scenario's execution, as text; of tasks that meet an error, what came of it, by error."""
-    pages = []
+    return END_OF_PAGE.join(pages(machine)) + "\n"
+
+
+def execution(machine: Mapping[str, Any], scenario: str) -> Run:
+    """That scenario's execution."""
+    return _execution(machine, dict(scenarios())[scenario])
+
+
+def pages(machine: Mapping[str, Any]) -> Iterator[str]:
+    """That text page by page, so that who looks for the first difference need not go through the rest."""
     before: list[str] = []
     for name, answers in scenarios():
         lines = _execution(machine, answers).lines
@@ -131,9 +144,9 @@ def told(machine: Mapping[str, Any]) -> str:
             lines = [*lines[:4], f"… {len(lines)} lines …", *_turns(lines), *lines[-6:]]
         same = next((at for at, pair in enumerate(zip(lines, before, strict=False)) if pair[0] != pair[1]), len(before))
         if before and same > 2:
-            pages.append("\n".join([f"# {name}", f"… {same} lines as the first …", *lines[same:]]))
+            yield "\n".join([f"# {name}", f"… {same} lines as the first …", *lines[same:]])
         else:
-            pages.append("\n".join([f"# {name}", *lines]))
+            yield "\n".join([f"# {name}", *lines])
         before = before or lines
     for error in (*TRANSIENT, *OURS):
         lines = [f"# an attempt ends with {error}"]
@@ -144,15 +157,27 @@ def told(machine: Mapping[str, Any]) -> str:
                 met = [line.partition(": ")[2] for line in made.lines if line.startswith("  ")]
                 came.setdefault("; ".join([*_counted(met), made.lines[-1]]), []).append(task)
             lines += [f"{what}, {', '.join(tasks)}: {line}" for line, tasks in came.items()]
-        pages.append("\n".join(lines))
-    return "\n\n".join(pages) + "\n"
+        yield "\n".join(lines)
 
 
 def _execution(machine: Mapping[str, Any], answers: Mapping[str, Any]) -> Run:
+    """What the machine makes of the answers: what an earlier one made of them, if its way is the same in both."""
+    key = repr((machine["StartAt"], sorted(answers.items())))
+    if key in _RUNS and all(machine["States"].get(name) == state for name, state in _RUNS[key][0].items()):
+        return _RUNS[key][1]
+    made = _run(machine, answers)
+    if key not in _RUNS:
+        entered = {name: machine["States"][name] for name in dict.fromkeys(made.entered)}
+        _RUNS[key] = copy.deepcopy(entered), made
+    return made
+
+
+def _run(machine: Mapping[str, Any], answers: Mapping[str, Any]) -> Run:
     answers = dict(answers)
     asked = answers.pop("asked", ASKED.get(next(iter(answers), "")))  # what leads to the task that is looked at
     given = {**GIVEN, "asked": asked} if asked else GIVEN
-    return run(machine, given, Functions(**{key.replace(" ", "_"): item for key, item in answers.items()}))
+    functions = Functions(**{key.replace(" ", "_"): item for key, item in answers.items()})
+    return run(machine, given, functions, MOST_STEPS)
 
 
 def _once(task: str, error: str) -> dict[str, Any]:

@@ -14,13 +14,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 from machine import deployed
 from ministack.core import iam_evaluator as iam
-from scenarios import EXECUTIONS, told
+from scenarios import END_OF_PAGE, EXECUTIONS, execution, pages
 
 from local import ACCOUNT, REGION, alarms
 from local.template import STACK, resolved, translated
@@ -219,6 +220,13 @@ def events_reach_who_should_hear_of_them(wiring: Wiring) -> None:
             assert heard(wiring, _of_something_else(event)) == set(), name
 
 
+def the_closer_hears_of_failed_ends_only(wiring: Wiring) -> None:
+    """Executions that begin, go on or end well close their episode themselves."""
+    failed = EVENTS["execution-failed"]
+    for status in ("RUNNING", "SUCCEEDED"):
+        assert heard(wiring, {**failed, "detail": {**failed["detail"], "status": status}}) == set(), status
+
+
 def alarms_of_other_regions_open_nothing(wiring: Wiring) -> None:
     """An event that was forwarded from another region is not ours."""
     assert heard(wiring, {**EVENTS["alarm-drift"], "region": "eu-west-1"}) == set()
@@ -350,7 +358,7 @@ SERIES: dict[str, tuple[tuple[str, str, dict[str, str]], list[list[float | None]
     "SilenceAlarm": (
         ("DriftRetrain", "rows_analyzed", ENDPOINT),
         [[None], [5.0, *[None] * 60 * 5]],
-        [[0.0], [5.0, *[None] * 60]],
+        [[0.0], [5.0, *[None] * 60], [5.0] * 60 * 5],
     ),
     "QualitySilenceAlarm": (
         ("DriftRetrain", "answers_without_labels", ENDPOINT),
@@ -359,7 +367,7 @@ SERIES: dict[str, tuple[tuple[str, str, dict[str, str]], list[list[float | None]
     ),
     "EndpointErrorsAlarm": (
         ("AWS/SageMaker", "Invocation5XXErrors", VARIANT),
-        [[0.06]],
+        [[0.06], [*[0.0] * 60, 0.06]],
         [[0.05], [None], [0.06, 0.0, 0.0, 0.0, 0.0]],
     ),
     "PredictionSanityAlarm": (
@@ -418,6 +426,9 @@ def the_native_alarm_takes_the_largest_of_its_metrics(wiring: Wiring) -> None:
                     assert alarms.evaluate(single, found, 7200 * 1000.0 + late).state == state, (names, high, value)
         single, found = alarms.largest(alarm, lambda _: [], 7200 * 1000.0)
         assert alarms.evaluate(single, found, 7200 * 1000.0).state == "OK"
+        drifted = {"Timestamp": 7200 * 1000.0, "Value": 0.41}
+        single, found = alarms.largest(alarm, lambda _, one=drifted: [one], 7200 * 1000.0 + 86_400)
+        assert alarms.evaluate(single, found, 7200 * 1000.0 + 86_400).state == "OK", "a day later it is forgotten"
 
 
 def alarms_tell_people(wiring: Wiring) -> None:
@@ -428,7 +439,12 @@ def alarms_tell_people(wiring: Wiring) -> None:
         assert alarm.get("ActionsEnabled", True) is True, name
     source = arn("cloudwatch", f"alarm:{STACK}-SilenceAlarm")
     assert service_may(wiring, "NotificationsPolicy", "cloudwatch", "sns:Publish", TOPIC, source)
-    assert not service_may(wiring, "NotificationsPolicy", "cloudwatch", "sns:Publish", TOPIC, source, "111111111111")
+    # Topic and key refuse others, each by itself.
+    topic = wiring.flights["NotificationsPolicy"]["Properties"]["PolicyDocument"]
+    key = wiring.flights["DataKey"]["Properties"]["KeyPolicy"]
+    for document, action, of in ((topic, "sns:Publish", TOPIC), (key, "kms:GenerateDataKey", KEY)):
+        assert not _decides(document, "cloudwatch", action, of, source, "111111111111"), action
+    assert not of_type(wiring.resources(NotificationEmail=""), "AWS::SNS::Subscription")
     [mail] = of_type(wiring.resources(NotificationEmail="a@example.com"), "AWS::SNS::Subscription").values()
     assert (mail["TopicArn"], mail["Protocol"], mail["Endpoint"]) == (TOPIC, "email", "a@example.com")
 
@@ -445,6 +461,8 @@ def alarms_follow_their_parameters(wiring: Wiring) -> None:
     # Of few requests one error is many, of many it is few: a share, not a sum.
     rollback = [of_type(wiring.flights, "AWS::CloudWatch::Alarm")[f"Endpoint{of}Alarm"] for of in ("Errors", "Latency")]
     assert {alarm["Statistic"] for alarm in rollback} == {"Average"}
+    # The poller publishes a share itself, and maybe twice in a minute.
+    assert of_type(wiring.flights, "AWS::CloudWatch::Alarm")["PredictionSanityAlarm"]["Statistic"] == "Maximum"
     # A roll-out bakes for minutes: its alarm has to look at each of them.
     assert of_type(wiring.flights, "AWS::CloudWatch::Alarm")["EndpointLatencyAlarm"]["Period"] == 60
     without = wiring.resources(QualitySilenceHours="0", RollbackLatencyMilliseconds="0")
@@ -475,8 +493,11 @@ def service_may(
     return all(_decides(document, service, name, of, source, account) for document, name, of in uses)
 
 
-def _decides(document: Resource, service: str, action: str, resource: str, source: str, account: str) -> bool:
+def _decides(
+    document: Resource, service: str, action: str, resource: str, source: str, account: str, **more: str
+) -> bool:
     context = {"aws:sourcearn": source, "aws:sourceaccount": account, "kms:encryptioncontext:aws:logs:arn": source}
+    context.update(more)
     context["kms:encryptioncontext:sourcearn"] = source
     asked = iam.EvalContext(
         "*", "Service", "", action, resource, REGION, secure_transport=True, service_context=context
@@ -516,6 +537,26 @@ def nobody_speaks_to_data_without_tls(wiring: Wiring) -> None:
         assert there[policy]["Properties"][field] == value
 
 
+def the_trail_may_write_where_it_writes_and_for_this_account_only(wiring: Wiring) -> None:
+    """CloudTrail looks at its bucket, and puts what the bucket's owner may read below the account's folder."""
+    policy = wiring.flights["TrailBucketPolicy"]["Properties"]["PolicyDocument"]
+    bucket = f"arn:aws:s3:::{STACK}-trailbucket"
+    own, other = (f"{bucket}/AWSLogs/{account}/a" for account in (ACCOUNT, "111111111111"))
+    trail = arn("cloudtrail", f"trail/{STACK}-Trail")
+    acl = {"s3:x-amz-acl": "bucket-owner-full-control"}
+
+    def may(action: str, resource: str, account: str = ACCOUNT, **context: str) -> bool:
+        return _decides(policy, "cloudtrail", action, resource, trail, account, **context)
+
+    assert may("s3:GetBucketAcl", bucket)
+    assert may("s3:PutObject", own, **acl)
+    assert not may("s3:PutObject", own), "the account could not read it"
+    assert not may("s3:PutObject", other, **acl)
+    for action, resource in (("s3:GetBucketAcl", bucket), ("s3:PutObject", own)):
+        assert not may(action, resource, "111111111111", **acl), "somebody else's trail"
+    assert not {"Trail", "TrailBucket", "TrailBucketPolicy"} & set(wiring.resources(CreateTrail="false"))
+
+
 def logs_are_encrypted_with_the_key_that_logs_may_use(wiring: Wiring) -> None:
     """The key lets CloudWatch Logs encrypt the account's log groups, and those of no other one."""
     key = wiring.flights["DataKey"]["Properties"]["KeyPolicy"]
@@ -553,16 +594,18 @@ def executions_are_the_written_ones(wiring: Wiring) -> None:
     """Every scenario goes through the deployed machine as tests/stack/executions.txt has it."""
     [machine] = of_type(wiring.flights, "AWS::StepFunctions::StateMachine").values()
     ready = deployed(wiring.machine, machine["DefinitionSubstitutions"])
-    assert told(ready) == EXECUTIONS.read_text()
+    expected = EXECUTIONS.read_text().removesuffix("\n").split(END_OF_PAGE)
+    for page, made in zip_longest(expected, pages(ready)):
+        assert page == made
 
 
 def the_machine_waits_as_long_as_its_parameters_say(wiring: Wiring) -> None:
     """Hours become seconds; labels are looked for eight times."""
     there = wiring.resources(ApprovalTimeoutHours="5", LabelWaitHours="16")
     [machine] = of_type(there, "AWS::StepFunctions::StateMachine").values()
-    text = told(deployed(wiring.machine, machine["DefinitionSubstitutions"]))
-    assert "within 18000 s" in text
-    assert "Wait for Labels: 7200 s" in text
+    ready = deployed(wiring.machine, machine["DefinitionSubstitutions"])
+    assert any("within 18000 s" in line for line in execution(ready, "a person approves").lines)
+    assert "Wait for Labels: 7200 s" in execution(ready, "labels come late").lines
 
 
 def the_machine_has_an_end_in_time_and_jitter_and_tells_nothing_secret(wiring: Wiring) -> None:
@@ -633,6 +676,7 @@ CHECKS: list[Callable[[Wiring], None]] = [
     environments_hold_what_their_functions_read,
     settings_accept_their_environments,
     events_reach_who_should_hear_of_them,
+    the_closer_hears_of_failed_ends_only,
     alarms_of_other_regions_open_nothing,
     without_a_native_schedule_its_alarm_opens_nothing,
     schedules_call_the_monitors_and_the_sweep,
@@ -643,6 +687,7 @@ CHECKS: list[Callable[[Wiring], None]] = [
     alarms_tell_people,
     alarms_follow_their_parameters,
     nobody_speaks_to_data_without_tls,
+    the_trail_may_write_where_it_writes_and_for_this_account_only,
     logs_are_encrypted_with_the_key_that_logs_may_use,
     keys_are_the_accounts_to_give,
     executions_are_the_written_ones,

@@ -23,6 +23,12 @@ def test_the_wiring(check: Callable[[Wiring], None], wiring: Wiring) -> None:
     check(wiring)
 
 
+def test_what_is_argued_to_survive_does_survive(wiring: Wiring) -> None:
+    """An argument for a mutant that some check kills, or that there is no more, is none."""
+    mutants = {mutant.name: mutant for mutant in wiring_mutants(wiring)}
+    assert {name: killer(wiring, mutants[name]) for name in ARGUED} == dict.fromkeys(ARGUED)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(20))
 def test_a_mutant_of_the_wiring_is_killed(number: int, wiring: Wiring) -> None:
