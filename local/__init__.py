@@ -88,6 +88,13 @@ class LocalAws:
             self._process.wait()
         self._process = None
 
+    def kill(self) -> None:
+        """The process is gone as with a machine whose power fails: nobody was told, nothing was saved at its end."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+
     def client(self, service: str) -> Any:
         """A boto3 client of the embedded AWS, made once per service; safe to use from several threads."""
         with self._lock:

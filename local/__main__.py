@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,15 @@ async def _serve(port: int, root: Path, wait_scale: float, bind: str | None) -> 
         access=Access(client, environment_of, require), put_event=put_event, clock=clock, root=root / "sagemaker"
     )
     wires = {"sagemaker": Wire("sagemaker", sagemaker.handle), "xray": Wire("xray", xray.handle)}
-    platform = ministack.Platform(clock, wires, xray, root / "runtime")
     kept = root / "state"
+    platform: ministack.Platform
+    writing: dict[str, Callable[[], None]] = {
+        "sagemaker": lambda: sagemaker.save(kept / "sagemaker.json"),
+        "xray": lambda: xray.save(kept / "xray.json"),
+        "calls": lambda: platform.record.save(kept / "calls.json"),
+        "clock": lambda: clock.save(kept / "clock.json"),
+    }
+    platform = ministack.Platform(clock, wires, xray, root / "runtime", writing)
     clock.load(kept / "clock.json")
     xray.load(kept / "xray.json")
     platform.record.load(kept / "calls.json")
@@ -97,11 +105,8 @@ async def _serve(port: int, root: Path, wait_scale: float, bind: str | None) -> 
     try:
         await gateway.serve(port, ready, bind)
     finally:
-        if gateway.ready:  # otherwise it would save less than there was
-            sagemaker.save(kept / "sagemaker.json")
-        xray.save(kept / "xray.json")
-        platform.record.save(kept / "calls.json")
-        clock.save(kept / "clock.json")
+        # Before it was ready it would save less than there was.
+        platform.keeper.now(*(name for name in writing if gateway.ready or name != "sagemaker"))
 
 
 def _explain(url: str, root: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from local import REGION, reference
+from local.keeping import write_text
 
 Params = Mapping[str, Any]
 # The request's field that names a resource of that type. An ARN is taken as it is.
@@ -174,7 +175,7 @@ class Record:
 
     def save(self, path: Path) -> None:
         """The calls lie in `path`, for `load`."""
-        path.write_text(json.dumps(self.calls()))
+        write_text(path, json.dumps(self.calls()))
 
     def load(self, path: Path) -> None:
         """The calls of `path` come before those from here on; none if there is no such file."""

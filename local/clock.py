@@ -9,6 +9,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from local.keeping import write_text
+
 
 class Clock:
     """A clock that runs at the wall's pace from wherever it was last set; thread-safe."""
@@ -41,7 +43,7 @@ class Clock:
 
     def save(self, path: Path) -> None:
         """What the clock shows lies in `path`; nothing, if it is the wall clock."""
-        path.write_text(json.dumps({"now": self.now().isoformat()} if self._offset else {}))
+        write_text(path, json.dumps({"now": self.now().isoformat()} if self._offset else {}))
 
     def load(self, path: Path) -> None:
         """The clock goes on from what `path` says; it stays the wall clock if there is no such file. Nobody is told."""

@@ -147,12 +147,13 @@ class Gateway:
                 writer.close()
                 break
         await asyncio.to_thread(ready)
-        self.platform.resume()
+        self.platform.machines.resume()
         self.ready = True
         while True:
             await asyncio.sleep(1)
             try:
                 self.platform.decide()
+                await asyncio.to_thread(self.platform.keeper.rest)
             except Exception:
                 logging.getLogger("local").exception("schedules, metrics or alarms could not be brought up to date")
 

@@ -1,12 +1,12 @@
 """All that is known here about MiniStack's inside: what it lacks is put in, its clock and its alarms are replaced.
 
-Pinned to one version. Nothing else in this folder imports `ministack`, but for its evaluator in policies.py.
+Pinned to one version. Nothing else in this folder imports `ministack`, but for Step Functions in executions.py and the
+evaluator in policies.py.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import copy
 import json
@@ -20,7 +20,7 @@ import threading
 import time as wall
 import uuid
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,14 +31,36 @@ from urllib.parse import parse_qs
 from local import ACCOUNT, REGION, alarms, authorization, cloudformation, reference, searching
 from local.authorization import Check, Record
 from local.clock import Clock
+from local.keeping import Keeper
 from local.metering import Meter, embedded_metrics
 from local.pinned import require_names
 from local.wire import ApiError, Wire, model
 from local.xray import XRay
 
-SERVICES = (
-    "s3,sqs,sns,dynamodb,lambda,iam,sts,logs,events,monitoring,states,cloudformation,kms,cloudtrail,scheduler,ssm,"
-    "tagging,ecr,apigateway"
+# The services that have a state, and what MiniStack calls its file.
+FILES = {
+    **{name: name for name in ("s3", "sqs", "sns", "dynamodb", "lambda", "iam", "cloudformation", "kms", "cloudtrail")},
+    **{name: name for name in ("scheduler", "ssm", "ecr", "apigateway")},
+    "logs": "cloudwatch_logs",
+    "events": "eventbridge",
+    "monitoring": "cloudwatch",
+    "states": "stepfunctions",
+}
+SERVICES = ",".join([*FILES, "sts", "tagging"])
+READS = re.compile(r"(Get|BatchGet|TransactGet|List|Describe|Head|Query|Scan|Lookup|Filter|Receive|Validate|Invoke)")
+# What is told of requests is written soon after them, and so is what they set off in other services.
+TOLD = {"logs", "monitoring", "cloudtrail"}
+SOON = (
+    "cloudwatch_logs",
+    "cloudwatch",
+    "cloudtrail",
+    "eventbridge",
+    "sqs",
+    "sns",
+    "sagemaker",
+    "xray",
+    "calls",
+    "clock",
 )
 # What AWS's Python runtimes bring along; everything else a function has to be deployed with.
 RUNTIME_LIBRARIES = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urllib3")
@@ -49,14 +71,13 @@ DATA_EVENTS = {
     *("TransactGetItems", "TransactWriteItems", "Invoke", "PutEvents", "PutMetricData", "PutLogEvents", "Publish"),
     *("SendMessage", "ReceiveMessage", "DeleteMessage", "SendMessageBatch", "DeleteMessageBatch"),
 }
-_trace_header: contextvars.ContextVar[str | None] = contextvars.ContextVar("trace_header", default=None)
+trace_header: contextvars.ContextVar[str | None] = contextvars.ContextVar("trace_header", default=None)
 _invocation: contextvars.ContextVar[str | None] = contextvars.ContextVar("invocation", default=None)
 _target: contextvars.ContextVar[dict[str, Any]] = contextvars.ContextVar("target")
 _rule: contextvars.ContextVar[str] = contextvars.ContextVar("rule", default="")
-_machine_role: contextvars.ContextVar[str] = contextvars.ContextVar("machine_role", default="")
 _denied: contextvars.ContextVar[Check | None] = contextvars.ContextVar("denied", default=None)
 _request: contextvars.ContextVar[tuple[bytes, str]] = contextvars.ContextVar("request", default=(b"", ""))
-
+_action: contextvars.ContextVar[str] = contextvars.ContextVar("action", default="")
 
 _LONGEST = 900.0  # seconds that a function may run
 # What MiniStack says of a worker process that is gone; AWS has a name for it.
@@ -105,8 +126,18 @@ class Platform:
     alarms have no lock because of that.
     """
 
-    def __init__(self, clock: Clock, wires: dict[str, Wire], xray: XRay, runtime: Path) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        wires: dict[str, Wire],
+        xray: XRay,
+        runtime: Path,
+        kept: Mapping[str, Callable[[], None]],
+    ) -> None:
+        """`kept` writes what MiniStack knows nothing of, by part: `sagemaker`, and those that only `rest` writes."""
         from ministack import app
+
+        from local.executions import StateMachines
 
         require_names()
         self.app = app.app
@@ -114,9 +145,9 @@ class Platform:
         self.meter = Meter(clock.time)
         self.record = Record()
         self._previous: dict[str, dict[str, Any]] = {}
-        self._interrupted: list[dict[str, Any]] = []
         self._ticking = threading.Lock()
         self._scheduled: dict[str, float] = {}  # rules whose function runs, and since when
+        self.keeper = Keeper({**kept, **self._services()})
         self._use_clock()
         self._use_policies()
         self._use_schedules()
@@ -124,11 +155,12 @@ class Platform:
         self._use_lambda(runtime)
         self._use_async_invocations()
         self._use_http_apis()
-        self._use_state_machines()
+        self.machines = StateMachines(clock, self.meter, xray, self.require, self._keep_executions)
         self._add_services()
         self._add_resource_types()
         self._use_cloudtrail()
         self._keep_what_is_forgotten()
+        self._keep_what_changes()
 
     # The clock ----------------------------------------------------------------------------------------------------
 
@@ -170,6 +202,7 @@ class Platform:
             _, _, _, headers, body, _ = asked
             _request.set((body, headers.get("content-type", "")))
             found: str | None = extract(*asked)
+            _action.set(found or "")
             return found
 
         def enforce_all(key: str, action: str, service: str, region: str, resource_arn: str = "*", **named: Any) -> Any:
@@ -396,7 +429,7 @@ class Platform:
             return result
 
         def header_for(config: dict[str, Any], inbound: str | None = None) -> str | None:
-            header = inbound or _trace_header.get()
+            header = inbound or trace_header.get()
             if (config.get("TracingConfig") or {}).get("Mode") == "Active":
                 header = self.xray.open_segment(config["FunctionName"], "AWS::Lambda::Function", header)
                 _invocation.set(header)
@@ -462,144 +495,6 @@ class Platform:
 
         apigateway._invoke_lambda_proxy = invoke_proxy
 
-    # Step Functions ---------------------------------------------------------------------------------------------------
-
-    def _use_state_machines(self) -> None:  # noqa: PLR0915 - one service, replaced in one place
-        from ministack.services import stepfunctions as sfn
-
-        start, run, load, tell = (
-            sfn._start_execution,
-            sfn._run_execution,
-            sfn.load_persisted_state,
-            sfn._emit_execution_status_event,
-        )
-        task, callback, fail = sfn._execute_task, sfn._invoke_with_callback, sfn._fail_execution
-        call, add = sfn._call_lambda, sfn._add_event
-        headers: dict[str, str] = {}
-
-        def start_execution(data: dict[str, Any]) -> Any:
-            data = {**data, "name": data.get("name") or str(uuid.uuid4())}
-            machine = sfn._resolve_state_machine_arn(data.get("stateMachineArn", ""))
-            arn = f"{str(machine).replace(':stateMachine:', ':execution:')}:{data['name']}"
-            standing = sfn._executions.get(arn)
-            if standing and standing["status"] == "RUNNING" and standing["input"] == data.get("input", "{}"):
-                return sfn.json_response({"executionArn": arn, "startDate": standing["startDate"]})
-            if data.get("traceHeader"):
-                headers[arn] = data["traceHeader"]
-            return start(data)
-
-        def run_execution(arn: str) -> None:
-            header = self.xray.open_segment(
-                arn.split(":")[-2], "AWS::StepFunctions::StateMachine", headers.pop(arn, None)
-            )
-            _trace_header.set(header)
-            execution = sfn._executions[arn]
-            for event in execution["events"]:  # that it has started
-                log(execution, event)
-            _machine_role.set(sfn._state_machines[execution["stateMachineArn"]].get("roleArn", ""))
-            definition = json.loads(sfn._state_machines[execution["stateMachineArn"]]["definition"])
-            limit = definition.get("TimeoutSeconds", 99_999_999) * (sfn._SFN_WAIT_SCALE or 1)
-            timer = threading.Timer(min(limit, threading.TIMEOUT_MAX), time_out, (execution,))
-            timer.daemon = True
-            timer.start()
-            try:
-                run(arn)
-            finally:
-                timer.cancel()
-                self.xray.close_segment(header, fault=execution["status"] != "SUCCEEDED")
-
-        def time_out(execution: dict[str, Any]) -> None:
-            if execution["status"] != "RUNNING":
-                return
-            as_account()
-            execution.update(status="TIMED_OUT", stopDate=sfn.now_iso())
-            sfn._add_event(execution, "ExecutionTimedOut", {"executionTimedOutEventDetails": {}})
-            sfn._emit_execution_status_event(execution)
-
-        def fail_execution(execution: dict[str, Any], error: str, cause: str) -> None:
-            # One that was stopped or timed out stays so, whatever becomes of its last task.
-            if execution["status"] == "RUNNING":
-                fail(execution, error, cause)
-
-        def execute_task(state: dict[str, Any], given: Any, execution: dict[str, Any], context: dict[str, Any]) -> Any:
-            if isinstance(state.get("TimeoutSeconds"), str):
-                seconds = sfn._jsonata_state_field(state, "TimeoutSeconds", "number", given, context)
-                state = {**state, "TimeoutSeconds": seconds}
-            return task(state, given, execution, context)
-
-        def call_lambda(function: str, event: Any) -> Any:
-            arn = function if function.startswith("arn:") else f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{function}"
-            try:
-                self.require(_machine_role.get(), [Check("lambda:InvokeFunction", arn)])
-            except ApiError as error:
-                raise sfn._ExecutionError("Lambda.AWSLambdaException", error.message) from None
-            return call(function, event)
-
-        def invoke_with_callback(resource: str, given: dict[str, Any], token: str, state: dict[str, Any]) -> Any:
-            if not resource.startswith("arn:aws:states:::lambda:invoke"):
-                return callback(resource, given, token, state)
-            answered = threading.Event()
-            waiting = {"event": answered, "result": None, "error": None, "heartbeat": None}
-            sfn._task_tokens[token] = waiting
-            try:
-                # A function that fails has failed the task, whether or not it passed the token on.
-                sfn._invoke_resource(resource.replace(".waitForTaskToken", ""), given)
-                # People are waited for as long as everything else: scaled.
-                seconds = state.get("TimeoutSeconds", 99_999_999) * (sfn._SFN_WAIT_SCALE or 1)
-                if not answered.wait(timeout=min(seconds, threading.TIMEOUT_MAX)):
-                    raise sfn._ExecutionError("States.Timeout", "Task timed out waiting for callback")
-            finally:
-                sfn._task_tokens.pop(token, None)
-            if error := waiting["error"]:
-                raise sfn._ExecutionError(error.get("Error", "TaskFailed"), error.get("Cause", ""))  # type: ignore[attr-defined]
-            return json.loads(waiting["result"])  # type: ignore[arg-type]
-
-        def tell_status(execution: dict[str, Any]) -> None:
-            name = {
-                "RUNNING": "ExecutionsStarted",
-                "SUCCEEDED": "ExecutionsSucceeded",
-                "FAILED": "ExecutionsFailed",
-                "TIMED_OUT": "ExecutionsTimedOut",
-                "ABORTED": "ExecutionsAborted",
-            }[execution["status"]]
-            self.meter.add("AWS/States", {"StateMachineArn": execution["stateMachineArn"]}, {name: 1.0})
-            tell(execution)
-
-        def add_event(execution: dict[str, Any], kind: str, details: dict[str, Any] | None = None) -> Any:
-            event = add(execution, kind, details)
-            log(execution, event)
-            return event
-
-        def log(execution: dict[str, Any], event: dict[str, Any]) -> None:
-            machine = sfn._state_machines.get(execution["stateMachineArn"]) or {}
-            with contextlib.suppress(Exception):  # as on AWS, an execution goes on without its log
-                _log_execution(machine, execution["executionArn"], event)
-
-        def load_state(data: dict[str, Any] | None) -> None:
-            running = [key for key, saved in (data or {}).get("executions", {}).items() if saved["status"] == "RUNNING"]
-            load(data)
-            # They did not survive; whoever listens has to hear of it.
-            self._interrupted = [sfn._executions[key] for key in running if key in sfn._executions]
-
-        sfn._add_event = add_event
-        sfn._start_execution = start_execution
-        sfn._run_execution = run_execution
-        sfn._execute_task = execute_task
-        sfn._call_lambda = call_lambda
-        sfn._fail_execution = fail_execution
-        sfn._invoke_with_callback = invoke_with_callback
-        sfn._emit_execution_status_event = tell_status
-        sfn.load_persisted_state = load_state
-
-    def resume(self) -> None:
-        """Executions that the end of the last process interrupted are reported as failed."""
-        from ministack.services import stepfunctions
-
-        as_account()
-        for execution in self._interrupted:
-            stepfunctions._emit_execution_status_event(execution)
-        self._interrupted = []
-
     # Services and resource types that MiniStack lacks -----------------------------------------------------------------
 
     def _add_services(self) -> None:
@@ -613,7 +508,10 @@ class Platform:
             for role in authorization.roles_in(json.loads(body or b"{}")):
                 if not assumable(role, "sagemaker.amazonaws.com"):
                     return _no_such_role(role)
-            return await asyncio.to_thread(self.wires["sagemaker"].call_json, operation, body)
+            answer = await asyncio.to_thread(self.wires["sagemaker"].call_json, operation, body)
+            if not READS.match(operation):
+                await asyncio.to_thread(self.keeper.now, "sagemaker")
+            return answer
 
         async def xray(_method: str, path: str, _headers: dict[str, str], body: bytes, _query: Any) -> Any:
             return await asyncio.to_thread(self.wires["xray"].call_json, paths.get(path, path.strip("/")), body)
@@ -724,6 +622,42 @@ class Platform:
         cloudtrail.get_state, cloudtrail.load_persisted_state = trail_state, load_trails
         eventbridge.get_state, eventbridge.load_persisted_state = rule_state, load_rules
 
+    def _services(self) -> dict[str, Callable[[], None]]:
+        """How each service's state is written, by the name of its file."""
+        from ministack import app
+        from ministack.core import persistence
+
+        def writing(file: str, module: str) -> Callable[[], None]:
+            return lambda: persistence.save_state(file, app._get_module(module).get_state())
+
+        return {file: writing(file, app._state_map[file]) for file in FILES.values()}
+
+    def _keep_what_changes(self) -> None:
+        """What a request has changed is on disk before it is answered; what comes of it elsewhere, soon after."""
+        from ministack import app
+
+        def keeping(service: str) -> Callable[..., Any]:
+            handle = app.SERVICE_HANDLERS[service]
+
+            async def handler(*asked: Any) -> Any:
+                answer = await handle(*asked)
+                action = _action.get().partition(":")[2]
+                self.keeper.changed(*SOON)
+                if service == "cloudformation" and b"_IN_PROGRESS" not in answer[2]:
+                    self.keeper.changed(*FILES.values())  # a stack has made or changed what it likes
+                # Objects are files of their own.
+                elif not (READS.match(action) or service in TOLD or (service == "s3" and "Object" in action)):
+                    self.keeper.now(FILES[service])
+                return answer
+
+            return handler
+
+        app.SERVICE_HANDLERS.update({service: keeping(service) for service in FILES})
+
+    def _keep_executions(self) -> None:
+        self.keeper.now("stepfunctions")
+        self.keeper.changed(*SOON)
+
 
 def _no_such_role(role: str) -> tuple[int, dict[str, str], bytes]:
     said = (
@@ -732,33 +666,6 @@ def _no_such_role(role: str) -> tuple[int, dict[str, str], bytes]:
     )
     body = json.dumps({"__type": "ValidationException", "message": said}).encode()
     return 400, {"Content-Type": "application/x-amz-json-1.1", "x-amzn-ErrorType": "ValidationException"}, body
-
-
-def _log_execution(machine: dict[str, Any], execution: str, event: dict[str, Any]) -> None:
-    """The event is in the machine's log group, if it has one; without what states pass on, unless that is asked for."""
-    from ministack.services import cloudwatch_logs
-
-    config = {name.lower(): value for name, value in (machine.get("loggingConfiguration") or {}).items()}
-    if config.get("level") != "ALL":
-        return
-    destination = {name.lower(): value for name, value in config["destinations"][0].items()}["cloudwatchlogsloggroup"]
-    group = next(iter(destination.values())).removesuffix(":*").rpartition(":log-group:")[2]
-    details: dict[str, Any] = next((value for name, value in event.items() if name.endswith("Details")), {})
-    if not config.get("includeexecutiondata"):
-        details = {name: value for name, value in details.items() if name not in {"input", "output", "parameters"}}
-    line = {
-        "id": str(event["id"]),
-        "type": event["type"],
-        "details": details,
-        "previous_event_id": str(event["id"] - 1),
-        "event_timestamp": str(int(datetime.fromisoformat(event["timestamp"]).timestamp() * 1000)),
-        "execution_arn": execution,
-    }
-    stream = {"logGroupName": group, "logStreamName": f"states/{execution.rpartition(':')[2]}"}
-    cloudwatch_logs._create_log_stream(stream)
-    cloudwatch_logs._put_log_events(
-        {**stream, "logEvents": [{"timestamp": int(wall.time() * 1000), "message": json.dumps(line)}]}
-    )
 
 
 def _may_publish(target: str, alarm: str) -> bool:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from local.keeping import write_text
 from local.wire import ApiError
 
 Segment = dict[str, Any]
@@ -204,7 +205,7 @@ class XRay:
     def save(self, path: Path) -> None:
         """Every trace lies in `path`, for `load`."""
         with self._lock:
-            path.write_text(json.dumps(self._traces))
+            write_text(path, json.dumps(self._traces))
 
     def load(self, path: Path) -> None:
         """The traces of `path` can be read again; none if there is no such file."""

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from local.keeping import write_text
 from local.wire import ApiError
 
 Resource = dict[str, Any]
@@ -96,9 +97,7 @@ class Store:
         """Every resource lies in `path`, for `load`."""
         with self.lock:
             text = json.dumps(self.kinds, default=_encode)
-        new = path.with_suffix(".new")
-        new.write_text(text)
-        new.replace(path)
+        write_text(path, text)
 
     def load(self, path: Path) -> None:
         """The resources are those of `path`; none if there is no such file."""

@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,20 @@ def handler(event, context):
         pathlib.Path(event["unless"]).touch()
     os.kill(os.getpid(), signal.SIGKILL)
 """
+MENDED = """
+import pathlib
+class Broken(Exception): pass
+def handler(event, context):
+    if not pathlib.Path(event["unless"]).exists():
+        raise Broken("not yet")
+    return event
+"""
+NOTING = """
+import boto3
+def handler(event, context):
+    boto3.client("s3").put_object(Bucket="kept", Key="token", Body=event["token"])
+"""
+SOON = 1.0  # seconds, until what changed by itself is on disk
 HEADER = "Root=1-51303280-0123456789abcdef01234567;Parent=0123456789abcdef;Sampled=1"
 
 
@@ -380,9 +396,68 @@ def test_an_execution_that_was_stopped_stays_so(bench: Bench, echo: str) -> None
 
     bench.eventually(lambda: seen("TaskScheduled"))
     sfn.stop_execution(executionArn=arn)
-    bench.eventually(lambda: seen("TaskFailed"))
+    assert sfn.get_execution_history(executionArn=arn)["events"][-1]["type"] == "ExecutionAborted"
     assert [each["detail"]["status"] for each in bench.received(events)] == ["RUNNING", "ABORTED"]
     assert sfn.describe_execution(executionArn=arn)["status"] == "ABORTED"
+
+
+def test_an_execution_is_redriven_from_the_state_that_it_ended_in(bench: Bench, tmp_path: Path) -> None:
+    bench.function("mended", MENDED)
+    here = {"name": "mended", "unless": str(tmp_path / "mended")}
+    states = {
+        "First": {"Type": "Pass", "Assign": {"n": 41}, "Output": {"given": True}, "Next": "Try"},
+        "Try": lambda_task("mended", {**here, "n": "{% $n + 1 %}"}, Output="{% $states.result.Payload.n %}", End=True),
+    }
+    machine = bench.machine("redriven", states, "First")
+    failed = bench.execute(machine, name="redriven")
+    assert (failed["status"], failed["error"], failed["redriveStatus"]) == ("FAILED", "Broken", "REDRIVABLE")
+    assert failed["redriveCount"] == 0
+    (tmp_path / "mended").touch()
+    sfn = bench.client("stepfunctions")
+    arn = failed["executionArn"]
+    # Whatever the machine has become since: an execution keeps the definition that it began with.
+    definition = {"StartAt": "No", "States": {"No": {"Type": "Fail"}}}
+    sfn.update_state_machine(stateMachineArn=machine, definition=json.dumps(definition))
+    at = sfn.redrive_execution(executionArn=arn, clientToken="once")["redriveDate"]
+    again = sfn.redrive_execution(executionArn=arn, clientToken="once")["redriveDate"]
+    done = bench.eventually(lambda: ended(bench, arn))
+    assert (done["status"], done["output"], done["redriveCount"]) == ("SUCCEEDED", "42", 1)
+    assert done["redriveDate"] == at == again
+    history = [event["type"] for event in sfn.get_execution_history(executionArn=arn)["events"]]
+    assert (history.count("PassStateEntered"), history.count("TaskStateEntered")) == (1, 1)
+    assert history[history.index("ExecutionFailed") :][1:3] == ["ExecutionRedriven", "TaskScheduled"]
+    with pytest.raises(sfn.exceptions.ExecutionNotRedrivable, match="SUCCEEDED and cannot be redriven"):
+        sfn.redrive_execution(executionArn=arn)
+    with pytest.raises(sfn.exceptions.ExecutionDoesNotExist):
+        sfn.redrive_execution(executionArn=f"{arn}-of-nobody")
+
+
+def test_an_execution_that_was_stopped_is_redriven_and_what_it_waited_for_wakes_it_no_more(bench: Bench) -> None:
+    url, _ = bench.queue("asked")
+    code = """
+import boto3, json, os
+def handler(event, context):
+    boto3.client("sqs").send_message(QueueUrl=event["url"], MessageBody=json.dumps(event["token"]))
+"""
+    wait = lambda_task(bench.function("asking", code), {"token": "{% $states.context.Task.Token %}", "url": url})
+    wait.update(Resource="arn:aws:states:::lambda:invoke.waitForTaskToken", TimeoutSeconds=3600, End=True)
+    sfn = bench.client("stepfunctions")
+    machine = bench.machine("asked", {"Wait": wait}, "Wait")
+    arn = sfn.start_execution(stateMachineArn=machine)["executionArn"]
+    (before,) = bench.received(url, seconds=10)
+    sfn.stop_execution(executionArn=arn)
+    sfn.redrive_execution(executionArn=arn)
+    (after,) = bench.received(url, seconds=10)
+    with pytest.raises(sfn.exceptions.TaskDoesNotExist):
+        sfn.send_task_success(taskToken=before, output='"too late"')
+    assert sfn.describe_execution(executionArn=arn)["status"] == "RUNNING"
+    sfn.send_task_success(taskToken=after, output='"yes"')
+    assert bench.eventually(lambda: ended(bench, arn))["output"] == '"yes"'
+
+
+def ended(bench: Bench, arn: str) -> Any:
+    found = bench.client("stepfunctions").describe_execution(executionArn=arn)
+    return found if found["status"] != "RUNNING" else None
 
 
 def test_one_trace_leads_from_the_caller_through_the_machine_to_its_functions(bench: Bench, echo: str) -> None:
@@ -528,17 +603,24 @@ def test_what_sagemaker_refuses_is_refused_with_its_code(bench: Bench) -> None:
     assert "Could not find endpoint" in refused.value.response["Error"]["Message"]
 
 
-def test_everything_is_there_again_after_a_restart_and_what_was_running_is_reported(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", [LocalAws.stop, LocalAws.kill], ids=["stopped", "killed"])
+def test_everything_is_there_again_after_a_restart_and_what_was_running_goes_on(
+    tmp_path: Path, end: Callable[[LocalAws], None]
+) -> None:
     with LocalAws(0, tmp_path, fresh=True) as aws:
         bench = Bench(aws)
         aws.set_clock(MARCH)
+        bench.client("s3").create_bucket(Bucket="kept")
         echo = bench.function("echo", ECHO, TracingConfig={"Mode": "Active"})
         machine = bench.machine("m", {"Call": lambda_task(echo, {"n": 1}, End=True)}, "Call")
         bench.execute(machine, name="done", traceHeader=HEADER)
-        slow = bench.machine("slow", {"Wait": {"Type": "Wait", "Seconds": 99999, "End": True}}, "Wait")
-        bench.client("stepfunctions").start_execution(stateMachineArn=slow, name="cut")
-        bench.listen("ended", EventPattern={"source": ["aws.states"], "detail": {"status": ["FAILED"]}})
-        bench.client("s3").create_bucket(Bucket="kept")
+        asking = lambda_task(bench.function("noting", NOTING), {"token": "{% $states.context.Task.Token %}"})
+        asking.update(Resource="arn:aws:states:::lambda:invoke.waitForTaskToken", TimeoutSeconds=99_999, Next="Tell")
+        tell = {"Type": "Succeed", "Output": {"answer": "{% $states.input %}", "n": "{% $n %}"}}
+        first = {"Type": "Pass", "Assign": {"n": 7}, "Next": "Ask"}
+        patient = bench.machine("patient", {"First": first, "Ask": asking, "Tell": tell}, "First")
+        running = bench.client("stepfunctions").start_execution(stateMachineArn=patient, name="cut")["executionArn"]
+        bench.listen("ended", EventPattern={"source": ["aws.states"], "detail": {"status": ["SUCCEEDED"]}})
         bench.client("s3").put_object(Bucket="kept", Key="a/b", Body=b"body")
         put_alarm(bench, "drift")
         put_metric(bench, "drift", 0.5)
@@ -553,24 +635,38 @@ def test_everything_is_there_again_after_a_restart_and_what_was_running_is_repor
         stacks = bench.client("cloudformation")
         stacks.create_stack(StackName="kept", TemplateBody=json.dumps(stack))
         bench.eventually(lambda: stack_in(bench, "kept", "CREATE_COMPLETE"))
+        bench.eventually(lambda: bench.client("s3").list_objects_v2(Bucket="kept", Prefix="token").get("Contents"))
+        time.sleep(2 * SOON)
+        slow = bench.machine("slow", {"Wait": {"Type": "Wait", "Seconds": 100, "End": True}}, "Wait")
+        waiting = bench.client("stepfunctions").start_execution(stateMachineArn=slow, name="cut")["executionArn"]
+        bench.client("dynamodb").put_item(TableName="kept", Item={"pk": {"S": "at the last moment"}})
+        end(aws)
     with LocalAws(0, tmp_path, fresh=False) as aws:
         bench.aws, bench.client = aws, aws.client
+        names = [event["EventName"] for event in bench.client("cloudtrail").lookup_events()["Events"]]
+        assert "CreateModelPackageGroup" in names
         queue = aws.client("sqs").get_queue_url(QueueName="ended")["QueueUrl"]
-        (ended,) = bench.received(queue, seconds=3)
-        assert (ended["detail"]["name"], ended["detail"]["error"]) == ("cut", "States.ServiceRestart")
-        assert ended["time"].startswith("2013-03-01T05:")
+        token = bench.client("s3").get_object(Bucket="kept", Key="token")["Body"].read().decode()
+        bench.client("stepfunctions").send_task_success(taskToken=token, output='"yes"')
+        for arn in (running, waiting):
+            assert bench.eventually(lambda arn=arn: ended(bench, arn))["status"] == "SUCCEEDED"
+        assert json.loads(ended(bench, running)["output"]) == {"answer": "yes", "n": 7}
+        history = bench.client("stepfunctions").get_execution_history(executionArn=running)["events"]
+        assert [event["type"] for event in history].count("TaskStateEntered") == 1
+        told = [event for event in bench.received(queue, seconds=3) if event["detail"]["name"] == "cut"]
+        assert len(told) == 2
+        assert all(event["time"].startswith("2013-03-01T05:") for event in told)
         assert bench.client("s3").get_object(Bucket="kept", Key="a/b")["Body"].read() == b"body"
         assert bench.invoke("echo", {"n": 2})["n"] == 2
         executions = bench.client("stepfunctions").list_executions(stateMachineArn=machine)["executions"]
         assert [each["name"] for each in executions] == ["done"]
         assert alarm_state(bench, "drift") == "ALARM"
-        assert bench.client("dynamodb").get_item(TableName="kept", Key={"pk": {"S": "1"}})["Item"]
+        for key in ("1", "at the last moment"):
+            assert bench.client("dynamodb").get_item(TableName="kept", Key={"pk": {"S": key}})["Item"]
         assert bench.client("cloudformation").describe_stack_resources(StackName="kept")["StackResources"]
         assert bench.client("sagemaker").describe_model_package_group(ModelPackageGroupName="kept")
         root = HEADER.partition(";")[0].removeprefix("Root=")
         assert bench.client("xray").batch_get_traces(TraceIds=[root])["Traces"]
-        names = [event["EventName"] for event in bench.client("cloudtrail").lookup_events()["Events"]]
-        assert "CreateModelPackageGroup" in names
         streams = bench.client("logs").describe_log_streams(logGroupName="/aws/lambda/echo")["logStreams"]
         assert streams
 
