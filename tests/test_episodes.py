@@ -104,7 +104,7 @@ class Registrar:
             episodes = self._stack.episodes()
         except KeyError:  # not deployed yet
             return []
-        return [episode for episode in episodes if episode["status"] == "OPEN" and episode.get("task_token")]
+        return [episode for episode in episodes if episode["status"] == "OPEN" and episode.get("task_tokens")]
 
 
 @pytest.fixture(scope="module")

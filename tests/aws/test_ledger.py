@@ -120,9 +120,9 @@ def test_closing_twice_changes_nothing(ledger: Ledger) -> None:
 
 def test_closing_removes_the_task_token(ledger: Ledger) -> None:
     episode = opened(ledger)
-    ledger.note(episode, task_token="secret")
+    ledger.keep_token(episode, "secret")
     close(ledger, episode)
-    assert "task_token" not in (ledger.episode(episode.episode_id) or {})
+    assert "task_tokens" not in (ledger.episode(episode.episode_id) or {})
 
 
 def test_a_bootstrap_does_not_wait_for_a_cooldown(ledger: Ledger) -> None:

@@ -282,7 +282,7 @@ def test_a_person_is_asked_without_the_token(judge: Any, request_: Any, episode:
     assert "approve" in subject
     assert PACKAGE in text
     assert "secret-token" not in subject + text
-    assert ledger.episode(episode.episode_id)["task_token"] == "secret-token"
+    assert ledger.episode(episode.episode_id)["task_tokens"] == {"secret-token"}
 
 
 def test_the_token_is_kept_even_when_nobody_can_be_asked(
@@ -291,7 +291,7 @@ def test_the_token_is_kept_even_when_nobody_can_be_asked(
     judge(episode, REGISTRY)
     topic.down = True
     assert request_(episode) == {"status": "requested"}
-    assert ledger.episode(episode.episode_id)["task_token"] == "token"
+    assert ledger.episode(episode.episode_id)["task_tokens"] == {"token"}
 
 
 @pytest.mark.parametrize("token", [None, "", 7])

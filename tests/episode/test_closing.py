@@ -98,7 +98,8 @@ def test_a_notification_that_failed_is_not_fatal_and_is_made_up_for(episode: Any
 
 
 def test_the_message_says_what_happened_in_words(episode: Any, close: Any, ledger: Any, topic: Any) -> None:
-    ledger.note(episode, gate_summary="keep_champion: rmse 12 -> 12.1", task_token="secret-token")
+    ledger.note(episode, gate_summary="keep_champion: rmse 12 -> 12.1")
+    ledger.keep_token(episode, "secret-token")
     close(step(episode, outcome="champion_kept", reason="not_better", detail="by a hair"))
     [(subject, text)] = topic.messages
     assert subject == "flights: the challenger was not better, the champion goes on"

@@ -181,7 +181,7 @@ def test_F51_a_request_that_nobody_heard_still_waits_for_its_answer(loop: Loop) 
     episode = loop.judged()
     loop.topic.down = True
     assert loop.ask(episode) == {"status": "requested"}
-    assert loop.item(episode)["task_token"] == "token"
+    assert loop.item(episode)["task_tokens"] == {"token"}
     assert loop.hear("registry-approved") == {"decision": "approved", "status": "passed_on"}
 
 

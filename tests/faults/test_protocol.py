@@ -35,6 +35,9 @@ QUICK = {
     "a roll-out that dies, is aborted and rolls back",
     "a roll-out of which an attempt goes on unseen",
     "an abort that nobody hears of",
+    "labels that come late or never",
+    "a restoration that dies and rolls back",
+    "two people who disagree",
 }
 HOUR = timedelta(hours=1)
 
@@ -80,8 +83,7 @@ def test_the_invariants_hold_on_long_ways_on_which_everything_goes_wrong(seed: i
             moves = list(explorer.moves(world))
             if not moves:
                 break
-            # An attempt of `ask` that goes on unseen may leave its token behind: decision 96.
-            name, make = random.choice([move for move in moves if move[0] != "ask is given up, and goes on"])
+            name, make = random.choice(moves)
             way.append(name)
             world = make()
         check_end(explorer.at_rest(world))
@@ -140,7 +142,8 @@ def acts(random: Random) -> tuple[Callable[[Ledger, Any], Any], Any]:
             (lambda ledger, _: ledger.situation(cause), cause),
             (lambda ledger, _: ledger.count_occurrence(cause, episode.episode_id), cause),
             (lambda ledger, _: ledger.record_execution(episode, "arn", at + HOUR), episode),
-            (lambda ledger, _: ledger.note(episode, task_token="t", seals={"a": "b"}, share=0.5), episode),
+            (lambda ledger, _: ledger.note(episode, seals={"a": "b"}, share=0.5), episode),
+            (lambda ledger, _: ledger.keep_token(episode, random.choice("tu")), episode),
             (lambda ledger, _: ledger.decide(episode.episode_id, "approved", "ada", at), episode),
             (lambda ledger, _: ledger.close(episode, rolled_out="", **closing), episode),
             (lambda ledger, _: ledger.switch_champion(episode, {"seals": {}, "since": "x"}), episode),

@@ -16,9 +16,10 @@ from itertools import count
 from typing import Any
 from unittest.mock import patch
 
-from control_plane import ALARM, NOW, QUALITY_ALARM, crowned, trigger
+from control_plane import ALARM, NOW, QUALITY_ALARM, REGISTRY, crowned, trigger
 from memory_table import MemoryTable
 from protocol import (
+    BEFORE,
     Budget,
     Event,
     Execution,
@@ -36,7 +37,8 @@ from retrain.aws import ledger as ledger_module
 from retrain.aws.dynamodb import check
 from retrain.aws.ledger import Ledger
 from retrain.core import names, telemetry
-from retrain.episode import approval, closing, rollout, sweeping
+from retrain.core.values import Situation
+from retrain.episode import approval, closing, reinstating, retraining, rollout, sweeping
 
 MINUTE = timedelta(minutes=1)
 LATER = NOW + timedelta(hours=2)
@@ -80,6 +82,58 @@ def until(functions: Functions, state: str) -> World:
     raise AssertionError(f"the execution never comes to {state}")
 
 
+def promoted(functions: Functions) -> tuple[World, str]:
+    """The world in which an episode has promoted its model, and all is calm; and the episode."""
+    world, explorer = until(functions, "close"), Explorer(functions)
+    while world.actors or world.pending:
+        world = explorer.stepped(world, 0) if world.actors else heard(world, 0)
+    return world, next(iter(world.executions))
+
+
+def asked(kind: str, **detail: str) -> Event:
+    """What an operator asks for, later."""
+    one = event(f"{kind}-requested", LATER)
+    return Event("alarm", json.dumps({**one, "detail": {**one["detail"], **detail}}), LATER)
+
+
+def rolling_back(functions: Functions, *more: Event) -> World:
+    """… to what an episode has promoted, while that serves: the roll-out is one all the same."""
+    world, episode = promoted(functions)
+    return replace(world, pending=(asked("rollback", target=episode), *more))
+
+
+def restoring(functions: Functions) -> World:
+    """… the champion, where somebody has rolled out something else."""
+    world, _ = promoted(functions)
+    return replace(world, endpoint=("by-hand", "InService", ""), by_hand=True, pending=(asked("restoration"),))
+
+
+def adopting(functions: Functions, *, while_it_changes: bool = False) -> World:
+    """… what serves, where an earlier champion was rolled out again past the loop; or is about to be."""
+    world, episode = promoted(functions)
+    key = (f"EPISODE#{BEFORE}", "EPISODE")
+    items = {**world.items, key: {**world.episode(episode), "pk": {"S": key[0]}}}
+    serves = (episode, "Updating", BEFORE) if while_it_changes else (BEFORE, "InService", "")
+    return replace(world, items=items, endpoint=serves, by_hand=True, pending=(asked("adoption"),))
+
+
+def lacking(functions: Functions, **budget: int) -> World:
+    """An alarm whose window has no labels yet."""
+    del functions
+    return may(replace(beginning(alarm()), labels=False), "judge", **budget)
+
+
+def of_two(world: World) -> World:
+    """… where two people have to approve."""
+    return replace(world, people=("ada", "bob"))
+
+
+TWO = replace(REGISTRY, policy=replace(REGISTRY.policy, eyes=2))
+RULES = {
+    "two people, of whom each approves, and functions that die": TWO,
+    "two people who disagree": TWO,
+}
+
 EXPLORATIONS: dict[str, Callable[[Functions], World]] = {
     "two alarms, one of them twice": lambda _: may(beginning(alarm(), alarm("alarm-quality")), "start", duplicates=1),
     "three alarms, and a function that dies": lambda _: may(
@@ -103,6 +157,28 @@ EXPLORATIONS: dict[str, Callable[[Functions], World]] = {
     "an end and an alarm at the same time": lambda made: may(
         replace(until(made, "close"), pending=(alarm("alarm-quality", NOW + 2 * MINUTE),)), "start", crashes=1, aborts=1
     ),
+    "an approval of which an attempt goes on unseen": lambda made: may(
+        until(made, "ask"), "update", "close", approvals=1, zombies=1
+    ),
+    "labels that come late or never": lambda made: lacking(made, labels=1, waits=1, crashes=1),
+    "a start of which an attempt goes on unseen": lambda made: lacking(made, labels=1, waits=1, zombies=1),
+    "two people, of whom each approves, and functions that die": lambda made: may(
+        of_two(until(made, "ask")), "update", "close", approvals=2, crashes=1
+    ),
+    "two people who disagree": lambda made: may(
+        of_two(until(made, "ask")), "update", "close", approvals=2, rejections=1
+    ),
+    "a roll-back that dies, is aborted and rolls back": lambda made: may(
+        rolling_back(made), crashes=1, aborts=1, rollbacks=1
+    ),
+    "a roll-back and an alarm at the same time": lambda made: may(
+        rolling_back(made, alarm("alarm-quality", LATER)), "start", "update", duplicates=1
+    ),
+    "a restoration that dies and rolls back": lambda made: may(restoring(made), crashes=1, rollbacks=1),
+    "an adoption that dies and is aborted": lambda made: may(adopting(made), crashes=1, aborts=1),
+    "an adoption while the endpoint changes": lambda made: may(
+        adopting(made, while_it_changes=True), crashes=1, duplicates=1
+    ),
 }
 
 
@@ -116,22 +192,19 @@ def _clause(name: str, instead: str = "attribute_not_exists(nothing)") -> Abstra
 @contextmanager
 def _the_token_is_kept_after_the_look() -> Iterator[None]:
     """request_approval as it would be if it kept the token last."""
-    note, held = Ledger.note, Ledger.held
-    kept: list[Any] = []
+    keep, held = Ledger.keep_token, Ledger.held
+    kept: list[str] = []
 
-    def later(self: Ledger, episode: Any, **fields: Any) -> None:
-        if "task_token" in fields:
-            kept.append(fields)
-        else:
-            note(self, episode, **fields)
+    def later(_: Ledger, _episode: Any, token: str) -> None:
+        kept.append(token)
 
     def look(self: Ledger, episode: Any) -> Any:
         found = held(self, episode)
         if kept:
-            note(self, episode, **kept.pop())
+            keep(self, episode, kept.pop())
         return found
 
-    with patch.object(Ledger, "note", later), patch.object(Ledger, "held", look):
+    with patch.object(Ledger, "keep_token", later), patch.object(Ledger, "held", look):
         yield
 
 
@@ -153,6 +226,32 @@ def _serving(step: Any, *, ledger: Any, sagemaker: Any) -> dict[str, Any]:
     ledger.held(step.episode)
     status = sagemaker.endpoint(step.episode.endpoint_name)["EndpointStatus"]
     return {"status": "serving" if status == "InService" else "updating"}
+
+
+def _the_latest_token(self: Ledger, episode: Any, token: str) -> None:
+    self.note(episode, task_tokens={token})
+
+
+def _patient(step: Any, item: Any, refusal: Any, rules: Any, ledger: Ledger, **noted: Any) -> dict[str, Any]:
+    return WAIT(replace(step, fields={**step.fields, "overdue": False}), item, refusal, rules, ledger, **noted)
+
+
+def _as_for_one(act: Callable[..., Any]) -> Callable[..., Any]:
+    """The act as it would be if one person's approval were enough."""
+
+    def acted(said: Any, *, rules: Any, **more: Any) -> Any:
+        return act(said, rules=replace(rules, policy=replace(rules.policy, eyes=1)), **more)
+
+    return acted
+
+
+@contextmanager
+def _no_lock_is_anybodys() -> Iterator[None]:
+    with patch.object(Situation, "owner", lambda *_: None), _clause("LOCK_IS_FREE"):
+        yield
+
+
+WAIT = retraining._wait_for_labels
 
 
 def _with_tokens_of_their_own() -> AbstractContextManager[Any]:
@@ -203,6 +302,30 @@ SEEDED: dict[str, tuple[Callable[[], AbstractContextManager[Any]], str]] = {
         lambda: patch.object(rollout, "check_endpoint", _serving),
         "a roll-out that dies, is aborted and rolls back",
     ),
+    "only the latest attempt's token is kept": (
+        lambda: patch.object(Ledger, "keep_token", _the_latest_token),
+        "an approval of which an attempt goes on unseen",
+    ),
+    "it is waited for labels for ever": (
+        lambda: patch.object(retraining, "_wait_for_labels", _patient),
+        "labels that come late or never",
+    ),
+    "one of two approvals is enough": (
+        lambda: patch.object(approval, "hear_decision", _as_for_one(approval.hear_decision)),
+        "two people who disagree",
+    ),
+    "one of two approvals is enough where it came before the question": (
+        lambda: patch.object(approval, "request_approval", _as_for_one(approval.request_approval)),
+        "two people, of whom each approves, and functions that die",
+    ),
+    "what serves is adopted while it changes": (
+        lambda: patch.object(reinstating, "CHANGING", frozenset()),
+        "an adoption while the endpoint changes",
+    ),
+    "an operator's request takes an open episode's lock": (
+        _no_lock_is_anybodys,
+        "a roll-back and an alarm at the same time",
+    ),
     "nobody tells of an episode that was taken over": (
         lambda: patch.object(sweeping, "_tell_what_was_not", lambda *_: []),
         "an episode that nobody starts, and an alarm later",
@@ -212,7 +335,7 @@ SEEDED: dict[str, tuple[Callable[[], AbstractContextManager[Any]], str]] = {
 
 def explored(name: str) -> Explorer:
     """The exploration of that name, done; Violation if something does not hold."""
-    functions = Functions(CAUSES)
+    functions = Functions(CAUSES, RULES.get(name, REGISTRY))
     begin = EXPLORATIONS[name](functions)
     explorer = Explorer(functions)
     explorer.explore(begin)
@@ -222,11 +345,11 @@ def explored(name: str) -> Explorer:
 def found(bug: str) -> str | None:
     """What the exploration says of the application with that bug, None if it notices nothing."""
     seeded, name = SEEDED[bug]
-    functions = Functions(CAUSES)
-    begin = EXPLORATIONS[name](functions)
+    rules = RULES.get(name, REGISTRY)
+    begin = EXPLORATIONS[name](Functions(CAUSES, rules))
     with seeded():
         try:
-            Explorer(Functions(CAUSES)).explore(begin)
+            Explorer(Functions(CAUSES, rules)).explore(begin)
         except Violation as violation:
             return str(violation)
     return None

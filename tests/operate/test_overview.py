@@ -121,7 +121,7 @@ def test_the_waterfall_shows_where_the_time_went() -> None:
 
 @pytest.mark.parametrize(("reason", "told"), [("execution_aborted", True), ("pipeline_failed", False), ("", False)])
 def test_of_an_execution_that_was_cut_off_is_told_by_whom(reason: str, told: bool) -> None:
-    item = {"status": "CLOSED", "reason": reason, "execution_arn": "arn:1", "task_token": "secret"}
+    item = {"status": "CLOSED", "reason": reason, "execution_arn": "arn:1", "task_tokens": {"secret"}}
 
     class Deployed:
         class ledger:
@@ -135,7 +135,7 @@ def test_of_an_execution_that_was_cut_off_is_told_by_whom(reason: str, told: boo
                 return {"error": "StoppedByOperator", "cause": f"{arn}: bad labels (ada)"}
 
     found = overview.show(Deployed(), "flights-9")  # type: ignore[arg-type]
-    assert "task_token" not in found
+    assert "task_tokens" not in found
     assert found.get("execution_cause") == ("arn:1: bad labels (ada)" if told else None)
 
 

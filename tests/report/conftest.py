@@ -22,7 +22,7 @@ def item() -> dict[str, Any]:
         "window_end": "2013-08-01T00:00:00Z",
         "model_package_arn": "arn:aws:sagemaker:us-east-1:000000000000:model-package/flights/7",
         "model_sha256": "ab" * 32,
-        "task_token": "never-shown",
+        "task_tokens": {"never-shown"},
         "page_uri": "s3://bucket/episodes/flights-1/episode.html",
     }
 

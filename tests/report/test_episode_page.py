@@ -88,7 +88,7 @@ def test_what_an_older_evaluation_lacks_is_left_out_with_a_sentence(
 
 
 def test_an_episode_that_has_just_begun_has_a_page_without_plots(item: Any) -> None:
-    page = draw({**item, "task_token": "", "model_package_arn": ""})
+    page = draw({**item, "task_tokens": set(), "model_package_arn": ""})
     assert "there is no challenger yet" in page
     assert len(page) < 20_000
 

@@ -267,6 +267,19 @@ class Ledger:
             update(_episode(episode.episode_id), f"SET {assignments}", STILL_OPEN, {**values, ":open": "OPEN"}, names),
         )
 
+    def keep_token(self, episode: Episode, token: str) -> None:
+        """The open episode has that task token, too: of attempts that run beside each other, each has its own."""
+        self._fenced(
+            episode,
+            "episode",
+            update(
+                _episode(episode.episode_id),
+                "ADD task_tokens :tokens",
+                STILL_OPEN,
+                {":tokens": {token}, ":open": "OPEN"},
+            ),
+        )
+
     def count_dollars(self, episode: Episode, execution_arn: str, dollars: float, at: datetime) -> None:
         """What that pipeline execution has cost is part of the episode's cost and of the month's, once."""
         spent = {":dollars": dollars}
@@ -472,7 +485,7 @@ class Ledger:
             _episode(episode_id),
             "SET #status = :closed, closed_at = :now, outcome = :outcome, reason = :reason, detail = :detail, "
             "forget_at = :forget "
-            "REMOVE task_token",
+            "REMOVE task_tokens",
             STILL_OPEN + as_seen,
             {
                 **({":rolled_out": rolled_out} if rolled_out is not None else {}),

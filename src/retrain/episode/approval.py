@@ -252,7 +252,7 @@ def request_approval(
         raise MalformedEvent("request_approval needs a task_token")
     episode = step.episode
     item = ledger.held(episode)
-    ledger.note(episode, task_token=token)
+    ledger.keep_token(episode, token)
     status = str(sagemaker.model_package(item["model_package_arn"]).get("ModelApprovalStatus"))
     alone = rules.policy.eyes == 1 or status == "Rejected"
     by_link_only = rules.by_link and rules.policy.eyes == 2
@@ -368,11 +368,15 @@ def _half_approved(
 
 
 def pass_on(episode_id: str, decision: str, ledger: Ledger, callbacks: Callbacks) -> dict[str, Any]:
-    """The waiting state knows the decision; if none waits yet, it will find the decision in the ledger."""
-    token = (ledger.episode(episode_id) or {}).get("task_token")
-    if token and not callbacks.succeed(token, {"decision": decision}):
+    """The waiting state knows the decision; if none waits yet, it will find the decision in the ledger.
+
+    Of several attempts, each with a token of its own, Step Functions waits for one only, and nobody knows for which.
+    """
+    tokens = sorted((ledger.episode(episode_id) or {}).get("task_tokens", ()))
+    woken = [callbacks.succeed(token, {"decision": decision}) for token in tokens]
+    if tokens and not any(woken):
         return ignored("expired")
-    return {"decision": decision, "status": "passed_on" if token else "recorded"}
+    return {"decision": decision, "status": "passed_on" if tokens else "recorded"}
 
 
 def _repeat(

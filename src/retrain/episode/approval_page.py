@@ -129,7 +129,7 @@ def _item(link: Link, page: Page) -> Mapping[str, Any] | None:
     item = page.ledger.episode(link.episode_id)
     if item is None or item.get("status") != "OPEN" or item["endpoint_name"] != page.endpoint_name:
         return None
-    return item if item.get("model_sha256") == link.model_sha256 and item.get("task_token") else None
+    return item if item.get("model_sha256") == link.model_sha256 and item.get("task_tokens") else None
 
 
 def _waits(item: Mapping[str, Any], link: Link) -> bool:

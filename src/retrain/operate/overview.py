@@ -125,7 +125,7 @@ def show(deployed: Deployment, episode_id: str) -> dict[str, Any]:
     Of one whose execution was cut off, also what the execution says of it: who stopped it, and why.
     """
     item = dict(_episode(deployed, episode_id))
-    item.pop("task_token", None)
+    item.pop("task_tokens", None)
     found = {**item, "episode_id": episode_id}
     if item["status"] == "OPEN" and (state := _state(deployed, item)):
         found["state"] = state

@@ -176,7 +176,7 @@ def decay(found: Mapping[str, Any]) -> str:
 def state(item: Mapping[str, Any]) -> str:
     """Where the episode stands, in a sentence.
 
-    >>> state({"status": "OPEN", "task_token": "x"})
+    >>> state({"status": "OPEN", "task_tokens": {"x"}})
     'A person is asked to approve or reject the challenger in the Model Registry.'
     """
     if item.get("status") == "CLOSED":
@@ -190,7 +190,7 @@ def state(item: Mapping[str, Any]) -> str:
         return f"{how}{why}. Closed at {when(item.get('closed_at'))}."
     if decision := item.get("decision"):
         return f"It was {decision} by {item.get('decided_by')}."
-    if item.get("task_token"):
+    if item.get("task_tokens"):
         return "A person is asked to approve or reject the challenger in the Model Registry."
     if item.get("model_package_arn"):
         return "The challenger passed the gate and waits for approval."
