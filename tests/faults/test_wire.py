@@ -13,6 +13,7 @@ from wiring import ROOT
 from retrain.aws import calls as clients
 from retrain.aws.sns import Topic
 from retrain.core.errors import RetrainError, Throttled
+from retrain.episode import retention
 
 
 @pytest.mark.slow
@@ -55,10 +56,16 @@ def test_F51_what_people_are_told_takes_a_small_part_of_any_functions_time() -> 
 def test_F20_whatever_operation_fails_no_episode_is_lost_and_nothing_happens_twice(often: str, after: bool) -> None:
     for operation in operations():
         came = outcome(operation, TIMES[often], after=after)
-        assert (came.lost, came.duplicates) == (False, 0), operation
+        assert (came.lost, came.duplicates, came.failed_predictions) == (False, 0, 0), operation
         assert came.ended in NAMED, operation
         assert came.ended == "promoted" or often == "for ever", operation
         assert came.told_again <= (3 if operation in {"topic.publish", "dynamodb.update_item"} else 0), operation
+
+
+def test_predictions_that_fail_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If what serves were removed with what is old, the run of the loop would tell."""
+    monkeypatch.setattr(retention, "outdated", lambda episodes, *_: (list(episodes), frozenset()))
+    assert outcome("topic.publish", 0, after=False).failed_predictions > 0
 
 
 NAMED = {"promoted", "throttled", "execution_failed", "opened later"}

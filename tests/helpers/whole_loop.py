@@ -64,8 +64,8 @@ def person(name: str) -> str:
 class Faulty:
     """A service whose operation fails so many times: before it takes effect, or after, its answer lost."""
 
-    def __init__(self, service: Any, name: str, calls: list[str]) -> None:
-        self._service, self._name, self._calls = service, name, calls
+    def __init__(self, service: Any, name: str, calls: list[str], look: Callable[[], None]) -> None:
+        self._service, self._name, self._calls, self._look = service, name, calls, look
         self.operation, self.times, self.after = "", 0, False
         self.error: type[Exception] = Throttled
 
@@ -81,6 +81,7 @@ class Faulty:
             if fails and not self.after:
                 raise self.error(f"{self._name}:{operation}: slow down")
             answer = found(*arguments, **named)
+            self._look()
             if fails:
                 raise self.error(f"{self._name}:{operation}: the answer is lost")
             return answer
@@ -94,7 +95,8 @@ class Loop:
     def __init__(self, dynamodb: Any) -> None:
         self.calls: list[str] = []
         self.approval = REGISTRY
-        self.dynamodb = Faulty(dynamodb, "dynamodb", self.calls)
+        self.failed_predictions = 0
+        self.dynamodb = Faulty(dynamodb, "dynamodb", self.calls, self._predict)
         self.ledger = Ledger(self.dynamodb, "ledger")
         self.book = Ledger(dynamodb, "ledger")  # for the test to look into
         self.fakes: dict[str, Any] = {
@@ -107,7 +109,7 @@ class Loop:
             "callbacks": FakeCallbacks(),
             "cloudwatch": FakeCloudWatch(),
         }
-        self.services = {name: Faulty(fake, name, self.calls) for name, fake in self.fakes.items()}
+        self.services = {name: Faulty(fake, name, self.calls, self._predict) for name, fake in self.fakes.items()}
         self.machine, self.sagemaker = self.fakes["machine"], self.fakes["sagemaker"]
         self.store, self.topic = self.fakes["store"], self.fakes["topic"]
         crowned(self.book)
@@ -115,6 +117,12 @@ class Loop:
         self.store.put("capture/flights/AllTraffic/2013/03/05/10/a.jsonl", "{}")
         self.store.put("labels/2013/03/06/10/a.jsonl", "{}")
         self.calls.clear()
+
+    def _predict(self) -> None:
+        """Somebody asks the endpoint: it answers while it is there, and what it serves was not taken away."""
+        serves = (self.sagemaker.described or {}).get("EndpointConfigName")
+        gone = {("config", serves), ("model", serves)} & set(self.sagemaker.deleted)
+        self.failed_predictions += serves is None or bool(gone)
 
     def breaks(self, operation: str, times: int, *, after: bool = False, error: type[Exception] = Throttled) -> None:
         """From now on, that operation fails so many times."""
@@ -210,7 +218,10 @@ class Loop:
         package = PACKAGE.replace("/2", f"/{version}")
         made = {"model_package_arn": package, "endpoint_config_name": episode.episode_id}
         self.book.note(episode, **made)
-        self.book.switch_champion(episode, {**made, "episode_id": episode.episode_id, "since": clock.render(at)})
+        champion = self.book.champion("flights") or {}
+        before = {name: said for name, said in champion.items() if name not in {"pk", "sk"}}
+        since = {"episode_id": episode.episode_id, "since": clock.render(at)}
+        self.book.switch_champion(episode, before | made | since)
         over = at + timedelta(hours=1)
         self.book.close(episode, closed_at=over, rearm_at=over, outcome="promoted", reason="", detail="")
         self.book.record_notified(episode.episode_id, over)
@@ -222,7 +233,11 @@ class Loop:
 
     def settle(self, episode: Episode) -> None:
         """SageMaker has done what it was asked for."""
-        self.sagemaker.described = in_service(episode.episode_id)
+        self.settled_on(episode.episode_id)
+
+    def settled_on(self, config: str) -> None:
+        """The endpoint serves with that config."""
+        self.sagemaker.described = in_service(config)
 
     def run(self) -> Episode:
         """From the alarm to the end, each step tried again as often as its retrier would."""
@@ -241,7 +256,7 @@ class Loop:
         retried(lambda: self.check(episode))
         retried(lambda: self.switch(episode))
         retried(lambda: self.close(episode, outcome="promoted"))
-        self.sweep(NOW + timedelta(minutes=10))
+        self.sweep(NOW + timedelta(hours=1))  # the first of an hour: it removes what is old, too
         return episode
 
     def item(self, episode: Episode) -> dict[str, Any]:
