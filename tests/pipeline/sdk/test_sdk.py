@@ -33,6 +33,7 @@ from sagemaker.core.shapes import (
     ProcessingS3Output,
     S3DataSource,
     StoppingCondition,
+    Tag,
 )
 from sagemaker.core.training.configs import Compute, Networking
 from sagemaker.core.workflow.conditions import ConditionIn
@@ -161,7 +162,7 @@ class _Author:
                 instance_type=p["TrainingInstanceType"], instance_count=self.instances, volume_size_in_gb=30
             ),
             networking=Networking(enable_inter_container_traffic_encryption=True, enable_network_isolation=True),
-            tags=[{"Key": "episode_id", "Value": p["EpisodeId"]}],
+            tags=[Tag(key="episode_id", value=p["EpisodeId"])],
             checkpoint_config=CheckpointConfig(s3_uri=self.output("checkpoints"), local_path=_CHECKPOINTS),
             stopping_condition=StoppingCondition(max_runtime_in_seconds=_RUNTIME),
             output_data_config=OutputDataConfig(s3_output_path=self.output("model"), kms_key_id=p["KmsKeyArn"]),
