@@ -38,6 +38,9 @@ QUICK = {
     "labels that come late or never",
     "a restoration that dies and rolls back",
     "two people who disagree",
+    "two people, of whom each approves, and functions that die",
+    "one of two people, before the question",
+    "an adoption that is aborted",
 }
 HOUR = timedelta(hours=1)
 

@@ -37,8 +37,7 @@ from retrain.aws import ledger as ledger_module
 from retrain.aws.dynamodb import check
 from retrain.aws.ledger import Ledger
 from retrain.core import names, telemetry
-from retrain.core.values import Situation
-from retrain.episode import approval, closing, reinstating, retraining, rollout, sweeping
+from retrain.episode import approval, closing, retraining, rollout, sweeping
 
 MINUTE = timedelta(minutes=1)
 LATER = NOW + timedelta(hours=2)
@@ -132,6 +131,7 @@ TWO = replace(REGISTRY, policy=replace(REGISTRY.policy, eyes=2))
 RULES = {
     "two people, of whom each approves, and functions that die": TWO,
     "two people who disagree": TWO,
+    "one of two people, before the question": TWO,
 }
 
 EXPLORATIONS: dict[str, Callable[[Functions], World]] = {
@@ -163,10 +163,13 @@ EXPLORATIONS: dict[str, Callable[[Functions], World]] = {
     "labels that come late or never": lambda made: lacking(made, labels=1, waits=1, crashes=1),
     "a start of which an attempt goes on unseen": lambda made: lacking(made, labels=1, waits=1, zombies=1),
     "two people, of whom each approves, and functions that die": lambda made: may(
-        of_two(until(made, "ask")), "update", "close", approvals=2, crashes=1
+        of_two(until(made, "waiting")), "update", "close", approvals=2, crashes=1
     ),
     "two people who disagree": lambda made: may(
-        of_two(until(made, "ask")), "update", "close", approvals=2, rejections=1
+        of_two(until(made, "waiting")), "update", "close", approvals=1, rejections=1
+    ),
+    "one of two people, before the question": lambda made: may(
+        of_two(until(made, "ask")), "update", "close", approvals=1
     ),
     "a roll-back that dies, is aborted and rolls back": lambda made: may(
         rolling_back(made), crashes=1, aborts=1, rollbacks=1
@@ -175,7 +178,7 @@ EXPLORATIONS: dict[str, Callable[[Functions], World]] = {
         rolling_back(made, alarm("alarm-quality", LATER)), "start", "update", duplicates=1
     ),
     "a restoration that dies and rolls back": lambda made: may(restoring(made), crashes=1, rollbacks=1),
-    "an adoption that dies and is aborted": lambda made: may(adopting(made), crashes=1, aborts=1),
+    "an adoption that is aborted": lambda made: may(adopting(made), aborts=1),
     "an adoption while the endpoint changes": lambda made: may(
         adopting(made, while_it_changes=True), crashes=1, duplicates=1
     ),
@@ -245,12 +248,6 @@ def _as_for_one(act: Callable[..., Any]) -> Callable[..., Any]:
     return acted
 
 
-@contextmanager
-def _no_lock_is_anybodys() -> Iterator[None]:
-    with patch.object(Situation, "owner", lambda *_: None), _clause("LOCK_IS_FREE"):
-        yield
-
-
 WAIT = retraining._wait_for_labels
 
 
@@ -316,15 +313,7 @@ SEEDED: dict[str, tuple[Callable[[], AbstractContextManager[Any]], str]] = {
     ),
     "one of two approvals is enough where it came before the question": (
         lambda: patch.object(approval, "request_approval", _as_for_one(approval.request_approval)),
-        "two people, of whom each approves, and functions that die",
-    ),
-    "what serves is adopted while it changes": (
-        lambda: patch.object(reinstating, "CHANGING", frozenset()),
-        "an adoption while the endpoint changes",
-    ),
-    "an operator's request takes an open episode's lock": (
-        _no_lock_is_anybodys,
-        "a roll-back and an alarm at the same time",
+        "one of two people, before the question",
     ),
     "nobody tells of an episode that was taken over": (
         lambda: patch.object(sweeping, "_tell_what_was_not", lambda *_: []),
