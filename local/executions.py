@@ -25,7 +25,7 @@ from local import ACCOUNT, REGION
 from local.authorization import Check
 from local.clock import Clock
 from local.metering import Meter
-from local.ministack import as_account, trace_header
+from local.scope import as_account, trace_header
 from local.wire import ApiError
 from local.xray import XRay
 

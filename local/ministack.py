@@ -1,7 +1,7 @@
 """All that is known here about MiniStack's inside: what it lacks is put in, its clock and its alarms are replaced.
 
-Pinned to one version. Nothing else in this folder imports `ministack`, but for Step Functions in executions.py and the
-evaluator in policies.py.
+Pinned to one version. Nothing else in this folder imports `ministack`, but for Step Functions in executions.py, the
+account in scope.py and the evaluator in policies.py.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from local.clock import Clock
 from local.keeping import Keeper
 from local.metering import Meter, embedded_metrics
 from local.pinned import require_names
+from local.scope import as_account, trace_header
 from local.wire import ApiError, Wire, model
 from local.xray import XRay
 
@@ -71,7 +72,6 @@ DATA_EVENTS = {
     *("TransactGetItems", "TransactWriteItems", "Invoke", "PutEvents", "PutMetricData", "PutLogEvents", "Publish"),
     *("SendMessage", "ReceiveMessage", "DeleteMessage", "SendMessageBatch", "DeleteMessageBatch"),
 }
-trace_header: contextvars.ContextVar[str | None] = contextvars.ContextVar("trace_header", default=None)
 _invocation: contextvars.ContextVar[str | None] = contextvars.ContextVar("invocation", default=None)
 _target: contextvars.ContextVar[dict[str, Any]] = contextvars.ContextVar("target")
 _rule: contextvars.ContextVar[str] = contextvars.ContextVar("rule", default="")
@@ -799,14 +799,6 @@ def end_workers() -> None:
     from ministack.core import lambda_runtime
 
     lambda_runtime.reset()
-
-
-def as_account() -> None:
-    """What this thread or task does from here on belongs to the one account and region."""
-    from ministack.core.responses import set_request_account_id, set_request_region
-
-    set_request_account_id(ACCOUNT)
-    set_request_region(REGION)
 
 
 def _runtime(folder: Path) -> Path:
