@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 # A lock outlives the longest execution (TimeoutSeconds of the state machine); until the execution is known to have
 # started, it is only a lease, so that an alarm handler that died frees the endpoint within the hour.
 LOCK_FOR = timedelta(days=25)
+_POSTPONED = frozenset({"too_few_rows", "judged_already"})  # the quality monitor begins the episode in time
 LEASE_FOR = timedelta(hours=1)
 _ATTEMPTS = 5  # looks at a situation that others change at the same time
 
@@ -92,7 +93,7 @@ def open_episode(
             ledger.count_occurrence(trigger, seen.lock["owner"])
         if decided.reason == "budget_spent" and ledger.tell_budget_spent(trigger.endpoint_name, trigger.at):
             _tell_budget(trigger, seen, rules, topic)
-        if decided.reason == "too_few_rows":
+        if decided.reason in _POSTPONED:
             ledger.postpone(trigger)
         if decided.action in {"count", "ignore"}:
             return ignored(decided.reason)
@@ -138,6 +139,7 @@ def decide(trigger: Trigger, seen: Situation, rules: OpeningRules) -> Decision:
         "budget_spent": trigger.trains and _spent(seen, rules),
         "not_worth_it": _pays_not(trigger, seen),
         "quality_stands": trigger.kind == "alarm" and trigger.evidence != "QUALITY" and _denied(seen),
+        "judged_already": trigger.kind == "alarm" and trigger.evidence != "QUALITY" and _judged(seen),
         "too_few_rows": trigger.kind == "alarm" and _hopeless(seen, rules),
     }
     if reason := next((reason for reason, applies in not_now.items() if applies), None):
@@ -188,6 +190,14 @@ def _denied(seen: Situation) -> bool:
     start, end = (clock.parse(drift[name]) for name in ("window_start", "window_end"))
     judged = clock.parse(quality["window_end"]) - start
     return bool(judged >= quality.get("needed_reach", 1.0) * (end - start))
+
+
+def _judged(seen: Situation) -> bool:
+    """Whether an episode of this champion has ended and left it where it is, and labels say that it is as good as it
+    was. Drift that lasts is then no reason for the same episode after every cool-down: enough evidence begins the next.
+    """
+    champion, quality = seen.champion or {}, seen.quality or {}
+    return int(champion.get("fence", seen.fence)) < seen.fence and quality.get("verdict") == "STABLE"
 
 
 def _news(trigger: Trigger, seen: Situation) -> datetime:

@@ -238,6 +238,7 @@ def crown(episode: Episode, item: Mapping[str, Any], now: datetime, ledger: Ledg
             "seals": {uri: seals[uri] for uri in (item["model_data_uri"], *baseline.values()) if uri in seals},
             "since": clock.render(now),
             "episode_id": episode.episode_id,
+            "fence": episode.fence,
         },
     )
     logger.info("champion switched", model_package_arn=item["model_package_arn"])
