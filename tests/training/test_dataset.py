@@ -308,10 +308,8 @@ def _changed(change):
         (lambda row: [*row, "1"], "rows have 4 columns, model.toml has 3"),
         (lambda row: [row[2], row[1], row[0]], "size: 400 of 400 captured values are not numbers"),
         (lambda row: [row[0], "", row[2]], "age: no value any more, 100% of the reference's rows have one"),
-        (
-            lambda row: [row[0], row[1], row[1]],
-            "where there were none",
-        ),
+        (lambda row: [row[0], row[1], row[1]], "where there were none"),
+        (lambda row: ["0", *row[1:]], "size: 100% of the values are one and the same, 0% of the reference's"),
     ],
 )
 def test_a_changed_schema_is_refused_with_what_changed(spec, reference, change, says):
@@ -352,6 +350,20 @@ def test_a_column_that_is_mostly_missing_may_have_no_value_in_a_calm_window(spec
     assert build(spec, sparse, empty, labels).manifest["rows"]["labelled"] == 400
     often = reference_of([bootstrap_dataset(spec, thinned(table(600, seed=1), 60)).kept])
     assert refused(spec, often, empty, labels)[1].startswith("age: no value any more, 6")
+
+
+def test_a_number_that_fills_a_column_is_no_fault_where_it_used_to_be_there_or_stood_still_before(spec):
+    asked, labels = _changed(lambda row: ["0", *row[1:]])
+    rows = table(600, seed=1)
+    sizes = rows.numbers("size")
+    now_and_then = np.where(np.arange(600) % 10, sizes, 0.0)
+    of_the_day = np.repeat(sizes[:60], 10)
+    for size in (now_and_then, of_the_day):
+        past = reference_of([bootstrap_dataset(spec, rows.having("size", size)).kept])
+        assert build(spec, past, asked, labels).manifest["rows"]["labelled"] == 400
+    allowed = replace(spec, dataset=replace(spec.dataset, max_source_share=1.0))
+    past = reference_of([bootstrap_dataset(spec, rows).kept])
+    assert build(allowed, past, asked, labels).manifest["rows"]["labelled"] == 400
 
 
 BINARY = parse_spec(MODEL.replace("regression", "binary").replace("rmse", "auc"))

@@ -51,7 +51,8 @@ what comes out, and how a better model is told from a worse one. A complete file
                                # many are kept for those to come
     max_reference_holdout_rows = 3000 # old rows that show what is forgotten, of the newest parts of earlier windows
     original_share = 0.2       # of both, at least, rows of the first model's data: what must not be forgotten
-    max_source_share = 0.9     # rows that one request, or one category that used to be a minority, may give
+    max_source_share = 0.9     # rows that one request may give, or one number in a column whose numbers used to differ;
+                               # one category that used to be a minority and fills more is told
     max_copies = 0.5           # identical others that a row may have on average, above what the old rows let expect
     max_outlier_share = 0.01   # rows with a number ten times as far away as the old ones reach: they are left out
     max_flipped_share = 0.0    # rows in stretches of the window whose labels contradict the champion's answers

@@ -67,6 +67,7 @@ UNSEEN_LIMIT = 0.5  # share of a column's values that no category of the referen
 MOSTLY_MISSING = 0.7  # share of a column's values beyond which it may be without any in a whole window, by chance
 MOVED, ALIKE = 0.5, 0.1  # distance from a column's own old values, and from another's: above and below, it is that one
 _DIFFERENT = 20  # values that a column must have for its distribution to be its own
+_SELDOM, _ON_END = 0.05, 0.5  # shares of old values: equal to what fills the column now, and to that of the row before
 _COMPARED = 2_000  # values of a column, evenly spread
 _OPPOSITE = -0.9  # correlation of two shares of one whole: when one grows the other shrinks, and they trade places
 _BATCH = 20_000
@@ -427,14 +428,17 @@ def _check_share(what: str, bad: int, total: int, spec: Spec, quarantined: Mappi
 
 def _check_columns(spec: Spec, table: Table, reference: Table) -> None:
     """Refuses columns that went missing, and columns that hold something else than they used to."""
-    faults = []
+    faults, most = [], spec.dataset.max_source_share
     for feature in spec.features:
         now, then = table.columns[feature.name], reference.columns[feature.name]
         if _missing(now) == 1.0 and _missing(then) < MOSTLY_MISSING:
             faults.append(
                 f"{feature.name}: no value any more, {1 - _missing(then):.0%} of the reference's rows have one"
             )
-        elif isinstance(now, Category) and (what := _foreign(spec, feature.name, table, reference)):
+        elif isinstance(now, Category):
+            if what := _foreign(spec, feature.name, table, reference):
+                faults.append(f"{feature.name}: {what}")
+        elif feature.type == "numeric" and (what := _stands_still(now, reference.numbers(feature.name), most)):
             faults.append(f"{feature.name}: {what}")
     faults += [
         f"{', '.join(names)}: each has the values that another of them used to have, as if they were exchanged"
@@ -442,6 +446,27 @@ def _check_columns(spec: Spec, table: Table, reference: Table) -> None:
     ]
     if faults:
         raise Refused("schema_mismatch", "; ".join(faults))
+
+
+def _stands_still(now: NDArray[np.float64], then: NDArray[np.float64], most: float) -> str | None:
+    """The number that fills a column (rows,) which used to change from row to row; None if it does not.
+
+    A number that used to be there now and then may come more often, as no rain in a dry month; and a column that was
+    the same for many rows on end, as the day's price, is so in a short window. What hardly any row had, and now more
+    than the share `most` of all, is a sensor that is stuck or a value that somebody fills in.
+    """
+    now, then = now[~np.isnan(now)], then[~np.isnan(then)]
+    values, counts = np.unique(now, return_counts=True)
+    if not len(now) or counts.max() <= most * len(now) or len(np.unique(then)) < _DIFFERENT:
+        return None
+    value = float(values[counts.argmax()])
+    if np.mean(then == value) > _SELDOM or np.mean(then[1:] == then[:-1]) > _ON_END:
+        return None
+    return (
+        f"{counts.max() / len(now):.0%} of the values are one and the same, {np.mean(then == value):.0%} of the "
+        "reference's, which changed from row to row: stuck, or filled in. If the world is so from now on, write "
+        "[dataset] max_source_share = 1"
+    )
 
 
 def _unknown_share(column: Category, reference: Table, name: str) -> float:
