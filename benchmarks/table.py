@@ -1,4 +1,4 @@
-"""Large, wide and unbalanced tables through every job: seconds and peak memory of each step, a process of its own.
+"""Large, wide and unbalanced tables through every job: CPU seconds and peak memory of each step, each a process.
 
     make bench-table                                        writes docs/benchmarks/table.md
     PYTHONPATH=src:. python -m benchmarks.table --table wide
@@ -16,11 +16,11 @@ import json
 import sys
 import tarfile
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from shutil import copy
 from subprocess import PIPE, STDOUT, run
 
 import numpy as np
@@ -52,7 +52,7 @@ class Size:
 
 
 TABLES = {
-    "long": Size("1,000,000 rows of 25 features", 1_000_000, 20, 5, None),
+    "long": Size("1,000,000 rows of 50 features", 1_000_000, 40, 10, None),
     "wide": Size("20,000 rows of 500 features", 20_000, 460, 40, 0.3),
     "rare": Size("200,000 rows of 15 features, one positive among 200", 200_000, 12, 3, 1 / 200),
 }
@@ -62,7 +62,7 @@ TABLES = {
 class Step:
     """What one process took, and its last line."""
 
-    seconds: float
+    seconds: float  # of CPU
     megabytes: float
     said: str
 
@@ -98,53 +98,63 @@ def _carry(size: Size, root: Path) -> dict[str, Step]:
     }
     spec = read_spec(first / "model.toml")
     _write_window(size, spec, captures / "a.jsonl", labels / "a.jsonl")
-    steps |= _round(root / "first model", first, none, (none, none))
     made = root / "first model"
-    steps |= _round(root / "window", made / "dataset", made / "model", (captures, labels))
+    steps |= _round(made, first, none, none, (none, none))
+    steps |= _round(root / "window", made / "dataset", made / "model", made, (captures, labels))
     return steps
 
 
-def _round(out: Path, reference: Path, champion: Path, seen: tuple[Path, Path]) -> Iterator[tuple[str, Step]]:
-    """Dataset, training, evaluation and baseline of one model; what was `seen` are captures and labels."""
+def _round(
+    out: Path, reference: Path, champion: Path, earlier: Path, seen: tuple[Path, Path]
+) -> Iterator[tuple[str, Step]]:
+    """Dataset, training, evaluation and baseline of one model.
+
+    `earlier` is the folder of the model before, with its rows and its baseline; what was `seen` are captures and
+    labels.
+    """
     captures, labels = seen
     name, bootstrap = out.name, str(captures == labels).lower()
     data, model = out / "dataset", out / "model"
     window = ["--window-start", render(START), "--window-end", render(END)]
     last = ["--bootstrap", bootstrap, "--message", out / "message"]
-    paths = ["--captures", captures, "--labels", labels, "--reference", reference, "--output", data]
-    yield f"{name}: dataset", _run(["retrain.jobs.dataset", *paths, *window, "--episode-id", "e", *last])
-    channels = ["--train", data, "--validation", data, "--spec", data, "--champion", champion]
+    paths = ["--captures", captures, "--labels", labels, "--reference", reference, "--history", earlier / "rows"]
+    written = ["--output", data, "--rows", out / "rows"]
+    yield f"{name}: dataset", _run(["retrain.jobs.dataset", *paths, *written, *window, "--episode-id", "e", *last])
+    channels = [f"--{channel}={data}" for channel in ("train", "validation", "holdout", "spec")]
     written = ["--model-dir", out / "files", "--output-data-dir", out / "data", "--checkpoints", out / "checkpoints"]
-    yield (
-        f"{name}: training",
-        _run(["retrain.jobs.train", "--episode_id", "e", "--bootstrap", bootstrap, *channels, *written]),
-    )
+    asked = ["--episode_id", "e", "--bootstrap", bootstrap, *channels, "--champion", champion]
+    yield f"{name}: training", _run(["retrain.jobs.train", *asked, *written])
     model.mkdir()
     with tarfile.open(model / "model.tar.gz", "w:gz") as tar:
         tar.add(out / "files", ".")
-    judged = ["--dataset", data, "--challenger", model, "--champion", champion, "--output", out / "evaluation"]
-    yield f"{name}: evaluation", _run(["retrain.jobs.evaluate", *judged, "--evaluation-time", render(END), *last])
-    described = ["--dataset", data, "--challenger", model, "--output", out / "baseline", "--message", out / "message"]
-    yield f"{name}: baseline", _run(["retrain.jobs.baseline", *described])
+    judged = ["--dataset", data, "--captures", captures, "--challenger", model, "--champion", champion]
+    judged += ["--reference", reference, "--output", out / "evaluation", "--evaluation-time", render(END)]
+    yield f"{name}: evaluation", _run(["retrain.jobs.evaluate", *judged, *last])
+    described = ["--dataset", data, "--challenger", model, "--earlier", earlier / "statistics"]
+    written = ["--output", out / "baseline", "--message", out / "message"]
+    yield f"{name}: baseline", _run(["retrain.jobs.baseline", *described, *written])
+    (out / "statistics").mkdir()  # which alone the next baseline gets
+    copy(out / "baseline" / "statistics.json", out / "statistics")
 
 
 def _run(command: Sequence[object]) -> Step:
     """The module was run in a process of its own and ended well; SystemExit with what it said if not."""
-    began = time.monotonic()
     ran = run(
         [sys.executable, "-S", "-c", _LAUNCH, *map(str, command)], stdout=PIPE, stderr=STDOUT, text=True, check=False
     )
-    *said, kilobytes = ran.stdout.strip().splitlines()
+    *said, used = ran.stdout.strip().splitlines()
     if ran.returncode:
         raise SystemExit(f"{command[0]} ended with {ran.returncode}:\n" + "\n".join(said[-40:]))
-    return Step(time.monotonic() - began, int(kilobytes) / 1024, said[-1] if said else "")
+    kilobytes, seconds = used.split()
+    return Step(float(seconds), int(kilobytes) / 1024, said[-1] if said else "")
 
 
 # A process begins with the peak memory of the one it was forked from: a small one runs the module and tells its peak.
 _LAUNCH = """
 import resource, subprocess, sys
 code = subprocess.call([sys.executable, "-m", *sys.argv[1:]])
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_maxrss, used.ru_utime + used.ru_stime)
 sys.exit(code)
 """
 
@@ -233,7 +243,10 @@ def _document(measured: dict[str, dict[str, Step]]) -> Iterator[str]:
         yield f"| {step} | {' | '.join(cells)} |"
     most = max(step.megabytes for table in measured.values() for step in table.values())
     yield ""
-    yield f"Most memory **{most:,.0f} MB**; the goal is {GOAL:,} MB."
+    sums = (
+        f"{TABLES[name].title} {sum(step.seconds for step in table.values()):.0f}" for name, table in measured.items()
+    )
+    yield f"Most memory **{most:,.0f} MB**; the goal is {GOAL:,} MB. Seconds of all steps: {'; '.join(sums)}."
     yield ""
     for name, table in measured.items():
         yield f"- {TABLES[name].title}: of the window, {table['window: dataset'].said}; {_decided(table)}."
@@ -248,8 +261,8 @@ def _decided(table: dict[str, Step]) -> str:
 
 PREFACE = """# Large, wide and unbalanced tables
 
-Written by `make bench-table`. Every step is the job's own program in a process of its own: seconds from its start to
-its end, and its peak memory. The first model comes from the whole table, the next one from a window of a quarter as
+Written by `make bench-table`. Every step is the job's own program in a process of its own: its seconds of CPU and its
+peak memory. The first model comes from the whole table, the next one from a window of a quarter as
 many rows, captured in requests of eight rows. model.toml is what `python -m retrain init` proposed.
 """
 
