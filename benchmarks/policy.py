@@ -24,14 +24,13 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import machine, poison
-from benchmarks.policy_report import NONE, report, share
+from benchmarks.policy_report import NONE, OURS, report, share
 from benchmarks.replay import Champion, Policy, Replay, Step, alarms, mean_of, play
 from benchmarks.tables import TABLES
 from benchmarks.worlds import SPOILED, WORLDS
@@ -120,44 +119,55 @@ def _losses(spec: Spec, model: Model, rows: Table) -> Numbers:
 
 # Policies ------------------------------------------------------------------------------------------------------------
 
-BEFORE = ("continued", "scratch")  # candidates of the project as it was on 27 November 2026
+NEVER = Policy("never", "never", "none")
 FIXED = tuple(Policy(f"always {way}", "every", "none", (way,), store=False) for way in CANDIDATES if way != "recent")
-POLICIES = (
-    Policy("never", "never", "none"),
-    *FIXED,
-    Policy("before", lambda: alarms, "proof", BEFORE, store=False),
+EVERY = (
     Policy("insurance", "every", "insurance"),
-    Policy("insurance on alarms", lambda: alarms, "insurance"),
-    Policy("insurance that pays", Pays, "insurance"),
     Policy("no gate", "every", "deploy"),
     Policy("proof", "every", "proof"),
+)
+BEFORE = Policy("before", lambda: alarms, "proof", ("continued", "scratch"), store=False)  # as of 27 November 2026
+TRIGGERED = (
+    BEFORE,
+    Policy("insurance on alarms", lambda: alarms, "insurance"),
+    Policy("insurance that pays", Pays, "insurance"),
     Policy("proof on ADWIN", Adwin, "proof"),
     Policy("proof on CUSUM", Cusum, "proof"),
 )
-UNDER_ATTACK = ("always scratch", "before", "no gate", "insurance", "proof")
+UNDER_ATTACK = (FIXED[2], BEFORE, *EVERY)
 
 
 def measured(name: str, seed: int) -> list[dict[str, Any]]:
-    """Every policy on that table or world with that seed: what JSON holds of it, the one run."""
+    """The policies that train on every window, and the fixed strategies, on that table or world with that seed."""
+    return [_compared(name, seed, (*FIXED, *EVERY))]
+
+
+def triggered(name: str, seed: int) -> list[dict[str, Any]]:
+    """The policies that something else triggers."""
+    return [_compared(name, seed, TRIGGERED)]
+
+
+def _compared(name: str, seed: int, policies: Sequence[Policy]) -> dict[str, Any]:
+    """What JSON holds of those policies, and of `never`; `oracle` is the least error of each window."""
     replayed = Replay(_source(name), seed)
-    played = {policy.name: play(replayed, policy) for policy in POLICIES}
-    stale = [step.served for step in played["never"][0]]
-    best = min(mean_of(played[policy.name][0]) for policy in (*FIXED, POLICIES[0]))
+    played = {policy.name: play(replayed, policy) for policy in (NEVER, *policies)}
     oracle, models = [], dict[int, Model]()
-    for number in range(len(stale)):
+    for number in range(len(replayed.tables)):
         models |= {id(served[number]): served[number] for _, served in played.values()}
         oracle.append(min(replayed.score(model, number) for model in models.values()))
-    return [
-        {
-            "name": name,
-            "seed": seed,
-            "metric": replayed.spec.metric,
-            "stale": mean(stale),
-            "best": best,
-            "oracle": mean(oracle),
-            "policies": {policy: _summary(steps) for policy, (steps, _) in played.items()},
-        }
-    ]
+    told = {policy: _summary(steps) for policy, (steps, _) in played.items()}
+    about = {"name": name, "seed": seed, "metric": replayed.spec.metric}
+    return {**about, "oracle": oracle, "policies": told}
+
+
+def merged(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One run for each table and seed, of what its parts have found."""
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    for run in runs:
+        whole = found.setdefault((run["name"], run["seed"]), {**run, "policies": {}})
+        whole["policies"] |= run["policies"]
+        whole["oracle"] = list(map(min, whole["oracle"], run["oracle"]))
+    return list(found.values())
 
 
 def _summary(steps: Sequence[Step]) -> dict[str, Any]:
@@ -178,13 +188,12 @@ def attacked(name: str, seed: int) -> list[dict[str, Any]]:
     source = _source(name)
     clean = Replay(replace(source, windows=source.windows[: POISONED + 2]), seed)
     feature = _leaned_on(clean.first.model, clean.spec)
-    policies = [policy for policy in POLICIES if policy.name in UNDER_ATTACK]
-    usual = {policy.name: play(clean, policy)[0][-1] for policy in policies}
+    usual = {policy.name: play(clean, policy)[0][-1] for policy in UNDER_ATTACK}
     runs = []
     for kind, spoil in poison.KINDS.items():
         poisoned = clean.attacked(kind, POISONED, lambda window, spoil=spoil: spoil(window, clean.spec, feature))  # type: ignore[misc]
         found: dict[str, Any] = {}
-        for policy in policies:
+        for policy in UNDER_ATTACK:
             steps = play(poisoned, policy)[0]
             last = steps[-1]
             found[policy.name] = {
@@ -216,7 +225,9 @@ def main() -> None:
     options = _options().parse_args()
     asked = [*(options.table or ()), *(options.world or ()), *(options.spoiled or ())]
     seeds = SEEDS[: options.seeds]
-    jobs = [(measured, name, seed) for seed in seeds for name in asked or (*TABLES, *WORLDS) if name not in SPOILED]
+    names = [name for name in asked or (*WORLDS, *TABLES) if name not in SPOILED]
+    jobs: list[tuple[Any, str, int]] = [(measured, name, seed) for seed in seeds for name in names]
+    jobs += [(triggered, name, seed) for seed in seeds[: options.triggers] for name in names]
     jobs += [(attacked, name, seed) for seed in seeds[:SPOILED_SEEDS] for name in asked or SPOILED if name in SPOILED]
     document: dict[str, Any] = {"machine": machine.described("xgboost-cpu", "numpy"), "runs": [], "attacks": []}
     parts = []
@@ -224,6 +235,7 @@ def main() -> None:
         parts.append(part)
         document["attacks" if "kind" in part["found"][0] else "runs"] += part["found"]
         print(_told(part), file=sys.stderr, flush=True)
+    document["runs"] = merged(document["runs"])
     document |= {
         "commits": sorted({part["commit"] for part in parts}),
         "seconds": sum(part["seconds"] for part in parts),
@@ -270,12 +282,13 @@ def _commit() -> str:
 
 def _told(part: Mapping[str, Any]) -> str:
     first = part["found"][0]
-    line = f"{first['name']}, seed {first['seed']}, {part['seconds']} s of CPU: insurance "
+    line = f"{first['name']}, seed {first['seed']}, {part['seconds']} s of CPU"
     if "kind" in first:
-        return line + f"at worst {max(run['policies']['insurance']['worse'] for run in part['found']):+.1%}"
-    best, oracle = (share(first, "insurance", key) for key in ("best", "oracle"))
-    worst = first["policies"]["insurance"]["worst"]
-    return line + ", ".join(NONE if value is None else f"{value:.0%}" for value in (best, oracle, worst))
+        return f"{line}: at worst {max(run['policies'][OURS]['worse'] for run in part['found']):+.1%}"
+    if OURS not in first["policies"]:
+        return line
+    of = share(first, OURS, "best"), share(first, OURS, "oracle"), first["policies"][OURS]["worst"]
+    return f"{line}: " + ", ".join(NONE if value is None else f"{value:.0%}" for value in of)
 
 
 def _options() -> argparse.ArgumentParser:
@@ -284,6 +297,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--world", nargs="*", choices=WORLDS, help="worlds (all)")
     parser.add_argument("--spoiled", nargs="*", choices=SPOILED, help="worlds whose evidence is poisoned (all)")
     parser.add_argument("--seeds", type=int, choices=range(1, len(SEEDS) + 1), default=3, help="how many seeds (3)")
+    parser.add_argument("--triggers", type=int, choices=range(len(SEEDS) + 1), default=1, help="their seeds (1)")
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), help="(as many as cores)")
     parser.add_argument("--parts", type=Path, metavar="DIR", default=PARTS, help=f"where parts are left ({PARTS})")
     parser.add_argument("--resume", action="store_true", help="take the parts that are there as they are")

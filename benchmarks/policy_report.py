@@ -25,8 +25,13 @@ def recovered(stale: float, ours: float, best: float) -> float | None:
 
 
 def share(run: Run, policy: str, key: str) -> float | None:
-    """What the policy recovered of what `key`, best or oracle, would have."""
-    return recovered(run["stale"], run["policies"][policy]["mean"], run[key])
+    """What the policy recovered of what the best fixed strategy or the oracle (`key`) would; None if not played."""
+    means = {name: found["mean"] for name, found in run["policies"].items()}
+    fixed = [value for name, value in means.items() if name.startswith("always ")]
+    if policy not in means or not fixed:
+        return None
+    best = mean(run["oracle"]) if key == "oracle" else min(means["never"], *fixed)
+    return recovered(means["never"], means[policy], best)
 
 
 def report(document: Mapping[str, Any], verbose: bool) -> Iterator[str]:
@@ -115,7 +120,7 @@ def _goals(runs: Sequence[Run], names: Sequence[str], attacks: Sequence[Run]) ->
 
 
 def _recovered(runs: Sequence[Run], names: Sequence[str], title: str, key: str) -> Iterator[str]:
-    policies = list(runs[0]["policies"])[1:]
+    policies = _policies(runs)[1:]
     yield f"\n## Recovered, of {title}\n\nPer cent, medians over the seeds. {NONE}: nothing to recover.\n"
     yield f"| | role | {' | '.join(policies)} |\n" + "| --- " * (len(policies) + 2) + "|"
     for name in names:
@@ -131,7 +136,7 @@ def _recovered(runs: Sequence[Run], names: Sequence[str], title: str, key: str) 
 
 
 def _worst(runs: Sequence[Run], names: Sequence[str]) -> Iterator[str]:
-    policies = list(runs[0]["policies"])[1:]
+    policies = _policies(runs)[1:]
     yield (
         "\n## The worst window after a promotion\n\nThe error beside that of the champion that was replaced, per cent, "
         "the worst of all seeds.\n"
@@ -142,8 +147,12 @@ def _worst(runs: Sequence[Run], names: Sequence[str]) -> Iterator[str]:
         yield f"| {name} | {_role(name)} | {' | '.join(cells)} |"
 
 
+def _policies(runs: Sequence[Run]) -> list[str]:
+    return list(dict.fromkeys(name for run in runs for name in run["policies"]))
+
+
 def _worst_of(runs: Sequence[Run], name: str, policy: str) -> float | None:
-    found = [run["policies"][policy]["worst"] for run in runs if run["name"] == name]
+    found = [run["policies"][policy]["worst"] for run in runs if run["name"] == name and policy in run["policies"]]
     return max((value for value in found if value is not None), default=None)
 
 
@@ -159,16 +168,19 @@ def _percent(value: float | None) -> str:
 def _costs(runs: Sequence[Run]) -> Iterator[str]:
     each = episode_dollars(MACHINE, MACHINE, 1)
     yield (
-        "\n## What it cost, and what went wrong\n\nSums over all tables, worlds and seeds. Refused and better, "
+        "\n## What it cost, and what went wrong\n\nSums over all runs, of a table and a seed each. Refused and better, "
         f"promoted and worse: on the next window, seen by nobody. Dollars: {each:.3f} for each training, on {MACHINE} "
         "(`retrain.core.prices`).\n"
     )
-    yield "| | trainings | dollars | promotions | refused and better | promoted and worse |\n" + "| --- " * 6 + "|"
-    for policy in runs[0]["policies"]:
-        found = [run["policies"][policy] for run in runs]
+    yield (
+        "| | runs | trainings | dollars | promotions | refused and better | promoted and worse |\n" + "| --- " * 7 + "|"
+    )
+    for policy in _policies(runs):
+        found = [run["policies"][policy] for run in runs if policy in run["policies"]]
         kept, promoted = ([value for one in found for value in one[key]] for key in ("kept", "promoted"))
         trainings = sum(one["trainings"] for one in found)
         cells = [
+            str(len(found)),
             str(trainings),
             f"{trainings * each:.2f}",
             str(sum(one["promotions"] for one in found)),
@@ -188,9 +200,10 @@ def _unchanged(runs: Sequence[Run]) -> Iterator[str]:
         return
     yield "\n## Where nothing changes\n\nDiamonds in random order, and the world whose drift does no harm.\n"
     yield "| | error beside never | promotions | truly worse by more than 1 % | worst |\n" + "| --- " * 5 + "|"
-    for policy in list(still[0]["policies"])[1:]:
-        gain = mean(run["policies"][policy]["mean"] / run["stale"] - 1 for run in still)
-        promoted = [value for run in still for value in run["policies"][policy]["promoted"]]
+    for policy in _policies(still)[1:]:
+        of = [run["policies"] for run in still if policy in run["policies"]]
+        gain = mean(one[policy]["mean"] / one["never"]["mean"] - 1 for one in of)
+        promoted = [value for one in of for value in one[policy]["promoted"]]
         worst = f"{max(promoted):+.1%}" if promoted else NONE
         yield f"| {policy} | {gain:+.1%} | {len(promoted)} | {sum(value > 0.01 for value in promoted)} | {worst} |"
 
