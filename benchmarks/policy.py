@@ -134,7 +134,7 @@ TRIGGERED = (
     Policy("proof on ADWIN", Adwin, "proof"),
     Policy("proof on CUSUM", Cusum, "proof"),
 )
-UNDER_ATTACK = (FIXED[2], BEFORE, *EVERY)
+UNDER_ATTACK = (FIXED[2], *EVERY)
 
 
 def measured(name: str, seed: int) -> list[dict[str, Any]]:

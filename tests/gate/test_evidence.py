@@ -7,7 +7,7 @@ import pytest
 from retrain.core.errors import Refused
 from retrain.gate.comparison import compare
 from retrain.gate.document import plain
-from retrain.gate.evidence import Scored, gather, sample, sanity
+from retrain.gate.evidence import Scored, gather, level_of, sample, sanity
 from retrain.gate.rules import judge
 from retrain.model.read_spec import parse_spec
 from retrain.model.table import Table, category
@@ -187,6 +187,32 @@ def test_a_calibrated_challenger_that_knows_more_is_not_miscalibrated_by_chance(
         _, decision = binary("accuracy", truth, champion, challenger, "resamples = 100\nsegments = []")
         refused += "miscalibrated" in [reason.code for reason in decision.reasons]
     assert refused == 0
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_labels_that_are_wrong_at_random_contradict_both_models_and_those_of_a_new_world_only_the_old_one(classes):
+    task, metric, more = ("binary", "logloss", "") if classes == 2 else ("multiclass", "mlogloss", "num_class = 3")
+    model = f'[model]\nlabel="y"\ntask="{task}"\nmetric="{metric}"\n[features]\ntown="categorical"\n'
+    spec = parse_spec(f"{model}[hyperparameters]\n{more}\n")
+    rows = Table({"town": category([TOWNS[0]] * 1000)})
+    random = np.random.default_rng(6)
+    truth = random.integers(0, classes, 1000)
+
+    def sure_of(labels: np.ndarray, chance: float) -> np.ndarray:
+        each = np.full((len(labels), classes), (1 - chance) / (classes - 1))
+        each[np.arange(len(labels)), labels] = chance
+        return each[:, 1] if classes == 2 else each
+
+    own = level_of(spec, truth.astype(float), sure_of(truth, 0.95))
+    wrong = random.random(1000) < 0.2
+    for labels, challenger, expected in (
+        (np.where(wrong, (truth + 1) % classes, truth), sure_of(truth, 0.8), (wrong.mean(), wrong.mean())),
+        ((truth + 1) % classes, sure_of((truth + 1) % classes, 0.9), (1.0, 0.0)),
+    ):
+        found = Scored(rows, labels.astype(float), sure_of(truth, 0.95), challenger)
+        gathered = gather(spec, found, found, bootstrap=False, own=own)
+        assert gathered.contradicted == pytest.approx(expected)
+        assert own.contradicted == 0.0
 
 
 @pytest.mark.parametrize("metric", ["logloss", "accuracy", "auc"])

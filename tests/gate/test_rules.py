@@ -169,9 +169,9 @@ def test_every_rule_can_be_switched_on_for_insurance_and_off_for_proof(rule):
 @pytest.mark.parametrize(
     ("constant", "own", "suspect"),
     [
-        (25.0, Level(2.6, 25.0), True),  # 8 is more than three times 2.6, and as much of what there is to predict
-        (25.0, Level(2.7, 25.0), False),
-        (80.0, Level(2.6, 25.0), False),  # the world has grown: 8 of 80 are less than 2.6 of 25
+        (25.0, Level(3.9, 25.0), True),  # 8 is more than twice 3.9, and as much of what there is to predict
+        (25.0, Level(4.1, 25.0), False),
+        (80.0, Level(3.9, 25.0), False),  # the world has grown: 8 of 80 are less than 3.9 of 25
         (25.0, None, False),
         (25.0, Level(0.0, 0.0), False),
     ],
@@ -185,6 +185,27 @@ def test_labels_by_which_even_the_better_model_is_far_worse_than_ever_are_suspec
         judge(evidence, options)
     assert refusal.value.code == "labels_suspect"
     assert "look at the labels of this window" in refusal.value.detail
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "suspect"),
+    [
+        (0.03, (0.27, 0.26), True),  # a fifth of the labels is wrong at random
+        (0.03, (0.40, 0.03), False),  # the world has changed, and the challenger has learned how
+        (0.03, (0.17, 0.17), False),
+        (0.03, None, False),
+        (math.nan, (0.27, 0.26), False),
+    ],
+)
+def test_labels_that_contradict_what_the_champion_is_sure_of_and_that_nobody_can_learn_are_suspect(then, now, suspect):
+    evidence = replace(GOOD, own=Level(9.9, 25.0, 0.9, then), contradicted=now)
+    if not suspect:
+        assert judge(evidence, INSURED).decision == "promote"
+        return
+    with pytest.raises(Refused, match="27% of the labels contradict it and 26% the challenger, 3% did") as refusal:
+        judge(evidence, INSURED)
+    assert refusal.value.code == "labels_suspect"
+    assert judge(evidence, replace(INSURED, max_contradicted=1.0)).decision == "promote"
 
 
 def test_what_a_promotion_shows_and_what_it_does_not():

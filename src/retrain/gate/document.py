@@ -109,6 +109,7 @@ def _gate(spec: Spec, evidence: Evidence, decision: Decision, cycle: Mapping[str
         "given_up": given_up(evidence),
         "constant": evidence.constant,
         "own": asdict(evidence.own) if evidence.own else None,
+        "contradicted": list(evidence.contradicted) if evidence.contradicted else None,
         "power": _power(spec, evidence),
         "shadow": asdict(evidence.shadow) if evidence.shadow else None,
     }

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrain.gate.comparison import Comparison, compare
-from retrain.gate.rules import FEWEST_OF_A_CLASS, Evidence, Fit, Level, Sanity, Segment, segment_confidence
+from retrain.gate.rules import FEWEST_OF_A_CLASS, FEWEST_SURE, Evidence, Fit, Level, Sanity, Segment, segment_confidence
 from retrain.gate.shadow import Shadow
 from retrain.model.serving import Model
 from retrain.model.spec import MOST_SEGMENTS, Spec
@@ -58,7 +58,7 @@ def score_rows(spec: Spec, rows: Table, champion: Model | None, challenger: Mode
 
 
 def level_of(spec: Spec, labels: Numbers, output: Numbers) -> Level:
-    """The metric of those answers, (rows,) or (rows, classes), and that of the best constant answer."""
+    """The metric of those answers, (rows,) or (rows, classes), that of the best constant one, and how sure they are."""
     if spec.task == "regression":
         constant = np.full(len(labels), np.median(labels) if spec.metric == "mae" else np.mean(labels))
     elif output.ndim == 1:
@@ -66,7 +66,29 @@ def level_of(spec: Spec, labels: Numbers, output: Numbers) -> Level:
     else:
         shares = np.bincount(labels.astype(int), minlength=output.shape[1]) / len(labels)
         constant = np.tile(shares, (len(labels), 1))
-    return Level(score(spec.metric, labels, output), score(spec.metric, labels, constant))
+    level = Level(score(spec.metric, labels, output), score(spec.metric, labels, constant))
+    if spec.task == "regression" or not len(labels):
+        return level
+    answer, chance = _answered(output)
+    sure = float(np.median(chance))
+    return replace(level, sure=sure, contradicted=float(np.mean(answer[chance >= sure] != labels[chance >= sure])))
+
+
+def _answered(output: Numbers) -> tuple[NDArray[np.intp], Numbers]:
+    """The class (rows,) that a classifier's probabilities, (rows,) or (rows, classes), answer, and its probability."""
+    chances = np.column_stack([1 - output, output]) if output.ndim == 1 else output
+    return chances.argmax(axis=1), chances.max(axis=1)
+
+
+def _contradicted(spec: Spec, scored: Scored, own: Level | None) -> tuple[float, float] | None:
+    if spec.task == "regression" or own is None or scored.champion is None:
+        return None
+    answer, chance = _answered(scored.champion)
+    sure = chance >= own.sure
+    if sure.sum() < FEWEST_SURE:
+        return None
+    wrong = (answer != scored.truth, _answered(scored.challenger)[0] != scored.truth)
+    return float(wrong[0][sure].mean()), float(wrong[1][sure].mean())
 
 
 def gather(
@@ -101,6 +123,7 @@ def gather(
         sanity=sanity(spec.task, holdout.truth, *answers),
         constant=level_of(spec, holdout.truth, holdout.challenger).constant if len(holdout.truth) else math.nan,
         own=own,
+        contradicted=_contradicted(spec, holdout, own),
         fit=_fit(spec, holdout),
         segments=_segments(spec, holdout),
         shadow=shadow,

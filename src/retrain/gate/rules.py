@@ -40,6 +40,7 @@ _SWITCHED = {
     "miscalibrated": "probabilities that are not observed",
 }
 _MEASURED = {"biased": "bias", "miscalibrated": "calibration_error"}
+FEWEST_SURE = 50  # rows of which the champion is sure, below which their labels say nothing
 FEWEST_OF_A_CLASS = 10  # rows of either class below which an AUC says nothing
 _FINEST = 3  # rows: of n that are all right, as many in n may be wrong elsewhere (the rule of three, 95 %)
 
@@ -95,10 +96,16 @@ class Fit:
 
 @dataclass(frozen=True)
 class Level:
-    """A model's metric on some rows, and that of the best answer that is the same for all of them."""
+    """A model's metric on some rows, and that of the best answer that is the same for all of them.
+
+    Of a classifier also how `sure` it is of the surer half of its answers, the median probability of the class that it
+    answers, and the share of these that the labels `contradicted`.
+    """
 
     model: float
     constant: float
+    sure: float = math.nan
+    contradicted: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -107,6 +114,8 @@ class Evidence:
 
     `constant` is the metric that the best constant answer has on the holdout; `own` is where the champion was when it
     was promoted: its twin on its own holdout, None if that is not known.
+    `contradicted` are the shares of labels other than the champion's and the challenger's answers where the champion is
+    as sure as of the surer half of its own holdout; None of a regression, or of fewer than `FEWEST_SURE` such rows.
     `shadow` is what came of serving both, None if there were no captures to ask again.
     `rarer` and `reference_rarer` are the rows of the rarer class, None where the metric needs no two classes.
     """
@@ -127,6 +136,7 @@ class Evidence:
     segments: tuple[Segment, ...] = ()
     constant: float = math.nan
     own: Level | None = None
+    contradicted: tuple[float, float] | None = None
     shadow: Shadow | None = None
 
 
@@ -320,6 +330,24 @@ def _labels_suspect(evidence: Evidence, options: GateOptions) -> str | None:
     )
 
 
+def _labels_contradict(evidence: Evidence, options: GateOptions) -> str | None:
+    """Labels contradict what the champion is sure of, and the challenger has not learned why: are they true?
+
+    Where the world has changed, the challenger has learned from the same labels and meets them. Labels that are wrong
+    at random can't be learned, only be less sure of.
+    """
+    if evidence.own is None or evidence.contradicted is None or not math.isfinite(evidence.own.contradicted):
+        return None
+    then, (champion, challenger), most = evidence.own.contradicted, evidence.contradicted, options.max_contradicted
+    if min(champion, challenger) - then <= most:
+        return None
+    return (
+        f"where the champion is as sure as of the surer half of its own holdout, {champion:.0%} of the labels contradict it "
+        f"and {challenger:.0%} the challenger, {then:.0%} did when it was promoted: more by above {most:g} ([gate] "
+        "max_contradicted): look at the labels of this window"
+    )
+
+
 def _share_of(part: float, whole: float) -> float:
     return part / whole if whole > 0 else math.nan
 
@@ -458,6 +486,7 @@ RULES: tuple[Rule, ...] = (
     Rule("bad_metric", True, _bad_interval),
     Rule("bad_metric", True, _insane),
     Rule("labels_suspect", True, _labels_suspect),
+    Rule("labels_suspect", True, _labels_contradict),
     Rule(CODE, False, _fails_in_shadow),
     Rule("not_better", False, _not_better),
     Rule("trade_off", False, _trade_off),

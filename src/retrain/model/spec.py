@@ -64,8 +64,10 @@ what comes out, and how a better model is told from a worse one. A complete file
                                # What the others find is reported. All of them for proof, none for insurance
     trade_off = 0.25           # insurance: a challenger that loses more than it gains on the holdout, old rows counting
                                # this much, is not promoted. 0 where the old truth no longer holds
-    suspect_labels = 3.0       # how many times worse than the champion was at its promotion even the better of the two
+    suspect_labels = 2.0       # how many times worse than the champion was at its promotion even the better of the two
                                # may be, by the metric and beside a constant answer: above, the labels are suspect
+    max_contradicted = 0.15    # classifier: share of the labels that both models may contradict where the champion is
+                               # sure, above that of its own holdout: above, the labels are suspect. 1 looks away
     confidence = 0.95          # of the two-sided interval of the gain
     spans = 6                  # of the holdout, in the order of time, over which the gain has to be steady, because
                                # rows of one time are alike. 1 where they are not
@@ -203,7 +205,8 @@ class GateOptions:
     policy: str = "insurance"
     rules: tuple[str, ...] | None = None  # None: the policy's own
     trade_off: float = _limited(0.25, 0.0, 100.0)
-    suspect_labels: float = _limited(3.0, 1.0, 1e9)
+    suspect_labels: float = _limited(2.0, 1.0, 1e9)
+    max_contradicted: float = _limited(0.15, *_SHARE)
     confidence: float = _limited(0.95, 0.5, 0.9999)
     spans: int = _limited(6, 1, 1000)
     margin: float = _limited(0.01, 0.0, 1.0)
