@@ -342,9 +342,9 @@ def _labels_contradict(evidence: Evidence, options: GateOptions) -> str | None:
     if min(champion, challenger) - then <= most:
         return None
     return (
-        f"where the champion is as sure as of the surer half of its own holdout, {champion:.0%} of the labels contradict it "
-        f"and {challenger:.0%} the challenger, {then:.0%} did when it was promoted: more by above {most:g} ([gate] "
-        "max_contradicted): look at the labels of this window"
+        f"where the champion is as sure as of its own holdout's surer half, {champion:.0%} of the labels contradict "
+        f"it and {challenger:.0%} the challenger, {then:.0%} did when it was promoted: above by more than {most:g} "
+        "([gate] max_contradicted): look at the labels of this window"
     )
 
 
