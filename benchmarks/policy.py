@@ -233,7 +233,8 @@ def main() -> None:
     parts = []
     for part in _run(jobs, options):
         parts.append(part)
-        document["attacks" if "kind" in part["found"][0] else "runs"] += part["found"]
+        found = [{**run, "commit": part["commit"]} for run in part["found"]]
+        document["attacks" if "kind" in found[0] else "runs"] += found
         print(_told(part), file=sys.stderr, flush=True)
     document["runs"] = merged(document["runs"])
     document |= {
@@ -275,9 +276,13 @@ def _once(parts: Path, resume: bool, commit: str, job: tuple[Any, str, int]) -> 
 
 
 def _commit() -> str:
-    """The commit that runs, and whether files differ from it."""
-    command = ["git", "describe", "--always", "--dirty=, changed", "--abbrev=7", "--exclude=*"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "no repository"
+    """What the commit says that runs, and whether files differ from it. Its hash changes when it is rebased."""
+
+    def git(*command: str) -> str:
+        return subprocess.run(["git", *command], capture_output=True, text=True, check=False).stdout.strip()
+
+    changed = ", and changes" if git("status", "--porcelain", "--untracked-files=no") else ""
+    return (git("log", "-1", "--format=%s") or "no repository") + changed
 
 
 def _told(part: Mapping[str, Any]) -> str:

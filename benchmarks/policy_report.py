@@ -39,12 +39,13 @@ def report(document: Mapping[str, Any], verbose: bool) -> Iterator[str]:
     runs: Sequence[Run] = document["runs"]
     yield f"# Policies of retraining\n\n{PREFACE}"
     yield (
-        f"{document['machine']}; {document['seconds']} s of CPU; of {'; '.join(document['commits'])}. Roles are "
-        "decision 60's. Where a table has fewer seeds than others, the rest of them was not run."
+        f"{document['machine']}; {document['seconds']} s of CPU. Roles are decision 60's. Where a table has fewer "
+        "seeds than others, or is missing, the rest was not run. Measured on these commits:\n"
     )
+    yield from (f"{number}. {commit}" for number, commit in enumerate(document["commits"], 1))
     if runs:
         names = list(dict.fromkeys(run["name"] for run in runs))
-        yield from _about(runs, names)
+        yield from _about(runs, names, document["commits"])
         yield from _goals(runs, names, document["attacks"])
         for title, key in (("the best fixed strategy", "best"), ("the oracle", "oracle")):
             yield from _recovered(runs, names, title, key)
@@ -57,10 +58,13 @@ def report(document: Mapping[str, Any], verbose: bool) -> Iterator[str]:
         yield from _windows(runs)
 
 
-def _about(runs: Sequence[Run], names: Sequence[str]) -> Iterator[str]:
-    yield "\n## Tables and worlds\n\n| | role | seeds | task | | package | licence |\n" + "| --- " * 7 + "|"
+def _about(runs: Sequence[Run], names: Sequence[str], commits: Sequence[str]) -> Iterator[str]:
+    yield "\n## Tables and worlds\n\n| | role | seeds | commit | task | | package | licence |\n" + "| --- " * 8 + "|"
     for name in names:
         seeds = ", ".join(str(run["seed"]) for run in runs if run["name"] == name)
+        seeds += " | " + ", ".join(
+            sorted({str(commits.index(run["commit"]) + 1) for run in runs if run["name"] == name})
+        )
         if name in TABLES:
             t = TABLES[name]
             yield f"| {name} | {t.role} | {seeds} | {t.task} | {t.about} | {t.package} | {t.licence} |"

@@ -8,7 +8,7 @@ Which is best differs from table to table (two are in docs/benchmarks/retrain.md
     scratch     learns from old and new rows anew, the new ones weighted
     recent      the same, a row's weight halving with its age in windows
     new_only    learns from the window's rows alone: where the old truth no longer holds, it is only in the way. It
-                has to be better by a tenth of its loss, because the newest rows don't ask what comes again
+                has to be better by half of its loss, because the newest rows don't ask what comes again
 
 Each stops early on the newest rows before the holdout, and is cut at its best round; refreshed ones keep all of theirs.
 
@@ -52,7 +52,7 @@ _LOWEST = {
     "reg:squaredlogerror": (-1.0, False),
 }
 _BILLION = 1e9
-FORGETFUL = 0.1  # of its loss, by which a candidate that knows no old rows has to be better than those that do
+FORGETFUL = 0.5  # of its loss, by which a candidate that knows no old rows has to be better than those that do
 
 
 @dataclass(frozen=True)
