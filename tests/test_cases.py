@@ -320,6 +320,7 @@ def test_d20_categories_that_are_all_new_are_another_column_without_a_cliff(benc
     assert found["reason"] == (None if levels < 4_000 else "not_judged")
 
 
+@pytest.mark.slow
 def test_d01_categories_of_which_most_are_others_are_never_stable(bench: Bench) -> None:
     bench.baseline(["town", "x"], [[f"t{number % 10_000}", number % 50] for number in range(60_000)])
     found = bench.drift(captures_of([[f"t{number}", number % 50] for number in range(1_000)]))

@@ -35,6 +35,7 @@ def judged(holdout, window, metric="rmse", timed=True):
     return judge_quality(pairs, len(window[0]), baseline.demands, WINDOW, rules=baseline.rules, main=baseline.main)
 
 
+@pytest.mark.slow
 def test_a_foggy_day_is_no_decay_where_the_holdout_has_days():
     holdout = days(40, 1)
     found = [judged(holdout, days(1, seed)).verdict for seed in range(2, 62)]
