@@ -327,6 +327,8 @@ def hear_decision(
         raise Refused("artifact_tampered", f"{arn} is another container than the one that was judged")
     status, who = str(package.get("ModelApprovalStatus")), _who(package)
     if status not in DECISIONS:
+        if decided := item.get("decision"):  # whoever made it may have died before it was passed on
+            pass_on(episode_id, str(decided), ledger, callbacks)
         return ignored("not_a_decision")
     if rules.policy.eyes == 2 and status == "Approved" and not item.get("decision"):
         first = item.get("first_approval_by")
