@@ -6,17 +6,20 @@ candidate is trained by a job of its own, on a spot instance; a schedule of Mode
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from a_line import MODEL, month, upload
 from canary import CATEGORY, PLANTED, Listener, planted, said
 from e2e import denials
 from runbook import look_up
+from troubled_way import OF_CHANGES, OF_READS, troubled
 
 from demo.replay import Answer, Replay, WindowResult
 from demo.stack import Stack, wait_for
@@ -186,6 +189,71 @@ def test_drift_that_model_monitors_schedule_sees_opens_an_episode(stack: Stack) 
     wait_for("the episode to end", lambda: stack.episodes()[before]["status"] == "CLOSED", seconds=300)
 
 
+# What goes wrong on the way, in the bucket, and with this AWS ---------------------------------------------------------
+
+
+def test_every_operation_meets_faults_on_its_way_to_aws_and_the_episode_is_as_any_other(stack: Stack) -> None:
+    runs, versions = pipeline_runs(stack), packages(stack)
+    with troubled(stack.aws, functions(stack)) as way:
+        result = replay(stack, month(7, slope=3.0, shift=-4.0), "Approved")
+    assert (result.verdict, result.outcome) == ("DRIFTED", "promoted"), result.reason
+    assert (pipeline_runs(stack) - runs, packages(stack) - versions) == (1, 1)
+    assert stack.serving() == result.episode == stack.champion()["endpoint_config_name"]
+    lost = {name for name, faults in way.met.items() if "answer lost" in faults}
+    assert lost >= {
+        *("StartExecution", "SendTaskSuccess", "StartPipelineExecution", "CreateModel", "CreateEndpointConfig"),
+        *("UpdateEndpoint", "TransactWriteItems", "UpdateItem", "PutObject", "Publish", "PutEvents"),
+    }
+    assert {fault for faults in way.met.values() for fault in faults} == {*OF_READS, *OF_CHANGES}
+    assert len(way.met) >= 25, sorted(way.met)
+
+
+def test_aws_that_was_killed_while_an_approval_was_awaited_goes_on_where_it_was(stack: Stack) -> None:
+    runs = pipeline_runs(stack)
+    result = replay(stack, month(8, slope=-3.0, shift=4.0), "Approved", KilledWhileItWaits)
+    assert (result.verdict, result.outcome) == ("DRIFTED", "promoted"), result.reason
+    assert pipeline_runs(stack) - runs == 1
+    assert stack.serving() == result.episode == stack.champion()["endpoint_config_name"]
+
+
+def test_aws_that_was_killed_while_a_pipeline_ran_leaves_no_episode_open(stack: Stack) -> None:
+    champion, serving = stack.champion(), stack.serving()
+    result = replay(stack, month(9, slope=4.0, shift=-4.0), "Approved", KilledWhileItTrains)
+    assert (result.verdict, result.outcome, result.reason) == ("DRIFTED", "failed", "pipeline_failed")
+    assert (stack.champion(), stack.serving()) == (champion, serving)
+    assert "owner" not in stack.item(f"ENDPOINT#{stack['EndpointName']}", "LOCK")
+
+
+def test_what_was_stopped_and_is_redriven_finds_its_episode_closed_and_changes_nothing(stack: Stack) -> None:
+    champion, serving = stack.champion(), stack.serving()
+    result = replay(stack, month(10, slope=4.0, shift=4.0), "Approved", Redriven)
+    assert (result.verdict, result.outcome, result.reason) == ("DRIFTED", "failed", "execution_aborted")
+    assert (stack.champion(), stack.serving()) == (champion, serving)
+    assert "owner" not in stack.item(f"ENDPOINT#{stack['EndpointName']}", "LOCK")
+
+
+def test_a_model_that_was_replaced_while_it_awaited_approval_never_serves(stack: Stack) -> None:
+    champion, serving = stack.champion(), stack.serving()
+    result = replay(stack, month(11, slope=-4.0, shift=-4.0), "Approved", ReplacedWhileItWaits)
+    assert (result.verdict, result.outcome, result.reason) == ("DRIFTED", "refused", "artifact_tampered")
+    assert (stack.champion(), stack.serving()) == (champion, serving)
+
+
+def test_a_model_that_is_replaced_while_it_serves_is_told_within_the_hour_and_so_is_its_end(stack: Stack) -> None:
+    uri = urlsplit(str(stack.champion()["model_data_uri"]))
+    place = {"Bucket": uri.netloc, "Key": uri.path.lstrip("/")}
+    s3 = stack.aws.client("s3")
+    original = s3.get_object(**place)["Body"].read()
+    for hour, body, expected in ((3, original + b"one byte more", "artifact_tampered"), (4, original, "")):
+        s3.put_object(**place, Body=body)
+        stack.aws.set_clock(datetime(2026, 12, 2, hour, 1, tzinfo=UTC))
+
+        def seen(expected: str = expected) -> bool:
+            return str(stack.item(f"ENDPOINT#{stack['EndpointName']}", "SERVING").get("reason", "")) == expected
+
+        wait_for(f"the sweep to see {expected or 'that it is mended'}", seen, seconds=30)
+
+
 def test_no_planted_value_leaves_the_bucket(stack: Stack, listener: Listener) -> None:
     """Category, number, label and id were captured and learned from; they are in nothing that is said of it."""
     places = {**said(stack), "notifications": listener.heard()}
@@ -233,10 +301,120 @@ class LateLabels(Replay):
             super()._deliver_labels(self.windows[0].end + timedelta(seconds=attempt))  # a file of its own
 
 
+class Disturbed(Replay):
+    """During the episode nobody asks the endpoint, and something happens."""
+
+    def _traffic_during_episode(self, pk: str, following: Window | None) -> tuple[list[Answer], dict[str, Any]]:
+        self._disturb(pk)
+
+        def closed() -> dict[str, Any] | None:
+            item = self.stack.item(pk, "EPISODE")
+            return item if item.get("status") == "CLOSED" else None
+
+        return [], wait_for("the episode to end", closed, seconds=240)
+
+    def _disturb(self, pk: str) -> None:
+        raise NotImplementedError
+
+    def _once(self, pk: str, field: str) -> dict[str, Any]:
+        """The episode, once it has that field."""
+        return wait_for(field, lambda: e if (e := self.stack.item(pk, "EPISODE")).get(field) else None, seconds=120)
+
+    def _kill(self) -> None:
+        """The embedded AWS is killed, and is there again."""
+        self.stack.aws.kill()
+        self.stack.aws.fresh = False
+        self.stack.aws.__enter__()
+
+
+class Unanswered(Disturbed):
+    """Whoever is asked answers after what happens only."""
+
+    def _disturb(self, pk: str) -> None:
+        episode = self._once(pk, "task_tokens")
+        self._meanwhile(episode)
+        assert self.stack.item(pk, "EPISODE")["task_tokens"] == episode["task_tokens"]
+        package = str(episode["model_package_arn"])
+        self.stack.aws.client("sagemaker").update_model_package(ModelPackageArn=package, ModelApprovalStatus="Approved")
+
+    def _meanwhile(self, episode: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+
+class KilledWhileItWaits(Unanswered):
+    """The embedded AWS is killed between question and answer."""
+
+    def _meanwhile(self, episode: dict[str, Any]) -> None:
+        self._kill()
+
+
+class ReplacedWhileItWaits(Unanswered):
+    """The model is another one when the answer comes."""
+
+    def _meanwhile(self, episode: dict[str, Any]) -> None:
+        described = self.stack.aws.client("sagemaker").describe_model_package(
+            ModelPackageName=str(episode["model_package_arn"])
+        )
+        uri = urlsplit(described["InferenceSpecification"]["Containers"][0]["ModelDataUrl"])
+        place = {"Bucket": uri.netloc, "Key": uri.path.lstrip("/")}
+        body = self.stack.aws.client("s3").get_object(**place)["Body"].read()
+        self.stack.aws.client("s3").put_object(**place, Body=body + b"one byte more")
+
+
+class KilledWhileItTrains(Disturbed):
+    """The embedded AWS is killed while the pipeline runs: its jobs end with it."""
+
+    def _disturb(self, pk: str) -> None:
+        self._once(pk, "pipeline_execution_arn")
+        self._kill()
+
+
+class Redriven(Disturbed):
+    """The execution is stopped while the pipeline runs, and redriven when its episode is closed."""
+
+    def _disturb(self, pk: str) -> None:
+        episode = self._once(pk, "pipeline_execution_arn")
+        states, arn = self.stack.aws.client("stepfunctions"), str(episode["execution_arn"])
+        states.stop_execution(executionArn=arn)
+        wait_for("the episode to end", lambda: self.stack.item(pk, "EPISODE")["status"] == "CLOSED", seconds=60)
+        states.redrive_execution(executionArn=arn)
+        ended = wait_for(
+            "the execution to end",
+            lambda: e if (e := states.describe_execution(executionArn=arn))["status"] != "RUNNING" else None,
+            seconds=60,
+        )
+        assert (ended["status"], ended["redriveCount"]) == ("FAILED", 1)
+        history = states.get_execution_history(executionArn=arn, maxResults=1000)["events"]
+        at = [event["type"] for event in history].index("ExecutionRedriven")
+        entered = [
+            event["stateEnteredEventDetails"]["name"] for event in history[at:] if "stateEnteredEventDetails" in event
+        ]
+        assert not {"Judge Challenger", "Update Endpoint", "Switch Champion"} & set(entered), entered
+
+
+def functions(stack: Stack) -> list[str]:
+    """The names of the stack's functions."""
+    resources = stack.aws.client("cloudformation").describe_stack_resources(StackName=stack.name)["StackResources"]
+    kind = "AWS::Lambda::Function"
+    return [item["PhysicalResourceId"] for item in resources if item["ResourceType"] == kind]
+
+
+def pipeline_runs(stack: Stack) -> int:
+    name = f"{stack['EndpointName']}-retrain"
+    listed = stack.aws.client("sagemaker").list_pipeline_executions(PipelineName=name, MaxResults=100)
+    return len(listed["PipelineExecutionSummaries"])
+
+
+def packages(stack: Stack) -> int:
+    group = str(stack.champion()["model_package_arn"]).split("/")[1]
+    listed = stack.aws.client("sagemaker").list_model_packages(ModelPackageGroupName=group, MaxResults=100)
+    return len(listed["ModelPackageSummaryList"])
+
+
 def replay(stack: Stack, window: Window, answer: str, how: type[Replay] = Replay) -> WindowResult:
     """What the loop made of the window, with a person who answers so; every prediction was right."""
     run = how(stack, "a line", parse_spec(MODEL, "model.toml"), [window], lambda *_: None)
-    with Registrar(stack, answer):
+    with contextlib.nullcontext() if issubclass(how, Unanswered) else Registrar(stack, answer):
         run.run()
     assert (run.failed, run.misversioned, run.violations) == (0, 0, [])
     return run.results[0]
