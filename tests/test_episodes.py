@@ -226,7 +226,7 @@ def test_aws_that_was_killed_while_a_pipeline_ran_leaves_no_episode_open(stack: 
 
 def test_what_was_stopped_and_is_redriven_finds_its_episode_closed_and_changes_nothing(stack: Stack) -> None:
     champion, serving = stack.champion(), stack.serving()
-    result = replay(stack, month(10, slope=4.0, shift=4.0), "Approved", Redriven)
+    result = replay(stack, month(10, slope=4.0, shift=-4.0), "Approved", Redriven)
     assert (result.verdict, result.outcome, result.reason) == ("DRIFTED", "failed", "execution_aborted")
     assert (stack.champion(), stack.serving()) == (champion, serving)
     assert "owner" not in stack.item(f"ENDPOINT#{stack['EndpointName']}", "LOCK")
