@@ -138,7 +138,7 @@ simulate: $(VENV)/.test  ## write docs/benchmarks/simulation.md: a year and four
 	  $(or $(SIM),--all --write docs/benchmarks/simulation.md --json .bench/simulation.json)
 
 bench-rollouts: $(VENV)/.test  ## twenty roll-outs in a row under 50 requests a second, on the embedded AWS (eight minutes)
-	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=src:. OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.rollouts $(BENCH)
+	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=src:.:tests/helpers OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.rollouts $(BENCH)
 
 bench-table: setup  ## write docs/benchmarks/table.md: large, wide and unbalanced tables through every job
 	PYTHONPATH=src:. $(BIN)/python -m benchmarks.table --write docs/benchmarks/table.md
