@@ -208,7 +208,7 @@ def approved_on_the_page(stack: Stack, follow: Callable[[], dict[str, Any]]) -> 
         page, token = stack["ApprovalPageUrl"], parse_qs(urlsplit(address).query)["token"][0]
         status, shown, headers = browse(address)
         assert (status, "Shall the challenger serve flights?" in shown) == (200, True)
-        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
         claims, _, code = token.partition(".")
         forged = f"{claims[:-4]}AAAA.{code}"
         bad = [browse(f"{page}?token={forged}"), browse(page), browse(page, token=forged, decision="approve")]
