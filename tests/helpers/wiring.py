@@ -672,6 +672,13 @@ def _before(resources: Mapping[str, Resource], name: str) -> set[str]:
     return found
 
 
+def without_an_approver_there_is_no_approval_page(wiring: Wiring) -> None:
+    """Topics of approvers, and what says who may publish to them, are there together or not at all."""
+    without = set(wiring.resources(ApproverEmail=""))
+    assert not {"FirstApprover", "SecondApprover", "ApproversPolicy"} & without
+    assert {"FirstApprover", "ApproversPolicy"} <= set(wiring.resources(ApproverEmail="ada@example.com"))
+
+
 CHECKS: list[Callable[[Wiring], None]] = [
     environments_hold_what_their_functions_read,
     settings_accept_their_environments,
@@ -686,6 +693,7 @@ CHECKS: list[Callable[[Wiring], None]] = [
     the_native_alarm_takes_the_largest_of_its_metrics,
     alarms_tell_people,
     alarms_follow_their_parameters,
+    without_an_approver_there_is_no_approval_page,
     nobody_speaks_to_data_without_tls,
     the_trail_may_write_where_it_writes_and_for_this_account_only,
     logs_are_encrypted_with_the_key_that_logs_may_use,
