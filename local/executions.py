@@ -64,6 +64,8 @@ class StateMachines:
         )
         self._task, self._callback, self._call = sfn._execute_task, sfn._invoke_with_callback, sfn._call_lambda
         self._add = sfn._add_event
+        self._describe = sfn._describe_state_machine
+        sfn._describe_state_machine = self._describe_machine
         sfn._add_event = self._add_event
         sfn._start_execution = self._start_execution
         sfn._stop_execution = self._stop_execution
@@ -360,6 +362,11 @@ class StateMachines:
         with contextlib.suppress(Exception):  # as on AWS, an execution goes on without its log
             _log_execution(machine, execution["executionArn"], event)
 
+    def _describe_machine(self, data: dict[str, Any]) -> Any:
+        if machine := sfn._state_machines.get(data.get("stateMachineArn")):  # a template writes names in capitals
+            machine["loggingConfiguration"] = _in_small(machine.get("loggingConfiguration") or {})
+        return self._describe(data)
+
     def _load_state(self, data: dict[str, Any] | None) -> None:
         running = [key for key, saved in (data or {}).get("executions", {}).items() if saved["status"] == "RUNNING"]
         self._load(data)
@@ -375,15 +382,22 @@ def _is_running(execution: Execution, run: str) -> bool:
     return bool(execution["status"] == "RUNNING" and execution["_run"] == run)
 
 
+def _in_small(value: Any) -> Any:
+    """The same with names as the API has them: `LogGroupArn` is `logGroupArn`."""
+    if isinstance(value, dict):
+        return {name[:1].lower() + name[1:]: _in_small(inner) for name, inner in value.items()}
+    return [_in_small(inner) for inner in value] if isinstance(value, list) else value
+
+
 def _log_execution(machine: dict[str, Any], execution: str, event: dict[str, Any]) -> None:
     """The event is in the machine's log group, if it has one; without what states pass on, unless that is asked for."""
-    config = {name.lower(): value for name, value in (machine.get("loggingConfiguration") or {}).items()}
+    config = _in_small(machine.get("loggingConfiguration") or {})
     if config.get("level") != "ALL":
         return
-    destination = {name.lower(): value for name, value in config["destinations"][0].items()}["cloudwatchlogsloggroup"]
-    group = next(iter(destination.values())).removesuffix(":*").rpartition(":log-group:")[2]
+    arn = config["destinations"][0]["cloudWatchLogsLogGroup"]["logGroupArn"]
+    group = arn.removesuffix(":*").rpartition(":log-group:")[2]
     details: dict[str, Any] = next((value for name, value in event.items() if name.endswith("Details")), {})
-    if not config.get("includeexecutiondata"):
+    if not config.get("includeExecutionData"):
         details = {name: value for name, value in details.items() if name not in {"input", "output", "parameters"}}
     line = {
         "id": str(event["id"]),

@@ -578,6 +578,7 @@ def test_a_state_machines_log_tells_what_it_did_and_not_what_it_was_given(bench:
         return lines if lines and lines[-1]["type"] == "ExecutionSucceeded" else []
 
     lines = bench.eventually(said)
+    assert machines.describe_state_machine(stateMachineArn=machine)["loggingConfiguration"]["level"] == "ALL"
     assert [line["type"] for line in lines][:2] == ["ExecutionStarted", "PassStateEntered"]
     assert lines[1]["details"]["name"] == "Pass On"
     assert "secret" not in json.dumps(lines)
