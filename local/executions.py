@@ -64,7 +64,7 @@ class StateMachines:
         )
         self._task, self._callback, self._call = sfn._execute_task, sfn._invoke_with_callback, sfn._call_lambda
         self._add = sfn._add_event
-        self._describe = sfn._describe_state_machine
+        self._describe_as_written = sfn._describe_state_machine
         sfn._describe_state_machine = self._describe_machine
         sfn._add_event = self._add_event
         sfn._start_execution = self._start_execution
@@ -365,7 +365,7 @@ class StateMachines:
     def _describe_machine(self, data: dict[str, Any]) -> Any:
         if machine := sfn._state_machines.get(data.get("stateMachineArn")):  # a template writes names in capitals
             machine["loggingConfiguration"] = _in_small(machine.get("loggingConfiguration") or {})
-        return self._describe(data)
+        return self._describe_as_written(data)
 
     def _load_state(self, data: dict[str, Any] | None) -> None:
         running = [key for key, saved in (data or {}).get("executions", {}).items() if saved["status"] == "RUNNING"]
