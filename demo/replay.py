@@ -200,14 +200,13 @@ class Replay:
         fired = {"drift": (result.verdict, "DriftAlarmName"), "quality": (result.quality, "QualityAlarmName")}
         for name, (verdict, output) in fired.items():
             if verdict == "DRIFTED":
-                wait_for(f"the {name} alarm to fire", partial(self._fired, output), seconds=30)
+                wait_for(f"the {name} alarm to fire", partial(self._fired, output))
                 result.alarms.append(name)
         if not result.alarms:
             return []
         opened = wait_for(
             "the alarm to open an episode",
             lambda: [episode for episode in self.stack.episodes() if episode["pk"] not in before],
-            seconds=30,
         )
         self.tell("episode", result, 0.0)
         answers, episode = self._traffic_during_episode(opened[0]["pk"], following)
