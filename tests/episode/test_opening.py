@@ -32,6 +32,8 @@ QUIET = {"window_start": "2013-01-01T00:00:00Z", "window_end": "2013-01-02T00:00
 
 
 STANDS = {**QUIET, "verdict": "STABLE"}
+WEEK = {"cycle_hours": 168, "label_delay_hours": 24}
+KEPT: dict[str, Any] = {"champion": {**CHAMPION, "fence": 3}, "lock": {"fence": 4}}
 LATE = {**QUIET, "needed_rows": 100, "needed_reach": 0.8}
 SPARSE = {**QUIET, "window_start": "2013-03-31T00:00:00Z", "window_end": "2013-04-01T00:00:00Z", "rows": 300}
 HARM = {"window_start": "2013-03-31T00:00:00Z", "window_end": "2013-04-01T00:00:00Z", "opens": "harm"}
@@ -103,11 +105,16 @@ def analysis(start: datetime, end: datetime) -> dict[str, Any]:
         (trigger(), {"analysis": SPARSE, "quality": {**LATE, "label_delay_hours": 53}}, "too_few_rows"),
         (replace(trigger(), asked="retrain"), {"analysis": SPARSE, "quality": {**QUIET, "needed_rows": 901}}, "open"),
         # Drift that lasts, after an episode has left the champion where it is and labels deny that it is worse.
-        (trigger(), {"champion": {**CHAMPION, "fence": 3}, "lock": {"fence": 4}, "quality": STANDS}, "judged_already"),
-        (trigger(), {"champion": {**CHAMPION, "fence": 4}, "lock": {"fence": 4}, "quality": STANDS}, "open"),
-        (trigger(), {"champion": CHAMPION, "lock": {"fence": 4}, "quality": STANDS}, "open"),
-        (trigger(), {"champion": {**CHAMPION, "fence": 3}, "lock": {"fence": 4}, "quality": QUIET}, "open"),
-        (QUALITY, {"champion": {**CHAMPION, "fence": 3}, "lock": {"fence": 4}, "quality": STANDS}, "open"),
+        (trigger(), {**KEPT, "rearm_at": NOW, "quality": STANDS}, "judged_already"),
+        (trigger(), {**KEPT, "rearm_at": NOW - 23 * HOUR, "quality": STANDS}, "judged_already"),
+        (trigger(), {**KEPT, "rearm_at": NOW - 24 * HOUR, "quality": STANDS}, "open"),
+        (trigger(), {**KEPT, "rearm_at": NOW - 191 * HOUR, "quality": {**STANDS, **WEEK}}, "judged_already"),
+        (trigger(), {**KEPT, "rearm_at": NOW - 192 * HOUR, "quality": {**STANDS, **WEEK}}, "open"),
+        (trigger(), {**KEPT, "quality": STANDS}, "open"),
+        (trigger(), {**KEPT, "rearm_at": NOW, "champion": {**CHAMPION, "fence": 4}, "quality": STANDS}, "open"),
+        (trigger(), {**KEPT, "rearm_at": NOW, "champion": CHAMPION, "quality": STANDS}, "open"),
+        (trigger(), {**KEPT, "rearm_at": NOW, "quality": QUIET}, "open"),
+        (QUALITY, {**KEPT, "rearm_at": NOW, "quality": STANDS}, "open"),
         # What errors cost a month, where somebody says so, is held against a training: of alarms on quality.
         (QUALITY, {"quality": {**QUIET, "dollars_a_month": 19.0, "training_dollars": 20.0}}, "not_worth_it"),
         (QUALITY, {"quality": {**QUIET, "dollars_a_month": 20.0, "training_dollars": 20.0}}, "open"),

@@ -139,7 +139,7 @@ def decide(trigger: Trigger, seen: Situation, rules: OpeningRules) -> Decision:
         "budget_spent": trigger.trains and _spent(seen, rules),
         "not_worth_it": _pays_not(trigger, seen),
         "quality_stands": trigger.kind == "alarm" and trigger.evidence != "QUALITY" and _denied(seen),
-        "judged_already": trigger.kind == "alarm" and trigger.evidence != "QUALITY" and _judged(seen),
+        "judged_already": trigger.kind == "alarm" and trigger.evidence != "QUALITY" and _judged(trigger, seen),
         "too_few_rows": trigger.kind == "alarm" and _hopeless(seen, rules),
     }
     if reason := next((reason for reason, applies in not_now.items() if applies), None):
@@ -192,12 +192,16 @@ def _denied(seen: Situation) -> bool:
     return bool(judged >= quality.get("needed_reach", 1.0) * (end - start))
 
 
-def _judged(seen: Situation) -> bool:
-    """Whether an episode of this champion has ended and left it where it is, and labels say that it is as good as it
-    was. Drift that lasts is then no reason for the same episode after every cool-down: enough evidence begins the next.
+def _judged(trigger: Trigger, seen: Situation) -> bool:
+    """Whether an episode of this champion has ended within a cycle of traffic, and the time that its labels need, and
+    left it where it is, and labels say that it is as good as it was. Drift that lasts is then no reason for the same
+    episode after every cool-down: enough evidence begins the next.
     """
     champion, quality = seen.champion or {}, seen.quality or {}
-    return int(champion.get("fence", seen.fence)) < seen.fence and quality.get("verdict") == "STABLE"
+    if seen.rearm_at is None or int(champion.get("fence", seen.fence)) >= seen.fence:
+        return False
+    hours = float(quality.get("cycle_hours", 24)) + float(quality.get("label_delay_hours", 0))
+    return quality.get("verdict") == "STABLE" and trigger.at < seen.rearm_at + hours * HOUR
 
 
 def _news(trigger: Trigger, seen: Situation) -> datetime:
