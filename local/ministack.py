@@ -602,9 +602,8 @@ class Platform:
         rules, restore_rules = eventbridge.get_state, eventbridge.load_persisted_state
 
         def trail_state() -> dict[str, Any]:
-            kept = copy.deepcopy(cloudtrail._events)
-            for key, events in kept._data.items():
-                kept._data[key] = list(events)
+            kept = copy.copy(cloudtrail._events)
+            kept._data = {key: list(events) for key, events in list(cloudtrail._events._data.items())}
             return {**trails(), "events": kept}
 
         def load_trails(data: dict[str, Any]) -> None:
