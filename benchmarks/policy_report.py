@@ -247,6 +247,6 @@ def _windows(runs: Sequence[Run]) -> Iterator[str]:
 
 PREFACE = """Written by `make bench-policy`. A fixed strategy trains on every window in one way, without triage and
 gate; `before` is the project as it was on 27 November 2026. Tables and worlds that *chose* are those that defaults were
-set on; the others *verified* them, and nothing was set after they had been seen. Windows are spread over a month,
-labels come a day late.
+set on; the others *verified* them. Decisions 115 and 116 were set on what chose, by people who had seen what some that
+verify made of the rules before. Windows are spread over a month, labels come a day late.
 """
