@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import math
 import resource
 import subprocess
@@ -28,7 +27,6 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 
@@ -38,20 +36,15 @@ from demo.windows import Row, Source, Window
 from retrain.capture.ground_truth import Labels
 from retrain.capture.records import Capture
 from retrain.core.errors import Refused
-from retrain.drift.analysis import analyse
-from retrain.drift.baseline import baseline_of
-from retrain.drift.verdict import Verdict
 from retrain.gate.evidence import gather, level_of, score_rows
 from retrain.gate.rules import Level, judge
 from retrain.model.serving import Model
 from retrain.model.spec import CANDIDATES, Spec
-from retrain.model.table import Column, Table, category, concat, write_table
-from retrain.model.tables_on_disk import open_table
+from retrain.model.table import Column, Table, category, concat
 from retrain.model.values import parse_numbers
-from retrain.quality.metrics import model_quality, score
-from retrain.quality.verdict import Pairs, judge_quality, read_baseline, suggest_constraints
+from retrain.quality.metrics import score
 from retrain.training.candidates import Challenger, encode, refit, train, train_candidates, truth
-from retrain.training.dataset import AGE, Dataset, Read, bootstrap_dataset, drift_dataset
+from retrain.training.dataset import Dataset, Read, bootstrap_dataset, drift_dataset
 from retrain.training.history import reference_of
 
 TABLES = {"flights": flights.source, "baseball": baseball.source}
@@ -220,25 +213,6 @@ def _champion(spec: Spec, challenger: Challenger, dataset: Dataset, champion: Ch
     return Champion(refitted.model, twin, own, dataset)
 
 
-def _cause(spec: Spec, window: Window, rows: Table, dataset: Dataset, champion: Model) -> str | None:
-    """What would open an episode at the end of the window, as the two monitors see it: None if nothing does."""
-    baseline = _baseline(spec, dataset)
-    drift = analyse([_captures(window)], *baseline, (window.start, window.end), alarm_threshold=THRESHOLD)
-    if drift.verdict is Verdict.DRIFTED:
-        return f"{drift.worst_feature} {drift.drift_max:.2f}"
-    held, classes = dataset.parts["holdout"], champion.encoder.classes
-    output = champion.predict(encode(champion.encoder, held))
-    statistics = model_quality(spec.task, truth(spec, champion.encoder, held), output, classes, spec.gate.seed)
-    known = read_baseline(suggest_constraints(statistics, spec.task, spec.monitor.quality_tolerance, classes=classes))
-    answers = champion.predict(encode(champion.encoder, rows))
-    pairs = Pairs(spec.task, truth(spec, champion.encoder, rows), answers, classes, {})
-    analysis = judge_quality(pairs, len(rows), known.demands, (window.start, window.end), rules=known.rules)
-    if analysis.verdict is not Verdict.DRIFTED:
-        return None
-    worst = analysis.violated[0].metric
-    return f"{worst} {analysis.values[worst]:.3g}"
-
-
 def _judge(spec: Spec, dataset: Dataset, champion: Champion, challenger: Champion, chosen: str) -> tuple[str, bool]:
     scored = [
         score_rows(spec, dataset.parts[part], model, challenger.twin)
@@ -280,33 +254,6 @@ def _table(spec: Spec, rows: Sequence[Row]) -> Table:
     labels = [row.label for row in rows]
     columns[spec.label] = np.array([float(text) for text in labels]) if spec.task == "regression" else category(labels)
     return Table(columns)
-
-
-def _baseline(spec: Spec, dataset: Dataset) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Statistics and constraints of the new rows that the champion was trained on."""
-    rows = dataset.parts["train"]
-    rows = concat([rows.take(np.flatnonzero(rows.numbers(AGE) == 0)), dataset.parts["validation"]])
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "train.csv"
-        write_table(file, rows)
-        return baseline_of(
-            open_table(file).rows([feature.name for feature in spec.features]),
-            {feature.name: feature.type for feature in spec.features},
-            spec.monitor,
-        )
-
-
-def _captures(window: Window) -> tuple[str, Iterator[str]]:
-    """The window's rows as the endpoint captures them."""
-    return window.name, (
-        json.dumps(
-            {
-                "captureData": {"endpointInput": {"data": ",".join(row.values), "encoding": "CSV"}},
-                "eventMetadata": {"eventId": f"{number:06d}", "inferenceTime": f"{row.time:%Y-%m-%dT%H:%M:%SZ}"},
-            }
-        )
-        for number, row in enumerate(window.rows)
-    )
 
 
 def _cost() -> list[str]:

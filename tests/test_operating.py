@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,11 +13,11 @@ from itertools import count
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from a_line import MODEL, month, upload
-from e2e import denials
+from e2e import browse, denials
 from runbook import carry_out, look_up, prescribed, sections
 
 from demo.replay import Answer, Replay, WindowResult
@@ -107,19 +105,6 @@ class Mailbox:
         [message] = wait_for("a mail to the approver", letter, seconds=240)
         SENT.append(str(json.loads(message["Body"])["Message"].splitlines()[-1]))
         return SENT[-1]
-
-
-def browse(address: str, **fields: str) -> tuple[int, str, dict[str, str]]:
-    """Status, page and headers of what a browser would ask for; names below localhost are this machine there."""
-    split = urlsplit(address)
-    where = f"http://127.0.0.1:{split.port}{split.path}" + (f"?{split.query}" if split.query else "")
-    data = urlencode(fields).encode() if fields else None
-    request = urllib.request.Request(where, data, headers={"Host": split.netloc})
-    try:
-        with urllib.request.urlopen(request) as said:
-            return said.status, said.read().decode(), dict(said.headers)
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode(), dict(error.headers)
 
 
 def documented_events() -> list[tuple[str, str, str]]:

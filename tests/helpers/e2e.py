@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import urllib.error
+import urllib.request
 from pathlib import Path
+from urllib.parse import urlencode, urlsplit
 
 from demo.stack import Stack
 from local import LocalAws
@@ -27,3 +30,16 @@ def denials_of(aws: LocalAws, run: str) -> list[str]:
     (CALLS / f"{run}.json").write_text(as_json(ours))
     denied = [f"denied: {call['role']} {call['action']} {call['resource']}" for call in calls if not call["allowed"]]
     return denied + [f"allowed, and not granted: {call}" for call in simulate(as_recorded(), ours).missing]
+
+
+def browse(address: str, **fields: str) -> tuple[int, str, dict[str, str]]:
+    """Status, page and headers of what a browser would ask for; names below localhost are this machine there."""
+    split = urlsplit(address)
+    where = f"http://127.0.0.1:{split.port}{split.path}" + (f"?{split.query}" if split.query else "")
+    data = urlencode(fields).encode() if fields else None
+    request = urllib.request.Request(where, data, headers={"Host": split.netloc})
+    try:
+        with urllib.request.urlopen(request) as said:
+            return said.status, said.read().decode(), dict(said.headers)
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode(), dict(error.headers)
